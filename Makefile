@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# ksm-cgroup: build the patched kernel, boot it, test it. "make help" lists
+# what there is. Everything made is below build/.
+
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+.SHELLFLAGS := -ec
+.DEFAULT_GOAL := help
+
+# Raw, so that a $ in the command is the VM's and not make's.
+ifneq ($(origin CMD),undefined)
+  override CMD := $(value CMD)
+endif
+export CMD SHARE OUT MEM CPUS NODES KERNEL TIMEOUT APPEND KSRC
+
+KERNEL ?= ksm
+PY := python3
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Debian's packages: to build kernels, to apply the seam, to run the VM.
+PACKAGES := linux-source-6.12 build-essential bc bison flex kmod cpio rsync \
+	libelf-dev libssl-dev libcap-dev libnuma-dev python3 perl git \
+	coccinelle qemu-system-x86 mmdebstrap e2fsprogs debian-archive-keyring \
+	ccache sparse shellcheck
+
+# $(call step,what,command): say it, do it, say how long it took; all on stderr
+# so that vm-exec prints nothing of its own.
+step = @start=$$SECONDS; echo "==> $(1)" >&2; { $(2); } >&2; \
+	echo "    done: $(1), $$((SECONDS - start)) s" >&2
+
+.PHONY: help deps source tree kernel debug-kernel stock-kernel image vm-exec \
+	shell demo check style patches clean
+
+help:
+	@sed -n 's/^#: //p' Makefile
+
+#: Targets
+#:   demo           the main job: four redis containers, merged and unmerged
+#:   check          all tests, in the VM           [ONLY=pattern] [FAST=1]
+#:   tree           patched kernel tree in build/linux           [KSRC=dir]
+#:   kernel         the patched kernel; also debug-kernel (lockdep, KASAN)
+#:   stock-kernel   the unpatched tree, same configuration
+#:   image          disk of the VM, Debian 13
+#:   vm-exec        boot and run one command:
+#:                  CMD='...' [SHARE=dir] [OUT=dir] [MEM=2G] [CPUS=2] [NODES=1]
+#:                  [KERNEL=ksm|debug|stock] [TIMEOUT=600] [APPEND='...']
+#:                  SHARE is read-only at /mnt/share, OUT read-write at /mnt/out
+#:   shell          a login in the VM, same settings
+#:   style          checkpatch, sparse, W=1, shellcheck, python
+#:   patches        the series for git am, in build/patches
+#:   deps           install the Debian packages that are needed
+#:   clean          remove build/ (cleanall: with the compiler cache)
+
+build/log:
+	@mkdir -p build/log
+
+# One apt-get for all that is missing; nothing when all is there.
+deps: | build/log
+	@missing=$$(for p in $(PACKAGES); do \
+		[ "$$(dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null)" = installed ] || echo $$p; \
+	done | tr '\n' ' '); \
+	[ -n "$$missing" ] || exit 0; \
+	echo "==> installing $$missing" >&2; \
+	{ $(SUDO) apt-get -qq update && DEBIAN_FRONTEND=noninteractive $(SUDO) \
+		apt-get -y --no-install-recommends install $$missing; } \
+		</dev/null >build/log/apt.log 2>&1 || { \
+		echo "deps: could not install $$missing(see build/log/apt.log): run as root or with sudo, on Debian 12 or 13" >&2; \
+		exit 1; }
+
+source: deps
+	@$(PY) vm/tree.py source $(KSRC) >&2
+
+tree: source
+	@$(PY) vm/tree.py sync >&2
+
+# A kernel is rebuilt when its tree or the configuration changed; the check is
+# a comparison of times, so that vm-exec starts at once.
+CONFIGS := $(wildcard vm/config/*.config) vm/kernel.py
+build = @$(if $(2),for f in $(CONFIGS) $(3); do [ ! $$f -nt build/obj/$(2)/vmlinux ] || old=1; done; \
+	[ -e build/obj/$(2)/vmlinux ] && [ -z "$$old" ] || { \
+	start=$$SECONDS; echo "==> building the $(1) kernel" >&2; $(PY) vm/kernel.py $(1); \
+	touch build/obj/$(2)/vmlinux; echo "    done: $(1) kernel, $$((SECONDS - start)) s" >&2; })
+
+kernel: tree
+	$(call build,ksm,ksm,build/linux.stamp)
+
+debug-kernel: tree
+	$(call build,debug,ksm-debug,build/linux.stamp)
+
+stock-kernel: source
+	$(call build,stock,stock,build/src.origin)
+
+stock-debug-kernel: source
+	$(call build,stock-debug,stock-debug,build/src.origin)
+
+image: deps | build/log
+	@start=$$SECONDS; $(PY) vm/image.py build/image.ext4 build/log/image.log >&2
+
+KERNEL_TARGET := $(patsubst ksm-kernel,kernel,$(KERNEL)-kernel)
+
+vm-exec: $(KERNEL_TARGET) image
+	@$(PY) vm/run.py exec
+
+shell: $(KERNEL_TARGET) image
+	@$(PY) vm/run.py shell
+
+clean:
+	rm -rf build/src build/src.* build/linux* build/obj build/integration* \
+		build/image* build/patches build/log build/accel
+
+cleanall:
+	rm -rf build

@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Make the test machine's disk: a Debian 13 root in an ext4 file.
+
+usage: image.py OUTPUT.ext4 LOGFILE
+
+Remade only when this file, vm/rootfs/ or the list of packages changed; what
+the image was made of is kept as a hash beside it. Needs root (or sudo), as
+owners and device nodes must come out right.
+"""
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOTFS = os.path.join(HERE, "rootfs")
+SUITE = "trixie"
+SIZE = "6G"                     # sparse
+PACKAGES = """
+    systemd systemd-sysv dbus udev libpam-systemd util-linux procps psmisc
+    login passwd sudo kmod iproute2 less tmux strace file
+    python3 jq libcap2-bin numactl attr acl bc
+    cgroup-tools libcgroup3 stress-ng
+    redis-server redis-tools podman crun prometheus-node-exporter
+    busybox-static netcat-openbsd
+""".split()
+
+# Nothing that runs by itself, so that a measurement sees only its own load.
+QUIET = """
+    redis-server.service prometheus-node-exporter.service apt-daily.timer
+    apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer
+    e2scrub_reap.service fstrim.timer logrotate.timer man-db.timer
+    podman.socket podman.service podman-auto-update.timer
+    podman-auto-update.service podman-restart.service
+    systemd-timesyncd.service systemd-pstore.service
+    prometheus-node-exporter-apt.timer prometheus-node-exporter-nvme.timer
+    prometheus-node-exporter-mdadm.timer
+    prometheus-node-exporter-ipmitool-sensor.timer
+    prometheus-node-exporter-smartmon.timer sysstat.service cgconfig.service
+    cgred.service cron.service
+""".split()
+
+# What the offline container image "localhost/redis" is made of.
+CONTAINER = "bin/busybox usr/bin/redis-server usr/bin/redis-cli usr/bin/stress-ng"
+
+
+def die(text):
+    sys.exit("image: " + text)
+
+
+def recipe():
+    digest = hashlib.sha256()
+    files = [os.path.abspath(__file__)]
+    for top, dirs, names in os.walk(ROOTFS):
+        dirs.sort()
+        files += [os.path.join(top, name) for name in sorted(names)]
+    for path in files:
+        digest.update(os.path.relpath(path, HERE).encode() + b"\0")
+        with open(path, "rb") as stream:
+            digest.update(stream.read())
+    return digest.hexdigest()
+
+
+def mirror():
+    """The mirror that this machine's apt uses for Debian, or None."""
+    form = "$(REPO_URI)|$(LABEL)|$(COMPONENT)"
+    try:
+        lines = subprocess.run(
+            ["apt-get", "indextargets", "--format", form, "Created-By: Packages"],
+            capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    for line in lines:
+        uri, label, component = line.rsplit("|", 2)
+        if component == "main" and label in ("Debian", "") and "security" not in uri:
+            return uri
+    return None
+
+
+CUSTOMIZE = r"""
+set -e
+root="$1"
+cp -rT --no-preserve=ownership "%(rootfs)s" "$root"
+echo ksmvm > "$root/etc/hostname"
+printf '127.0.0.1 localhost ksmvm\n' > "$root/etc/hosts"
+printf '/dev/vda / ext4 defaults,noatime 0 0\n' > "$root/etc/fstab"
+ln -sf /dev/null "$root/etc/systemd/system/systemd-networkd-wait-online.service"
+chroot "$root" passwd -d root >/dev/null
+chroot "$root" useradd -m -s /bin/bash user
+chroot "$root" systemctl -q enable vm-agent.service
+for unit in %(quiet)s; do
+    chroot "$root" systemctl -q disable "$unit" 2>/dev/null || :
+done
+for unit in apt-daily.timer apt-daily-upgrade.timer getty@tty1.service; do
+    ln -sf /dev/null "$root/etc/systemd/system/$unit"
+done
+# The container's root: the programs and the libraries that they name.
+c="$root/usr/local/share/redis-container"
+mkdir -p "$c/bin" "$c/usr/bin" "$c/data" "$c/tmp" "$c/etc" "$c/proc" "$c/sys" "$c/dev"
+echo root:x:0:0:root:/:/bin/sh > "$c/etc/passwd"
+for program in %(container)s; do
+    cp "$root/$program" "$c/$program"
+    chroot "$root" ldd "/$program" 2>/dev/null | grep -o '/[^ ]*' | while read -r lib; do
+        mkdir -p "$c/$(dirname "$lib")"
+        cp -L "$root/$lib" "$c/$lib"
+    done
+done
+for name in sh ls cat sleep cp mv rm dd head tail env id ps kill mkdir tr seq yes; do
+    ln -sf busybox "$c/bin/$name"
+done
+tar -C "$c" --numeric-owner --owner=0 --group=0 -cf "$root/usr/local/share/redis-container.tar" .
+rm -rf "$c"
+rm -rf "$root/var/lib/apt/lists" "$root/var/cache/apt" "$root/usr/share/doc" \
+       "$root/usr/share/man" "$root/usr/share/locale"
+"""
+
+
+def build(output, log):
+    work = tempfile.mkdtemp(prefix="image.", dir=os.path.dirname(output))
+    os.chmod(work, 0o755)
+    root, hook = os.path.join(work, "root"), os.path.join(work, "customize.sh")
+    partial = output + ".tmp"
+    sudo = [] if os.geteuid() == 0 else ["sudo"]
+    try:
+        with open(hook, "w") as stream:
+            stream.write(CUSTOMIZE % {"rootfs": ROOTFS, "quiet": " ".join(QUIET),
+                                      "container": CONTAINER})
+        command = sudo + [
+            "mmdebstrap", "--variant=minbase", "--skip=check/empty",
+            '--aptopt=Acquire::Languages "none"', '--aptopt=Apt::Install-Recommends "false"',
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--include=" + ",".join(PACKAGES),
+            "--customize-hook=sh " + hook + ' "$1"', SUITE, root]
+        uri = mirror()
+        if uri:
+            command.append(uri)
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        subprocess.run(sudo + ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "0",
+                               "-E", "lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0",
+                               "-d", root, partial, SIZE],
+                       check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        if sudo:
+            subprocess.run(sudo + ["chown", "%d:%d" % (os.getuid(), os.getgid()), partial],
+                           check=True)
+        os.rename(partial, output)
+    except subprocess.CalledProcessError as error:
+        die("%s failed, see %s (is the Debian mirror of this machine reachable?)"
+            % (error.cmd[len(sudo)], log.name))
+    finally:
+        subprocess.run(sudo + ["rm", "-rf", work, partial], check=False)
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    output, log = os.path.abspath(sys.argv[1]), sys.argv[2]
+    stamp, wanted = output + ".recipe", recipe()
+    if os.path.exists(output) and os.path.exists(stamp):
+        with open(stamp) as stream:
+            if stream.read() == wanted:
+                return
+    if os.geteuid() != 0 and not shutil.which("sudo"):
+        die("making the disk image needs root: run make as root, or install sudo")
+    for name in os.listdir(os.path.dirname(output)):
+        if name.startswith("image.") and os.path.isdir(os.path.join(os.path.dirname(output), name)):
+            subprocess.run(([] if os.geteuid() == 0 else ["sudo"]) +
+                           ["rm", "-rf", os.path.join(os.path.dirname(output), name)], check=True)
+    with open(log, "w") as stream:
+        build(output, stream)
+    with open(stamp, "w") as stream:
+        stream.write(wanted)
+
+
+main()
