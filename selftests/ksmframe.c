@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the page tables and the frames themselves say, past all counters:
+ * /proc/PID/pagemap for the frame, /proc/kpageflags for what it is,
+ * /proc/kpagecgroup for who pays for it, /proc/kpagecount for its mappings.
+ */
+#include <fcntl.h>
+#include <linux/kernel-page-flags.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/swap.h>
+
+#include "ksmlib.h"
+
+#define PM_PRESENT	BIT_ULL(63)
+#define PM_SWAP		BIT_ULL(62)
+#define PM_UFFD_WP	BIT_ULL(57)
+#define PM_SOFT_DIRTY	BIT_ULL(55)
+#define PM_PFN		(BIT_ULL(55) - 1)
+
+static u64 word_of(const char *path, u64 index)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	u64 word = 0;
+
+	NEED(fd >= 0, "open %s: %s", path, strerror(errno));
+	if (pread(fd, &word, sizeof(word), index * sizeof(word)) != sizeof(word))
+		word = 0;
+	close(fd);
+	return word;
+}
+
+u64 frame_cgroup(u64 pfn)
+{
+	return word_of("/proc/kpagecgroup", pfn);
+}
+
+u64 frame_count(u64 pfn)
+{
+	return word_of("/proc/kpagecount", pfn);
+}
+
+static int open_pagemap(struct worker *w)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", w->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	NEED(fd >= 0, "open %s: %s", path, strerror(errno));
+	return fd;
+}
+
+static int open_kpageflags(void)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+
+	NEED(fd >= 0, "open /proc/kpageflags: %s", strerror(errno));
+	return fd;
+}
+
+static struct frame decode(u64 pm, int kflags)
+{
+	struct frame f = { .pfn = FRAME_NONE };
+	u64 k = 0;
+
+	if (pm & PM_SWAP)
+		f.flags |= F_SWAP;
+	if (pm & PM_SOFT_DIRTY)
+		f.flags |= F_SOFTDIRTY;
+	if (pm & PM_UFFD_WP)
+		f.flags |= F_UFFDWP;
+	if (!(pm & PM_PRESENT))
+		return f;
+	f.pfn = pm & PM_PFN;
+	NEED(f.pfn, "pagemap hides the frames");
+	if (pread(kflags, &k, sizeof(k), f.pfn * sizeof(k)) != sizeof(k))
+		return f;
+	if (k & BIT_ULL(KPF_KSM))
+		f.flags |= F_KSM;
+	if (k & BIT_ULL(KPF_ZERO_PAGE))
+		f.flags |= F_ZERO;
+	if (k & BIT_ULL(KPF_THP))
+		f.flags |= F_HUGE;
+	if (k & BIT_ULL(KPF_HWPOISON))
+		f.flags |= F_POISON;
+	return f;
+}
+
+static void read_frames(struct worker *w, unsigned long addr, long pages,
+			struct frame *f)
+{
+	int fd = open_pagemap(w), kfd = open_kpageflags();
+	u64 pm[512];
+	long i, nr;
+
+	while (pages) {
+		nr = pages < 512 ? pages : 512;
+		NEED(pread(fd, pm, nr * 8, addr / PAGE_SZ * 8) == nr * 8,
+		     "pagemap of %d at %lx: %s", w->pid, addr, strerror(errno));
+		for (i = 0; i < nr; i++)
+			*f++ = decode(pm[i], kfd);
+		addr += nr * PAGE_SZ;
+		pages -= nr;
+	}
+	close(fd);
+	close(kfd);
+}
+
+void w_frames(struct worker *w, int area, struct frame *f)
+{
+	read_frames(w, w->area[area].addr, w->area[area].pages, f);
+}
+
+struct frame w_frame(struct worker *w, int area, long page)
+{
+	struct frame f;
+
+	read_frames(w, w->area[area].addr + page * PAGE_SZ, 1, &f);
+	return f;
+}
+
+static struct frame *all_frames(struct worker *w, int area)
+{
+	struct frame *f = calloc(w->area[area].pages, sizeof(*f));
+
+	NEED(f, "no memory");
+	w_frames(w, area, f);
+	return f;
+}
+
+long w_count(struct worker *w, int area, unsigned int flags)
+{
+	struct frame *f = all_frames(w, area);
+	long i, n = 0;
+
+	for (i = 0; i < w->area[area].pages; i++)
+		n += (f[i].flags & flags) == flags;
+	free(f);
+	return n;
+}
+
+long w_same(struct worker *a, struct worker *b, int area)
+{
+	struct frame *fa = all_frames(a, area), *fb = all_frames(b, area);
+	long i, n = 0;
+
+	for (i = 0; i < a->area[area].pages && i < b->area[area].pages; i++)
+		n += fa[i].pfn != FRAME_NONE && fa[i].pfn == fb[i].pfn &&
+		     !(fa[i].flags & F_ZERO);
+	free(fa);
+	free(fb);
+	return n;
+}
+
+/* ---- merged frames of a whole address space ---- */
+
+struct place {
+	u64 pfn;
+	unsigned long addr;
+};
+
+struct places {
+	struct place *p;
+	size_t nr, room;
+};
+
+static void add_place(struct places *s, u64 pfn, unsigned long addr)
+{
+	if (s->nr == s->room) {
+		s->room = s->room ? 2 * s->room : 1024;
+		s->p = realloc(s->p, s->room * sizeof(*s->p));
+		NEED(s->p, "no memory");
+	}
+	s->p[s->nr++] = (struct place){ pfn, addr };
+}
+
+static int by_pfn(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+
+	return x->pfn < y->pfn ? -1 : x->pfn > y->pfn;
+}
+
+static void ksm_places(struct worker *w, struct places *s)
+{
+	unsigned long from, to, at;
+	struct frame f[512];
+	char path[64], line[512];
+	long i, nr;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", w->pid);
+	maps = fopen(path, "r");
+	NEED(maps, "open %s: %s", path, strerror(errno));
+	while (fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx", &from, &to) != 2 ||
+		    strstr(line, "[v"))
+			continue;
+		for (at = from; at < to; at += nr * PAGE_SZ) {
+			nr = (to - at) / PAGE_SZ;
+			if (nr > 512)
+				nr = 512;
+			read_frames(w, at, nr, f);
+			for (i = 0; i < nr; i++)
+				if (f[i].flags & F_KSM)
+					add_place(s, f[i].pfn, at + i * PAGE_SZ);
+		}
+	}
+	fclose(maps);
+	if (s->nr)
+		qsort(s->p, s->nr, sizeof(*s->p), by_pfn);
+}
+
+/*
+ * The two processes are looked at one after the other, so a frame that the one
+ * gave up and the other got would seem shared. What seems so is looked at
+ * again from both ends, until it is refuted or has stood three times.
+ */
+static bool stands(struct worker *a, struct worker *b, struct place *pa,
+		   struct place *pb)
+{
+	struct frame fa, fb;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		read_frames(a, pa->addr, 1, &fa);
+		read_frames(b, pb->addr, 1, &fb);
+		if (fa.pfn != pa->pfn || fb.pfn != pb->pfn ||
+		    !(fa.flags & fb.flags & F_KSM))
+			return false;
+	}
+	return true;
+}
+
+long w_common_ksm(struct worker *a, struct worker *b)
+{
+	struct places pa = { 0 }, pb = { 0 };
+	size_t i = 0, j = 0;
+	long n = 0;
+
+	ksm_places(a, &pa);
+	ksm_places(b, &pb);
+	while (i < pa.nr && j < pb.nr) {
+		if (pa.p[i].pfn < pb.p[j].pfn) {
+			i++;
+		} else if (pa.p[i].pfn > pb.p[j].pfn) {
+			j++;
+		} else {
+			n += stands(a, b, &pa.p[i], &pb.p[j]);
+			j++;
+		}
+	}
+	free(pa.p);
+	free(pb.p);
+	return n;
+}
+
+/* ---- swap on zram ---- */
+
+static bool swapping;
+
+static bool has_swap(void)
+{
+	char buf[4096];
+
+	return file_get("/proc/swaps", buf, sizeof(buf)) > 0 &&
+	       strstr(buf, "/dev/");
+}
+
+/* The header that swapon() looks for: version 1 and the last page. */
+static bool write_header(const char *dev, unsigned long pages)
+{
+	static unsigned char page[PAGE_SZ];
+	unsigned int *info = (unsigned int *)(page + 1024);
+	int fd = open(dev, O_WRONLY | O_CLOEXEC);
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	info[0] = 1;
+	info[1] = pages - 1;
+	memcpy(page + PAGE_SZ - 10, "SWAPSPACE2", 10);
+	ok = pwrite(fd, page, PAGE_SZ, 0) == PAGE_SZ && !fsync(fd);
+	close(fd);
+	return ok;
+}
+
+bool swap_on(void)
+{
+	if (has_swap())
+		return true;
+	file_put("/sys/block/zram0/reset", "1");
+	if (file_put("/sys/block/zram0/disksize", "512M") ||
+	    !write_header("/dev/zram0", (512UL << 20) / PAGE_SZ) ||
+	    swapon("/dev/zram0", 0))
+		return false;
+	swapping = true;
+	return true;
+}
+
+void swap_off(void)
+{
+	if (!swapping)
+		return;
+	swapoff("/dev/zram0");
+	file_put("/sys/block/zram0/reset", "1");
+	swapping = false;
+}

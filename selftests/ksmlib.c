@@ -1,0 +1,613 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The frame of a test program: its cases, the scanner's knobs, control groups.
+ *
+ * Everything that is changed on the machine is put back: knobs and the root's
+ * memory.ksm at exit, cgroups and workers after every case.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "ksmlib.h"
+
+#define CASE_BOUND	(4 * KSM_BOUND)
+#define MAX_CGS		512
+
+unsigned long ksm_seed;
+long ksm_steps;
+
+static const char *case_name = "start";
+static bool case_bad;
+static sigjmp_buf case_end;
+static char cg_base[64];
+static char *cgs[MAX_CGS];
+static int nr_cgs;
+static struct worker *canary;
+static pid_t main_pid;
+
+static struct knob {
+	const char *name;
+	const char *during;	/* NULL: as it was found */
+	char old[64];
+} knobs[] = {
+	/* in the order in which they can be put back */
+	{ .name = "advisor_mode", .during = "none" },
+	{ .name = "max_page_sharing" },
+	{ .name = "merge_across_nodes" },
+	{ .name = "use_zero_pages", .during = "0" },
+	{ .name = "smart_scan", .during = "0" },
+	{ .name = "sleep_millisecs", .during = "0" },
+	{ .name = "pages_to_scan", .during = "20000" },
+	{ .name = "run" },
+};
+
+long ksm_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+unsigned long ksm_random(void)
+{
+	static unsigned long x;
+
+	if (!x)
+		x = ksm_seed * 0x9e3779b97f4a7c15UL + 1;
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return x >> 11;
+}
+
+/* ---- verdicts ---- */
+
+static void say(const char *fmt, va_list ap, const char *file, int line)
+{
+	char text[512];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	if (file)
+		ksft_print_msg("%s: %s:%d: %s\n", case_name, file, line, text);
+	else
+		ksft_print_msg("%s: %s\n", case_name, text);
+}
+
+void ksm_note(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap, NULL, 0);
+	va_end(ap);
+}
+
+void ksm_failed(const char *file, int line, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap, file, line);
+	va_end(ap);
+	case_bad = true;
+}
+
+void ksm_fatal(const char *file, int line, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap, file, line);
+	va_end(ap);
+	case_bad = true;
+	siglongjmp(case_end, KSFT_FAIL);
+}
+
+static char skip_reason[256];
+
+void ksm_skip(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(skip_reason, sizeof(skip_reason), fmt, ap);
+	va_end(ap);
+	siglongjmp(case_end, KSFT_SKIP);
+}
+
+/* ---- files ---- */
+
+int file_put(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, value, strlen(value)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+int file_get(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
+	ssize_t got;
+
+	if (fd < 0)
+		return -errno;
+	while (len < size - 1) {
+		got = read(fd, buf + len, size - 1 - len);
+		if (got < 0) {
+			got = -errno;
+			close(fd);
+			return got;
+		}
+		if (!got)
+			break;
+		len += got;
+	}
+	close(fd);
+	buf[len] = '\0';
+	return len;
+}
+
+bool file_key(const char *path, const char *key, long long *value)
+{
+	char buf[8192], *line, *save;
+	size_t len = strlen(key);
+
+	if (file_get(path, buf, sizeof(buf)) < 0)
+		return false;
+	for (line = strtok_r(buf, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		if (strncmp(line, key, len))
+			continue;
+		if (line[len] != ' ' && line[len] != ':' && line[len] != '\t')
+			continue;
+		*value = strtoll(line + len + 1, NULL, 10);
+		return true;
+	}
+	return false;
+}
+
+/* ---- the scanner ---- */
+
+static void knob_path(char *path, size_t size, const char *name)
+{
+	snprintf(path, size, KSM_SYSFS "%s", name);
+}
+
+long long ksm_get(const char *name)
+{
+	char path[128], buf[64];
+	int ret;
+
+	knob_path(path, sizeof(path), name);
+	ret = file_get(path, buf, sizeof(buf));
+	NEED(ret > 0, "reading %s: %s", path, strerror(-ret));
+	return strtoll(buf, NULL, 10);
+}
+
+void ksm_set(const char *name, long long value)
+{
+	char path[128], buf[32];
+	int ret;
+
+	knob_path(path, sizeof(path), name);
+	snprintf(buf, sizeof(buf), "%lld", value);
+	ret = file_put(path, buf);
+	NEED(!ret, "writing %s to %s: %s", buf, path, strerror(-ret));
+}
+
+/*
+ * full_scans rises only while somebody takes part. The canary always does, so
+ * that a case in which nothing must be merged can wait for a full scan too.
+ */
+static void canary_sing(void)
+{
+	int area;
+
+	if (canary && w_alive(canary))
+		return;
+	canary = w_new(nr_cgs ? cgs[0] : NULL);
+	area = w_map(canary, 1, MAP_PLAIN);
+	w_set(canary, area, 0, 1, 0xca9a41, 0);
+	w_madv(canary, area, MADV_MERGEABLE);
+}
+
+void ksm_pass(int rises)
+{
+	long long start;
+
+	canary_sing();
+	start = ksm_get("full_scans");
+	ksm_set("run", 1);
+	NEED(WAIT_FOR(ksm_get("full_scans") >= start + rises),
+	     "full_scans stalls at %lld, from %lld", ksm_get("full_scans"),
+	     start);
+}
+
+/*
+ * The first rise may come early in a pass that was under way and had been over
+ * our pages; the two after it are whole passes.
+ */
+void ksm_settle(void)
+{
+	ksm_pass(3);
+	ksm_stop();
+}
+
+void ksm_stop(void)
+{
+	ksm_set("run", 0);
+}
+
+void ksm_unmerge_all(void)
+{
+	ksm_set("run", 2);
+}
+
+static void knobs_save(void)
+{
+	char path[128];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
+		struct knob *k = &knobs[i];
+		char *end;
+
+		knob_path(path, sizeof(path), k->name);
+		if (file_get(path, k->old, sizeof(k->old)) < 0) {
+			k->old[0] = '\0';
+			continue;
+		}
+		k->old[strcspn(k->old, "\n")] = '\0';
+		/* "none [scan-time]": the value is the one in brackets */
+		end = strchr(k->old, ']');
+		if (end) {
+			char *from = strchr(k->old, '[') + 1;
+
+			*end = '\0';
+			memmove(k->old, from, end - from + 1);
+		}
+	}
+}
+
+static void knobs_during(void)
+{
+	char path[128];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
+		const char *value = knobs[i].during;
+
+		if (!knobs[i].old[0])
+			continue;
+		knob_path(path, sizeof(path), knobs[i].name);
+		file_put(path, value ? value : knobs[i].old);
+	}
+}
+
+static void knobs_restore(void)
+{
+	char path[128];
+	size_t i;
+
+	knob_path(path, sizeof(path), "run");
+	file_put(path, "2");
+	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
+		if (!knobs[i].old[0])
+			continue;
+		knob_path(path, sizeof(path), knobs[i].name);
+		file_put(path, knobs[i].old);
+	}
+}
+
+/* ---- control groups ---- */
+
+bool ksm_has_cgroup(void)
+{
+	bool known;
+	int old;
+
+	if (nr_cgs && cg_has(cgs[0], "memory.ksm"))
+		return true;
+	NEED(!getenv("KSM_CGROUP_REQUIRED"), "this kernel has no memory.ksm");
+	/*
+	 * The call and the files come together: a kernel that takes the call
+	 * and lacks the files has lost them, and that is no reason to skip.
+	 */
+	old = prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0);
+	known = !prctl(PR_SET_MEMORY_MERGE, 0, PR_MEMORY_MERGE_DEFAULT, 0, 0);
+	if (known && old == 1)
+		prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0);
+	NEED(!known || !nr_cgs,
+	     "PR_MEMORY_MERGE_DEFAULT is there, memory.ksm is not");
+	return false;
+}
+
+void ksm_need_cgroup(void)
+{
+	if (!ksm_has_cgroup())
+		ksm_skip("this kernel has no memory.ksm");
+}
+
+static char *cg_path(const char *cg, const char *file)
+{
+	static char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", cg, file);
+	return path;
+}
+
+static int cg_make(const char *path)
+{
+	if (mkdir(path, 0755))
+		return -errno;
+	cgs[nr_cgs] = strdup(path);
+	return nr_cgs++;
+}
+
+const char *cg_new(const char *parent, const char *name)
+{
+	char path[256];
+	int ret;
+
+	if (!parent)
+		parent = cg_base;
+	if (!nr_cgs)
+		ksm_skip("no memory controller on " CGROOT);
+	NEED(nr_cgs < MAX_CGS, "more cgroups than a test may have");
+	ret = file_put(cg_path(parent, "cgroup.subtree_control"), "+memory");
+	NEED(!ret, "+memory below %s: %s", parent, strerror(-ret));
+	snprintf(path, sizeof(path), "%s/%s", parent, name);
+	ret = cg_make(path);
+	NEED(ret >= 0, "mkdir %s: %s", path, strerror(-ret));
+	return cgs[ret];
+}
+
+int cg_put(const char *cg, const char *file, const char *value)
+{
+	return file_put(cg_path(cg, file), value);
+}
+
+void cg_set(const char *cg, const char *file, const char *value)
+{
+	int ret = cg_put(cg, file, value);
+
+	NEED(!ret, "%s to %s: %s", value, cg_path(cg, file), strerror(-ret));
+}
+
+const char *cg_get(const char *cg, const char *file)
+{
+	static char bufs[4][4096];
+	static int turn;
+	char *buf = bufs[turn++ % 4];
+	int ret = file_get(cg_path(cg, file), buf, sizeof(bufs[0]));
+
+	NEED(ret >= 0, "reading %s: %s", cg_path(cg, file), strerror(-ret));
+	buf[strcspn(buf, "\n")] = '\0';
+	return buf;
+}
+
+bool cg_has(const char *cg, const char *file)
+{
+	return !access(cg_path(cg, file), F_OK);
+}
+
+long long cg_key(const char *cg, const char *file, const char *key)
+{
+	long long value = 0;
+
+	NEED(file_key(cg_path(cg, file), key, &value), "no %s in %s", key,
+	     cg_path(cg, file));
+	return value;
+}
+
+long long cg_stat(const char *cg, const char *key)
+{
+	return cg_key(cg, "memory.ksm.stat", key);
+}
+
+long long cg_num(const char *cg, const char *file)
+{
+	return strtoll(cg_get(cg, file), NULL, 10);
+}
+
+int cg_move(const char *cg, pid_t pid)
+{
+	char buf[16];
+
+	snprintf(buf, sizeof(buf), "%d", pid);
+	return cg_put(cg, "cgroup.procs", buf);
+}
+
+int cg_rmdir(const char *cg)
+{
+	int i, err = rmdir(cg) ? -errno : 0;
+
+	for (i = 1; !err && i < nr_cgs; i++) {
+		if (cgs[i] != cg)
+			continue;
+		/* the string lives on: callers print its name */
+		memmove(&cgs[i], &cgs[i + 1], (nr_cgs - i - 1) * sizeof(*cgs));
+		nr_cgs--;
+		break;
+	}
+	return err;
+}
+
+u64 cg_inode(const char *cg)
+{
+	struct stat st;
+
+	NEED(!stat(cg, &st), "stat %s: %s", cg, strerror(errno));
+	return st.st_ino;
+}
+
+static void cg_reset(int keep)
+{
+	while (nr_cgs > keep) {
+		const char *cg = cgs[nr_cgs - 1];
+		bool gone;
+
+		cg_put(cg, "cgroup.kill", "1");
+		gone = WAIT_FOR(!rmdir(cg) || errno == ENOENT);
+		if (!gone)
+			ksft_print_msg("rmdir %s: %s\n", cg, strerror(errno));
+		free(cgs[--nr_cgs]);
+	}
+}
+
+/* The base, and in it a cgroup for the canary, which stays cgs[0]. */
+static void cg_start(void)
+{
+	char path[128];
+
+	snprintf(cg_base, sizeof(cg_base), CGROOT "/ksmtest.%d", getpid());
+	file_put(CGROOT "/cgroup.subtree_control", "+memory");
+	if (mkdir(cg_base, 0755))
+		return;
+	if (file_put(cg_path(cg_base, "cgroup.subtree_control"), "+memory"))
+		return;
+	snprintf(path, sizeof(path), "%s/canary", cg_base);
+	cg_make(path);
+}
+
+/* ---- the program ---- */
+
+static char root_old[32];
+
+static void slate_clean(void)
+{
+	w_reset();
+	canary = NULL;
+	ksm_unmerge_all();
+	if (root_old[0])
+		cg_put(CGROOT, "memory.ksm", root_old);
+	cg_reset(nr_cgs ? 1 : 0);
+	swap_off();
+	ksm_stop();
+	knobs_during();
+}
+
+static void at_end(void)
+{
+	if (getpid() != main_pid)
+		return;
+	w_reset();
+	knobs_restore();
+	if (root_old[0])
+		cg_put(CGROOT, "memory.ksm", root_old);
+	cg_reset(0);
+	rmdir(cg_base);
+	swap_off();
+}
+
+static void on_signal(int sig)
+{
+	const char *why = strsignal(sig);
+
+	if (sig == SIGALRM)
+		why = "hangs";
+	ksft_exit_fail_msg("%s: %s\n", case_name, why);
+}
+
+static void run_case(const struct ksm_case *c)
+{
+	int how;
+
+	case_name = c->name;
+	case_bad = false;
+	alarm(CASE_BOUND);
+	how = sigsetjmp(case_end, 1);
+	if (!how) {
+		slate_clean();
+		c->fn();
+	}
+	alarm(0);
+	if (case_bad || (how && how != KSFT_SKIP))
+		ksft_test_result_fail("%s\n", c->name);
+	else if (how == KSFT_SKIP)
+		ksft_test_result_skip("%s: %s\n", c->name, skip_reason);
+	else
+		ksft_test_result_pass("%s\n", c->name);
+}
+
+static bool chosen(const char *name, char **words)
+{
+	if (!*words)
+		return true;
+	for (; *words; words++) {
+		if (strstr(name, *words))
+			return true;
+	}
+	return false;
+}
+
+int ksm_main(int argc, char **argv, const struct ksm_case *cases, int nr)
+{
+	int i, opt, plan = 0;
+
+	if (!strcmp(argv[0], "ksm-worker"))
+		return w_worker(argc, argv);
+
+	ksm_seed = time(NULL);
+	while ((opt = getopt(argc, argv, "ln:s:")) != -1) {
+		switch (opt) {
+		case 'l':
+			for (i = 0; i < nr; i++)
+				puts(cases[i].name);
+			return 0;
+		case 'n':
+			ksm_steps = strtol(optarg, NULL, 0);
+			break;
+		case 's':
+			ksm_seed = strtoul(optarg, NULL, 0);
+			break;
+		default:
+			fprintf(stderr, "usage: %s [-l] [-n steps] [-s seed] [words]\n",
+				argv[0]);
+			return KSFT_FAIL;
+		}
+	}
+
+	ksft_print_header();
+	if (geteuid())
+		ksft_exit_skip("only root may do this\n");
+	if (access(KSM_SYSFS "run", W_OK))
+		ksft_exit_skip("this kernel has no KSM\n");
+	for (i = 0; i < nr; i++)
+		plan += chosen(cases[i].name, argv + optind);
+	ksft_set_plan(plan);
+	ksft_print_msg("seed %lu\n", ksm_seed);
+
+	main_pid = getpid();
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGALRM, on_signal);
+	signal(SIGTERM, on_signal);
+	signal(SIGINT, on_signal);
+	knobs_save();
+	cg_start();
+	if (file_get(CGROOT "/memory.ksm", root_old, sizeof(root_old)) < 0)
+		root_old[0] = '\0';
+	atexit(at_end);
+
+	for (i = 0; i < nr; i++) {
+		if (chosen(cases[i].name, argv + optind))
+			run_case(&cases[i]);
+	}
+	ksft_finished();
+}
