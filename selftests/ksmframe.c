@@ -213,6 +213,15 @@ static void ksm_places(struct worker *w, struct places *s)
 		qsort(s->p, s->nr, sizeof(*s->p), by_pfn);
 }
 
+long w_all_ksm(struct worker *w)
+{
+	struct places s = { 0 };
+
+	ksm_places(w, &s);
+	free(s.p);
+	return s.nr;
+}
+
 /*
  * The two processes are looked at one after the other, so a frame that the one
  * gave up and the other got would seem shared. What seems so is looked at

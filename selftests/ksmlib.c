@@ -229,11 +229,16 @@ static void canary_sing(void)
 
 void ksm_pass(int rises)
 {
-	long long start;
-
 	canary_sing();
-	start = ksm_get("full_scans");
-	ksm_set("run", 1);
+	ksm_pass_as(1, rises);
+}
+
+/* Without the canary: somebody must take part under that value. */
+void ksm_pass_as(int run, int rises)
+{
+	long long start = ksm_get("full_scans");
+
+	ksm_set("run", run);
 	NEED(WAIT_FOR(ksm_get("full_scans") >= start + rises),
 	     "full_scans stalls at %lld, from %lld", ksm_get("full_scans"),
 	     start);

@@ -102,6 +102,7 @@ long long ksm_get(const char *name);
 void ksm_set(const char *name, long long value);
 void ksm_settle(void);		/* run until all is merged that can be; stop */
 void ksm_pass(int rises);	/* let full_scans rise so often; run stays 1 */
+void ksm_pass_as(int run, int rises);	/* the same with another run value */
 void ksm_stop(void);		/* run = 0 */
 void ksm_unmerge_all(void);	/* run = 2 */
 bool ksm_has_cgroup(void);	/* this kernel has memory.ksm */
@@ -140,7 +141,7 @@ enum w_op {
 	OP_MAP, OP_SET, OP_POKE, OP_VERIFY, OP_MADV, OP_PRCTL, OP_SPAWN,
 	OP_EXEC, OP_REMAP, OP_UNMAP, OP_PROT, OP_LOCK, OP_PUT, OP_UID,
 	OP_DROPCAP, OP_LEADER, OP_PIN, OP_UNPIN, OP_UFFD, OP_UFFD_WP,
-	OP_UFFD_ZERO, OP_READ, OP_EXIT,
+	OP_UFFD_ZERO, OP_READ, OP_THREAD, OP_EXIT,
 };
 
 enum w_map { MAP_PLAIN, MAP_HUGE };
@@ -199,6 +200,8 @@ struct frame {
 struct frame w_frame(struct worker *w, int area, long page);
 void w_frames(struct worker *w, int area, struct frame *f);
 long w_count(struct worker *w, int area, unsigned int flags);
+#define w_merged(w)	w_count(w, 0, F_KSM)
+long w_all_ksm(struct worker *w);	/* merged pages of the whole process */
 /* pages of b's area that stand on a frame of a's, compared page by page */
 long w_same(struct worker *a, struct worker *b, int area);
 /* merged frames that both processes map, over their whole address spaces */

@@ -13,6 +13,7 @@
 #include <linux/sched.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -364,6 +365,27 @@ static long do_spawn(int fd, const struct w_cmd *c)
 	return pid;
 }
 
+static void *idle_thread(void *arg)
+{
+	*(long *)arg = syscall(SYS_gettid);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static long do_thread(void)
+{
+	static long tid;
+	pthread_t t;
+	int err;
+
+	tid = 0;
+	err = pthread_create(&t, NULL, idle_thread, &tid);
+	while (!err && !__atomic_load_n(&tid, __ATOMIC_ACQUIRE))
+		sched_yield();
+	return err ? -err : tid;
+}
+
 static void *second_thread(void *arg)
 {
 	struct w_reply r = { .ret = syscall(SYS_gettid) };
@@ -455,6 +477,8 @@ static long command(int fd, const struct w_cmd *c)
 		return do_uffd_zero(s, c);
 	case OP_READ:
 		return do_read(s, c);
+	case OP_THREAD:
+		return do_thread();
 	case OP_EXIT:
 		_exit(0);
 	}

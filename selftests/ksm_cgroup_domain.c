@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Merge domains: which cgroups may share a frame.
+ *
+ * - a cgroup with a 1 or madvise of its own shares with nobody outside its
+ *   subtree, memory.ksm.domain=parent excepted; what inherits shares with the
+ *   cgroup it inherits from
+ * - splitting a domain unshares before the write returns
+ * - a process that arrives from another domain with merged pages loses them
+ *   without the scanner: pages_foreign returns to 0 with run=0
+ * - swap-in brings no frame across, though the two share the swap entry
+ *
+ * Frames are compared by number, over whole address spaces, while the scanner
+ * runs and pages are written; ordinary sharing by fork is not merging.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "ksmlib.h"
+
+#define N	64
+
+static struct worker *dup_in(const char *cg)
+{
+	return w_dup(cg, N, 9000, 1);
+}
+
+static void apart(struct worker *a, struct worker *b, const char *what)
+{
+	long n = w_common_ksm(a, b);
+
+	CHECK(!n, "%s: %ld merged frames in common", what, n);
+}
+
+static void together(struct worker *a, struct worker *b, const char *what)
+{
+	long n = w_same(a, b, 0);
+
+	CHECK(n == N && w_merged(a) == N, "%s: %ld of %d on one frame, %ld merged",
+	      what, n, N, w_merged(a));
+}
+
+/* Nothing from elsewhere is left, and the scanner had no part in it. */
+static void settled(const char *cg, const char *what)
+{
+	CHECK(WAIT_FOR(!cg_stat(cg, "pages_foreign")),
+	      "%s: pages_foreign stays at %lld", what,
+	      cg_stat(cg, "pages_foreign"));
+}
+
+static void siblings(void)
+{
+	struct worker *w[2][3];
+	const char *cg[2];
+	int i, j, k, round;
+
+	ksm_need_cgroup();
+	for (i = 0; i < 2; i++) {
+		cg[i] = cg_new(NULL, i ? "b" : "a");
+		cg_set(cg[i], "memory.ksm", "1");
+		for (j = 0; j < 3; j++)
+			w[i][j] = dup_in(cg[i]);
+	}
+	for (round = 0; round < 12; round++) {
+		ksm_pass(round % 3 + 1);
+		/* the scanner runs on while frames are compared and written */
+		for (j = 0; j < 9; j++)
+			apart(w[0][j / 3], w[1][j % 3], "scanner runs");
+		for (k = 0; k < 40; k++)
+			w_set(w[k & 1][ksm_random() % 3], 0, ksm_random() % N, 1,
+			      9000 + ksm_random() % 8, 0);
+	}
+	for (i = 0; i < 2; i++)
+		for (j = 0; j < 3; j++)
+			w_set(w[i][j], 0, 0, N, 9000, 1);
+	ksm_settle();
+	for (j = 0; j < 9; j++)
+		apart(w[0][j / 3], w[1][j % 3], "at rest");
+	for (i = 0; i < 2; i++) {
+		together(w[i][0], w[i][1], "within one");
+		together(w[i][0], w[i][2], "within one");
+		for (j = 0; j < 3; j++)
+			w_verify(w[i][j]);
+	}
+}
+
+static void inheriting(void)
+{
+	struct worker *x, *y, *z;
+	const char *p, *c;
+
+	ksm_need_cgroup();
+	p = cg_new(NULL, "p");
+	cg_set(p, "memory.ksm", "1");
+	x = dup_in(cg_new(p, "x"));
+	c = cg_new(p, "c");
+	y = dup_in(cg_new(c, "y"));
+	z = dup_in(cg_new(c, "z"));
+	ksm_settle();
+	together(x, y, "parent's 1, two depths");
+	together(y, z, "parent's 1, siblings");
+}
+
+static void nested(void)
+{
+	struct worker *outer, *deep, *inner, *low, *root, *asked;
+	const char *a, *c, *d;
+
+	ksm_need_cgroup();
+	a = cg_new(NULL, "a");
+	cg_set(a, "memory.ksm", "1");
+	outer = dup_in(cg_new(a, "x"));
+	deep = dup_in(cg_new(cg_new(a, "b"), "y"));
+	c = cg_new(a, "c");
+	cg_set(c, "memory.ksm", "1");
+	inner = dup_in(cg_new(c, "z"));
+	d = cg_new(c, "d");
+	low = dup_in(cg_new(d, "w"));
+	/* the root domain is one too */
+	root = dup_in(cg_new(NULL, "r"));
+	asked = dup_in(cg_new(NULL, "s"));
+	w_madv(root, 0, MADV_MERGEABLE);
+	w_madv(asked, 0, MADV_MERGEABLE);
+	ksm_settle();
+	together(outer, deep, "the outer domain");
+	together(inner, low, "the inner domain");
+	together(root, asked, "the root domain");
+	apart(outer, inner, "outer and inner");
+	apart(outer, root, "outer and root");
+	apart(inner, root, "inner and root");
+
+	/* madvise makes a domain as 1 does; what it merges was asked for */
+	cg_set(d, "memory.ksm", "madvise");
+	w_madv(low, 0, MADV_MERGEABLE);
+	apart(inner, low, "split off by madvise");
+	ksm_settle();
+	apart(inner, low, "split off by madvise, scanned");
+}
+
+static void joining(void)
+{
+	struct worker *x, *join, *own, *adv[2];
+	const char *p, *j, *m, *top;
+
+	ksm_need_cgroup();
+	p = cg_new(NULL, "p");
+	cg_set(p, "memory.ksm", "1");
+	x = dup_in(cg_new(p, "x"));
+	j = cg_new(p, "j");
+	cg_set(j, "memory.ksm", "1");
+	join = dup_in(j);
+	m = cg_new(p, "m");
+	cg_set(m, "memory.ksm", "1");
+	own = dup_in(m);
+	ksm_settle();
+	CHECK(w_merged(join) == 0, "%ld pages merged with nobody", w_merged(join));
+	cg_set(j, "memory.ksm.domain", "parent");
+	ksm_settle();
+	together(x, join, "domain=parent");
+	apart(x, own, "domain=self");
+	cg_set(j, "memory.ksm.domain", "self");
+	apart(x, join, "back to self");
+	ksm_settle();
+	apart(x, join, "back to self, scanned");
+	w_verify(x);
+	w_verify(join);
+
+	/* madvise joins its parent's domain with what was asked for */
+	cg_set(j, "memory.ksm", "madvise");
+	cg_set(j, "memory.ksm.domain", "parent");
+	adv[0] = dup_in(j);
+	w_madv(adv[0], 0, MADV_MERGEABLE);
+	ksm_settle();
+	together(x, adv[0], "madvise, domain=parent");
+	CHECK(w_merged(join) == 0, "%ld pages merged that nobody asked for",
+	      w_merged(join));
+
+	/* at the top the enclosing domain is the root's */
+	top = cg_new(NULL, "top");
+	cg_set(top, "memory.ksm", "1");
+	cg_set(top, "memory.ksm.domain", "parent");
+	own = dup_in(top);
+	adv[1] = dup_in(cg_new(NULL, "r"));
+	w_madv(adv[1], 0, MADV_MERGEABLE);
+	ksm_settle();
+	together(own, adv[1], "domain=parent at the top");
+	apart(own, x, "joined the root, not its other children");
+}
+
+static void splitting(void)
+{
+	const char *p, *cg[2];
+	struct worker *w[2][2];
+	int i, round;
+
+	ksm_need_cgroup();
+	p = cg_new(NULL, "p");
+	cg_set(p, "memory.ksm", "1");
+	for (i = 0; i < 4; i++) {
+		if (i < 2)
+			cg[i] = cg_new(p, i ? "b" : "a");
+		w[i & 1][i / 2] = dup_in(cg[i & 1]);
+	}
+	ksm_settle();
+	together(w[0][0], w[1][0], "before the split");
+	cg_set(cg[0], "memory.ksm", "1");
+	for (i = 0; i < 4; i++)
+		apart(w[0][i & 1], w[1][i / 2], "when the split has returned");
+	settled(p, "split");
+	ksm_settle();
+	together(w[0][0], w[0][1], "the part that split off");
+	together(w[1][0], w[1][1], "the part that stayed");
+	apart(w[0][0], w[1][0], "the two parts");
+	cg_set(cg[0], "memory.ksm", "inherit");
+	ksm_settle();
+	together(w[0][0], w[1][0], "joined again");
+
+	/* and with the scanner running */
+	cg_set(cg[0], "memory.ksm", "1");
+	for (round = 0; round < 10; round++) {
+		cg_set(cg[0], "memory.ksm.domain", "parent");
+		ksm_pass(round % 3 + 1);
+		cg_set(cg[0], "memory.ksm.domain", "self");
+		for (i = 0; i < 4; i++)
+			apart(w[0][i & 1], w[1][i / 2], "split under way");
+	}
+	ksm_stop();
+	for (i = 0; i < 4; i++)
+		w_verify(w[i & 1][i / 2]);
+}
+
+/* A 0 between the two leaves nothing to merge below it. */
+static void zero_between(void)
+{
+	struct worker *w[2];
+	const char *p, *z, *g;
+
+	ksm_need_cgroup();
+	p = cg_new(NULL, "p");
+	cg_set(p, "memory.ksm", "1");
+	z = cg_new(p, "z");
+	cg_set(z, "memory.ksm", "0");
+	g = cg_new(z, "g");
+	cg_set(g, "memory.ksm", "1");
+	w[0] = dup_in(g);
+	w[1] = dup_in(g);
+	ksm_settle();
+	CHECK(!w_all_ksm(w[0]) && !w_all_ksm(w[1]), "merged below a 0");
+	cg_set(z, "memory.ksm", "inherit");
+	ksm_settle();
+	together(w[0], w[1], "the 0 is gone");
+}
+
+/* a and b on the same frames in one domain, c in another with the same bytes */
+static void two_and_one(const char **cg, struct worker **w)
+{
+	ksm_need_cgroup();
+	cg[0] = cg_new(NULL, "a");
+	cg[1] = cg_new(NULL, "b");
+	cg_set(cg[0], "memory.ksm", "1");
+	cg_set(cg[1], "memory.ksm", "1");
+	w[0] = dup_in(cg[0]);
+	w[1] = dup_in(cg[0]);
+	w[2] = dup_in(cg[1]);
+	ksm_settle();
+	together(w[0], w[1], "at first");
+}
+
+static void arrived(const char **cg, struct worker **w, struct worker *new,
+		    const char *what)
+{
+	settled(cg[1], what);
+	apart(new, w[0], what);
+	apart(new, w[1], what);
+	w_verify(new);
+	together(w[0], w[1], "those who stayed");
+	w_poke(new, 0, 3, 17, 0x5a);
+	w_verify(w[0]);
+	w_verify(w[1]);
+	ksm_settle();
+	apart(new, w[0], what);
+	apart(new, w[1], what);
+	CHECK(w_same(new, w[2], 0) == N - 1, "%s: %ld of %d merged where it is now",
+	      what, w_same(new, w[2], 0), N - 1);
+	w_verify(new);
+	w_verify(w[2]);
+}
+
+static void fork_across(void)
+{
+	struct worker *w[3], *child;
+	const char *cg[2];
+
+	two_and_one(cg, w);
+	child = w_spawn(w[0], SPAWN_FORK, cg[1]);
+	arrived(cg, w, child, "forked into another domain");
+}
+
+static void move_across(void)
+{
+	struct worker *w[3], *child;
+	const char *cg[2];
+
+	two_and_one(cg, w);
+	/* the child's mappings are the domain's own as long as it stays */
+	child = w_fork(w[0]);
+	CHECK(!cg_stat(cg[0], "pages_foreign"), "%lld pages foreign at home",
+	      cg_stat(cg[0], "pages_foreign"));
+	together(child, w[1], "a child at home");
+	NEED(!cg_move(cg[1], child->pid), "no move");
+	arrived(cg, w, child, "moved to another domain");
+}
+
+static void heir_across(void)
+{
+	struct worker *w[3], *owner, *heir;
+	const char *cg[2];
+
+	two_and_one(cg, w);
+	owner = w_fork(w[0]);
+	heir = w_spawn(owner, SPAWN_VM, NULL);
+	NEED(!cg_move(cg[1], heir->pid), "no move");
+	together(heir, w[1], "as long as the owner lives");
+	w_exit(owner);
+	CHECK(WAIT_FOR(!w_common_ksm(heir, w[0])), "the heir keeps %ld frames",
+	      w_common_ksm(heir, w[0]));
+	arrived(cg, w, heir, "its owner went");
+}
+
+/* It goes on without the scanner, while the arrival itself forks and writes. */
+static void busy_arrival(void)
+{
+	struct worker *w[3], *child[6];
+	const char *cg[2];
+	int i;
+
+	two_and_one(cg, w);
+	for (i = 0; i < 6; i++) {
+		child[i] = w_spawn(i ? child[i - 1] : w[0], SPAWN_FORK,
+				   i ? NULL : cg[1]);
+		w_set(child[i], 0, 7 * i, 7, 70000 + i, 1);
+	}
+	settled(cg[1], "a chain of forks");
+	for (i = 0; i < 6; i++) {
+		apart(child[i], w[0], "a chain of forks");
+		apart(child[i], w[2], "scanner stands");
+		w_verify(child[i]);
+	}
+	together(w[0], w[1], "those who stayed");
+}
+
+/* The zero page belongs to nobody: it may be everywhere, and it is not foreign. */
+static void zero_page(void)
+{
+	struct worker *w[2], *child;
+	const char *cg[2];
+	int i;
+
+	ksm_need_cgroup();
+	ksm_set("use_zero_pages", 1);
+	for (i = 0; i < 2; i++) {
+		cg[i] = cg_new(NULL, i ? "b" : "a");
+		cg_set(cg[i], "memory.ksm", "1");
+		w[i] = w_dup(cg[i], N, 0, 0);
+	}
+	ksm_settle();
+	for (i = 0; i < 2; i++)
+		CHECK(w_count(w[i], 0, F_ZERO) == N, "%ld of %d zero pages",
+		      w_count(w[i], 0, F_ZERO), N);
+	child = w_spawn(w[0], SPAWN_FORK, cg[1]);
+	settled(cg[1], "zero pages");
+	CHECK(w_count(child, 0, F_ZERO) == N, "a child keeps %ld of %d zero pages",
+	      w_count(child, 0, F_ZERO), N);
+	w_verify(child);
+}
+
+/*
+ * A reference of a pipe's keeps the merged frame in the swap cache when all its
+ * mappings have become swap entries. Who faults first maps that frame again;
+ * the child in the other domain holds the same entry and must get a copy.
+ */
+static void swap_in(void)
+{
+	struct worker *w[3], *child;
+	const char *cg[2];
+	long i, left = N;
+	int tries;
+
+	two_and_one(cg, w);
+	if (!swap_on())
+		ksm_skip("no swap on zram here");
+	NEED(W(w[1], .op = OP_PIN, .a = { 0, 16 }) >= 0, "no pin");
+	for (tries = 0; tries < 50 && left; tries++) {
+		cg_put(cg[0], "memory.reclaim", "4M");
+		left = N - w_count(w[0], 0, F_SWAP);
+	}
+	NEED(!left, "%ld pages are not swapped out", left);
+	child = w_spawn(w[0], SPAWN_FORK, cg[1]);
+	for (i = 0; i < N; i++) {
+		W(i & 1 ? child : w[0], .op = OP_READ, .a = { i, 1 });
+		W(i & 1 ? w[0] : child, .op = OP_READ, .a = { i, 1 });
+	}
+	apart(child, w[0], "swapped in");
+	apart(child, w[1], "swapped in");
+	settled(cg[1], "swapped in");
+	w_verify(child);
+	w_verify(w[0]);
+	w_verify(w[1]);
+	ksm_settle();
+	apart(child, w[0], "swapped in and merged");
+	w_verify(child);
+	w_verify(w[0]);
+	W(w[1], .op = OP_UNPIN);
+}
+
+/* Everybody forks, moves and writes at random; nobody meets across domains. */
+static void storm(void)
+{
+	enum { GROUPS = 4, MEN = 10 };
+	struct worker *w[MEN];
+	const char *cg[GROUPS];
+	int home[MEN], i, j;
+	long step, steps = ksm_steps ? ksm_steps : 300;
+
+	ksm_need_cgroup();
+	for (i = 0; i < GROUPS; i++) {
+		cg[i] = cg_new(NULL, (char[]){ 'a' + i, 0 });
+		cg_set(cg[i], "memory.ksm", "1");
+	}
+	for (i = 0; i < MEN; i++) {
+		home[i] = i % GROUPS;
+		w[i] = dup_in(cg[home[i]]);
+	}
+	ksm_pass(1);
+	for (step = 0; step < steps; step++) {
+		i = ksm_random() % MEN;
+		j = ksm_random() % GROUPS;
+		switch (ksm_random() % 5) {
+		case 0:
+			NEED(!cg_move(cg[j], w[i]->pid), "no move");
+			home[i] = j;
+			break;
+		case 1:
+			j = ksm_random() % MEN;
+			if (i == j)
+				break;
+			w_exit(w[j]);
+			home[j] = ksm_random() % GROUPS;
+			w[j] = w_spawn(w[i], SPAWN_FORK, cg[home[j]]);
+			break;
+		default:
+			w_set(w[i], 0, ksm_random() % (N - 8), 8,
+			      9000 + ksm_random() % 16, 1);
+		}
+		if (step % 100 == 99) {
+			ksm_stop();
+			for (j = 0; j < GROUPS; j++)
+				settled(cg[j], "at rest");
+			for (i = 0; i < MEN * MEN; i++)
+				if (home[i / MEN] != home[i % MEN])
+					apart(w[i / MEN], w[i % MEN], "at rest");
+			ksm_pass(1);
+		}
+	}
+	ksm_stop();
+	for (i = 0; i < MEN; i++)
+		w_verify(w[i]);
+}
+
+static const struct ksm_case cases[] = {
+	{ "siblings that each say 1 share no frame", siblings },
+	{ "children that inherit share", inheriting },
+	{ "domains within domains, and the root's", nested },
+	{ "domain=parent joins", joining },
+	{ "a domain is split and joined under its processes", splitting },
+	{ "a 0 between two domains", zero_between },
+	{ "fork into another domain", fork_across },
+	{ "a move to another domain", move_across },
+	{ "an owner's heir in another domain", heir_across },
+	{ "an arrival that forks and writes on", busy_arrival },
+	{ "the zero page is no domain's", zero_page },
+	{ "swap-in does not cross", swap_in },
+	{ "random forks, moves and writes over four domains", storm },
+};
+
+int main(int argc, char **argv)
+{
+	return ksm_main(argc, argv, cases, ARRAY_SIZE(cases));
+}
