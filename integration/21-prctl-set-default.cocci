@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0
+//
+// The third answer that a process can give, see 18-prctl-uapi: under the mmap
+// lock, as the other two.
+//
+// File: kernel/sys.c
+// Expect: 1
+//
+@@
+symbol arg3;
+expression mm;
+@@
+-	error = ksm_disable_merge_any(mm);
++	error = arg3 ? ksm_default_merge_any(mm) : ksm_disable_merge_any(mm);

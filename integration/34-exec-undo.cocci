@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+//
+// See 33-exec-undo-locked. This mm is dropped without passing __mmput(), so both
+// halves of what ksm_execve() did are undone; they do nothing if it had failed.
+//
+// File: fs/exec.c
+// Expect: 1
+//
+@@
+identifier err_free;
+expression mm, bprm;
+@@
+ 	mmap_write_unlock(mm);
++	ksm_exit(mm);
++	ksm_mm_gone(mm);
+ err_free:
+ 	bprm->vma = NULL;

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+//
+// An mm follows the memory cgroup of its owner. When the owner leaves and another
+// task becomes it, possibly in another cgroup (CLONE_VM without CLONE_THREAD),
+// there is no attach to learn it from. Under task_lock() and rcu, so the engine
+// may only note it.
+//
+// File: kernel/exit.c
+// Expect: 1
+//
+@@
+identifier tsk != NULL;
+expression mm;
+@@
+ 	WRITE_ONCE(mm->owner, tsk);
++	ksm_migrate_mm(mm);

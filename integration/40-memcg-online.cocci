@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+//
+// A memory cgroup gets its part before anything else of it is online: settings
+// that its tasks meet from the first one on.
+//
+// File: mm/memcontrol.c
+// Expect: 1
+//
+@@
+identifier memcg, fail;
+@@
+ mem_cgroup_css_online(...)
+ {
+ 	<...
++	if (ksm_memcg_online(memcg))
++		goto fail;
+ 	if (memcg_online_kmem(memcg))
+ 		goto fail;
+ 	...>
+ }

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+//
+// Processes and merged frames that still hang on a cgroup that is going away are
+// handed to its parent here, at the same time as its other charges.
+//
+// File: mm/memcontrol.c
+// Expect: 1
+//
+@@
+identifier css, memcg;
+@@
+ mem_cgroup_css_offline(struct cgroup_subsys_state *css)
+ {
+ 	struct mem_cgroup *memcg = mem_cgroup_from_css(css);
++
++	ksm_memcg_offline(memcg);
+ 	...
+ }

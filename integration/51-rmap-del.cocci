@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+//
+// Every mapping by a page table entry that goes passes here: unmapping, exit,
+// copy on write, reclaim, migration, collapse into a huge page, probes, the OOM
+// reaper. Before the mapcount falls: after it the frame may be free.
+//
+// File: mm/rmap.c
+// Expect: 1
+//
+@@
+identifier folio, page, nr, vma;
+@@
+ folio_remove_rmap_ptes(struct folio *folio, struct page *page, int nr,
+ 			struct vm_area_struct *vma)
+ {
++	ksm_rmap_del(folio, vma);
+ 	...
+ }
