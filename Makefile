@@ -23,12 +23,7 @@ PACKAGES := linux-source-6.12 build-essential bc bison flex kmod cpio rsync \
 	coccinelle qemu-system-x86 mmdebstrap e2fsprogs debian-archive-keyring \
 	ccache sparse shellcheck
 
-# $(call step,what,command): say it, do it, say how long it took; all on stderr
-# so that vm-exec prints nothing of its own.
-step = @start=$$SECONDS; echo "==> $(1)" >&2; { $(2); } >&2; \
-	echo "    done: $(1), $$((SECONDS - start)) s" >&2
-
-.PHONY: help deps source tree kernel debug-kernel stock-kernel image vm-exec \
+.PHONY: help deps source tree kernel debug-kernel stock-kernel image selftests vm-exec \
 	shell demo check style patches clean
 
 help:
@@ -76,10 +71,10 @@ tree: source
 # A kernel is rebuilt when its tree or the configuration changed; the check is
 # a comparison of times, so that vm-exec starts at once.
 CONFIGS := $(wildcard vm/config/*.config) vm/kernel.py
-build = @$(if $(2),for f in $(CONFIGS) $(3); do [ ! $$f -nt build/obj/$(2)/vmlinux ] || old=1; done; \
+build = @for f in $(CONFIGS) $(3); do [ ! $$f -nt build/obj/$(2)/vmlinux ] || old=1; done; \
 	[ -e build/obj/$(2)/vmlinux ] && [ -z "$$old" ] || { \
 	start=$$SECONDS; echo "==> building the $(1) kernel" >&2; $(PY) vm/kernel.py $(1); \
-	touch build/obj/$(2)/vmlinux; echo "    done: $(1) kernel, $$((SECONDS - start)) s" >&2; })
+	touch build/obj/$(2)/vmlinux; echo "    done: $(1) kernel, $$((SECONDS - start)) s" >&2; }
 
 kernel: tree
 	$(call build,ksm,ksm,build/linux.stamp)
@@ -95,6 +90,34 @@ stock-debug-kernel: source
 
 image: deps | build/log
 	@start=$$SECONDS; $(PY) vm/image.py build/image.ext4 build/log/image.log >&2
+
+# Tests are built here and run there: ours, and those of the tree that judge us.
+# The tree's mm tests do not all compile with Debian 12's headers: only those
+# that are wanted are asked for.
+TREE := $(CURDIR)/build/linux/tools/testing/selftests
+SHARE_DIR := $(CURDIR)/build/share
+UAPI := -isystem $(CURDIR)/build/obj/ksm/usr/include
+selftests: tree | build/log
+	@start=$$SECONDS; { \
+	[ build/obj/ksm/usr/include/linux/prctl.h -nt build/linux.stamp ] || { \
+		$(PY) vm/kernel.py ksm headers; touch build/obj/ksm/usr/include/linux/prctl.h; }; \
+	mkdir -p $(SHARE_DIR)/mm $(SHARE_DIR)/cgroup $(SHARE_DIR)/ksm_cgroup $(SHARE_DIR)/userland; \
+	$(MAKE) -C $(TREE)/mm OUTPUT=$(SHARE_DIR)/mm KHDR_INCLUDES="$(UAPI)" \
+		$(SHARE_DIR)/mm/ksm_functional_tests $(SHARE_DIR)/mm/ksm_tests; \
+	$(MAKE) -C $(TREE)/cgroup OUTPUT=$(SHARE_DIR)/cgroup KHDR_INCLUDES="$(UAPI)" \
+		$(SHARE_DIR)/cgroup/test_memcontrol; \
+	if [ -e selftests/Makefile ]; then \
+		$(MAKE) -C $(TREE)/ksm_cgroup OUTPUT=$(SHARE_DIR)/ksm_cgroup KHDR_INCLUDES="$(UAPI)"; \
+		sed -n '/^TEST_GEN_PROGS/,/[^\\]$$/{s/^TEST_GEN_PROGS *[:+]*= *//;s/\\$$//;p}' \
+			selftests/Makefile >$(SHARE_DIR)/ksm_cgroup.programs; \
+	fi; \
+	rm -rf $(SHARE_DIR)/userland; \
+	[ ! -d selftests/userland ] || cp -r selftests/userland $(SHARE_DIR)/; \
+	} >build/log/selftests.log 2>&1 </dev/null || { grep -E 'error|Error' build/log/selftests.log >&2; \
+		echo "selftests: they do not build, see build/log/selftests.log" >&2; exit 1; }
+
+check: kernel debug-kernel image selftests
+	@$(PY) vm/check.py
 
 KERNEL_TARGET := $(patsubst ksm-kernel,kernel,$(KERNEL)-kernel)
 

@@ -43,6 +43,21 @@ QUIET = """
     cgred.service cron.service
 """.split()
 
+# Of no use without modules, hardware or a second boot; they cost boot time.
+MASKED = """
+    apt-daily.timer apt-daily-upgrade.timer getty@tty1.service
+    modprobe@configfs.service modprobe@drm.service modprobe@fuse.service
+    modprobe@efi_pstore.service modprobe@dm_mod.service modprobe@loop.service
+    systemd-modules-load.service systemd-update-utmp.service
+    systemd-random-seed.service systemd-hwdb-update.service
+    systemd-journal-flush.service systemd-firstboot.service
+    systemd-journal-catalog-update.service systemd-boot-update.service
+    systemd-machine-id-commit.service ldconfig.service
+    systemd-update-done.service systemd-networkd-wait-online.service
+    serial-getty@ttyS0.service sys-kernel-config.mount sys-fs-fuse-connections.mount
+    systemd-tpm2-setup.service systemd-tpm2-setup-early.service
+""".split()
+
 # What the offline container image "localhost/redis" is made of.
 CONTAINER = "bin/busybox usr/bin/redis-server usr/bin/redis-cli usr/bin/stress-ng"
 
@@ -84,17 +99,17 @@ CUSTOMIZE = r"""
 set -e
 root="$1"
 cp -rT --no-preserve=ownership "%(rootfs)s" "$root"
+echo 0123456789abcdef0123456789abcdef > "$root/etc/machine-id"
 echo ksmvm > "$root/etc/hostname"
 printf '127.0.0.1 localhost ksmvm\n' > "$root/etc/hosts"
 printf '/dev/vda / ext4 defaults,noatime 0 0\n' > "$root/etc/fstab"
-ln -sf /dev/null "$root/etc/systemd/system/systemd-networkd-wait-online.service"
 chroot "$root" passwd -d root >/dev/null
 chroot "$root" useradd -m -s /bin/bash user
 chroot "$root" systemctl -q enable vm-agent.service
 for unit in %(quiet)s; do
     chroot "$root" systemctl -q disable "$unit" 2>/dev/null || :
 done
-for unit in apt-daily.timer apt-daily-upgrade.timer getty@tty1.service; do
+for unit in %(masked)s; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 # The container's root: the programs and the libraries that they name.
@@ -113,6 +128,10 @@ for name in sh ls cat sleep cp mv rm dd head tail env id ps kill mkdir tr seq ye
 done
 tar -C "$c" --numeric-owner --owner=0 --group=0 -cf "$root/usr/local/share/redis-container.tar" .
 rm -rf "$c"
+# Taken in here, so that nobody waits for it in the VM (or pulls anything).
+# podman remounts its /, which must be a mount point for that.
+unshare -m sh -e -c 'mount --rbind "$1" "$1"; cd "$1"; chroot "$1" podman --cgroup-manager=cgroupfs \
+    import -q /usr/local/share/redis-container.tar localhost/redis' sh "$root"
 rm -rf "$root/var/lib/apt/lists" "$root/var/cache/apt" "$root/usr/share/doc" \
        "$root/usr/share/man" "$root/usr/share/locale"
 """
@@ -127,6 +146,7 @@ def build(output, log):
     try:
         with open(hook, "w") as stream:
             stream.write(CUSTOMIZE % {"rootfs": ROOTFS, "quiet": " ".join(QUIET),
+                                      "masked": " ".join(MASKED),
                                       "container": CONTAINER})
         command = sudo + [
             "mmdebstrap", "--variant=minbase", "--skip=check/empty",
