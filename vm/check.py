@@ -191,8 +191,7 @@ def judge(test, kernel, output, result, count, took):
     elif result.timeout:
         results.append(("time", "fail", "did not end within its time"))
     if result.trouble:
-        results.append(("kernel log", "fail", result.trouble[0].strip().splitlines()[0]
-                        if result.trouble[0].strip() else ""))
+        results.append(("kernel log", "fail", result.trouble[0][0]))
     shown, numbers = [], {"pass": 0, "fail": 0, "skip": 0}
     for name, what, note in results:
         if what == "fail" and name in test.expected:
@@ -209,7 +208,7 @@ def judge(test, kernel, output, result, count, took):
     if numbers["fail"]:
         for line in output.splitlines()[-15:]:
             print("      | " + line)
-        for text in result.trouble:
+        for unused, text in result.trouble:
             for line in text.splitlines():
                 print("      > " + line)
     sys.stdout.flush()
@@ -238,8 +237,8 @@ def run_group(kernel, machine, tests, count):
                     kernel, mem, cpus, nodes, append, time.monotonic() - start), flush=True)
                 trouble = vm.troubles()
                 count.add(kernel + "/boot", "fail" if trouble else "pass",
-                          trouble[0].strip().splitlines()[0] if trouble else "")
-                for text in trouble:
+                          trouble[0][0] if trouble else "")
+                for unused, text in trouble:
                     print("      > " + text.replace("\n", "\n      > "), flush=True)
                 while pending and vm.alive:
                     test = pending.pop(0)
@@ -263,7 +262,7 @@ def run_one(vm, kernel, test, count):
     name = re.sub(r"\W+", "_", "%s-%s" % (kernel, test.name))
     with open(os.path.join(LOGS, name + ".log"), "w") as stream:
         stream.write(output)
-        for text in result.trouble:
+        for unused, text in result.trouble:
             stream.write("\n--- console\n%s\n" % text)
     judge(test, kernel, output, result, count, time.monotonic() - start)
 

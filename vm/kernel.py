@@ -40,7 +40,7 @@ def fragments(names):
                     result[found[1]] = found[2]
     # One of a choice: what a later fragment picks takes the place.
     for choice in (("CONFIG_PREEMPT", "CONFIG_PREEMPT_VOLUNTARY"),
-                   ("CONFIG_KASAN_INLINE", "CONFIG_KASAN_OUTLINE")):
+                   ("CONFIG_CC_OPTIMIZE_FOR_SIZE", "CONFIG_CC_OPTIMIZE_FOR_PERFORMANCE")):
         if choice[0] in result and choice[1] in result:
             del result[choice[1]]
     return result

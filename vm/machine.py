@@ -138,7 +138,7 @@ class Result:
     def __init__(self):
         self.status = None      # exit status; None: the machine went away or time ran out
         self.timeout = False
-        self.trouble = []       # excerpts of the console
+        self.trouble = []       # (line, excerpt of the console) for each report
 
 
 class Machine:
@@ -150,8 +150,8 @@ class Machine:
         if not shutil.which("qemu-system-x86_64"):
             raise VMError("qemu-system-x86_64 is missing: make deps")
         self.mem, self.cpus, self.nodes = megabytes(mem), int(cpus), int(nodes)
-        if self.cpus < self.nodes:
-            self.cpus = self.nodes
+        # A node is a socket: the scheduler warns of one that is split.
+        self.cpus = -(-self.cpus // self.nodes) * self.nodes
         for name, directory in (("SHARE", share), ("OUT", out)):
             if directory and not os.path.isdir(directory):
                 raise VMError("%s=%s: no such directory" % (name, directory))
@@ -206,7 +206,7 @@ class Machine:
                        "sysctl.kernel.hung_task_timeout_secs=300"]
         command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
                    "-no-reboot", "-machine", "pc", "-m", "%dM" % self.mem,
-                   "-smp", str(self.cpus),
+                   "-smp", "%d,sockets=%d" % (self.cpus, self.nodes),
                    "-accel", "tcg,thread=multi" if tcg else "kvm",
                    "-cpu", "max" if tcg else "host",
                    "-kernel", self.vmlinux,
@@ -362,7 +362,8 @@ class Machine:
 
     def troubles(self, first=0):
         self.console.poll()
-        return [self.console.excerpt(index) for index, unused in self.console.reports[first:]]
+        return [(self.console.lines[index], self.console.excerpt(index))
+                for index, unused in self.console.reports[first:]]
 
     @property
     def alive(self):

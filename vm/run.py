@@ -44,7 +44,7 @@ def execute(script, interactive=False):
                  boot_timeout=300, interactive=interactive) as machine:
         first = machine.troubles()
         result = machine.run(script, timeout, writer(sys.stdout), writer(sys.stderr))
-    for text in first + result.trouble:
+    for unused, text in first + result.trouble:
         say("the kernel complained:\n%s\n" % text)
     if first or result.trouble:
         say("whole console in " + log)

@@ -15,7 +15,7 @@ Rows of selftests/ksm_cgroup (every TEST_GEN_PROGS) and of selftests/userland
 (every *.sh, settings in its "# key: value" lines) are added by vm/check.py.
 """
 
-KSM_TESTS = "/mnt/share/mm/ksm_tests"
+KSM_TESTS = "cd /mnt/share/mm && ./ksm_tests"
 # Not of our making: both fail on the stock kernel in this VM as well.
 MEMCONTROL = {
     "test_memcg_low": "fails on the stock kernel: the page cache of 9p and TCG's pace",
@@ -24,15 +24,15 @@ MEMCONTROL = {
 
 TESTS = [
     ("kunit", "cat /sys/kernel/debug/kunit/*/results", "kunit", {}),
-    ("ksm_functional_tests", "/mnt/share/mm/ksm_functional_tests", "tap", {}),
+    ("ksm_functional_tests", "cd /mnt/share/mm && ./ksm_functional_tests", "tap", {}),
     ("ksm_tests -M", KSM_TESTS + " -M -p 10", "exit", {}),
     ("ksm_tests -M prctl", KSM_TESTS + " -M -p 10 -t 1", "exit", {}),
     ("ksm_tests -U", KSM_TESTS + " -U", "exit", {}),
     ("ksm_tests -Z 0", KSM_TESTS + " -Z -p 10 -z 0", "exit", {}),
     ("ksm_tests -Z 1", KSM_TESTS + " -Z -p 10 -z 1", "exit", {}),
-    ("ksm_tests -P", KSM_TESTS + " -P -s 100", "exit", {}),
-    ("ksm_tests -H", KSM_TESTS + " -H -s 100", "exit", {}),
-    ("ksm_tests -D", KSM_TESTS + " -D -s 100", "exit", {}),
+    ("ksm_tests -P", KSM_TESTS + " -P -s 32", "exit", {}),
+    ("ksm_tests -H", KSM_TESTS + " -H -s 32", "exit", {}),
+    ("ksm_tests -D", KSM_TESTS + " -D -s 32", "exit", {}),
     ("ksm_tests -C", KSM_TESTS + " -C", "exit", {}),
     ("ksm_tests -N 1", KSM_TESTS + " -N -m 1", "exit", {"nodes": 2}),
     ("ksm_tests -N 0", KSM_TESTS + " -N -m 0", "exit", {"nodes": 2}),
