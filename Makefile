@@ -127,6 +127,22 @@ vm-exec: $(KERNEL_TARGET) image
 shell: $(KERNEL_TARGET) image
 	@$(PY) vm/run.py shell
 
+# The demonstration itself runs inside; its output comes as it is written.
+demo: export KERNEL := ksm
+demo: export MEM := $(or $(MEM),3G)
+demo: export SHARE := $(CURDIR)
+demo: export TIMEOUT := $(or $(TIMEOUT),1800)
+demo: export CMD := if [ -e /mnt/share/vm/demo/demo.py ]; then exec python3 -u \
+	/mnt/share/vm/demo/demo.py; else exec bash /mnt/share/vm/demo/demo.sh; fi
+demo: kernel image
+	@$(PY) vm/run.py exec
+
+patches: tree
+	@$(PY) vm/patches.py >&2
+
+style: kernel patches
+	@$(PY) vm/style.py
+
 clean:
 	rm -rf build/src build/src.* build/linux* build/obj build/integration* \
 		build/image* build/patches build/log build/accel

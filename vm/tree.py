@@ -61,7 +61,7 @@ def files(top):
         dirs[:] = sorted(d for d in dirs if not IGNORED.search(d) and d != "__pycache__")
         for name in sorted(names):
             path = os.path.join(directory, name)
-            if os.path.isfile(path):
+            if os.path.isfile(path) and not IGNORED.search(name):
                 yield os.path.relpath(path, top)
 
 
