@@ -71,10 +71,8 @@ tree: source
 # A kernel is rebuilt when its tree or the configuration changed; the check is
 # a comparison of times, so that vm-exec starts at once.
 CONFIGS := $(wildcard vm/config/*.config) vm/kernel.py
-build = @for f in $(CONFIGS) $(3); do [ ! $$f -nt build/obj/$(2)/vmlinux ] || old=1; done; \
-	[ -e build/obj/$(2)/vmlinux ] && [ -z "$$old" ] || { \
-	start=$$SECONDS; echo "==> building the $(1) kernel" >&2; $(PY) vm/kernel.py $(1); \
-	touch build/obj/$(2)/vmlinux; echo "    done: $(1) kernel, $$((SECONDS - start)) s" >&2; }
+build = @for f in $(CONFIGS) $(3); do [ ! $$f -nt build/obj/$(2)/built ] || old=1; done; \
+	[ -e build/obj/$(2)/vmlinux ] && [ -z "$$old" ] || $(PY) vm/kernel.py $(1)
 
 kernel: tree
 	$(call build,ksm,ksm,build/linux.stamp)
@@ -89,7 +87,7 @@ stock-debug-kernel: source
 	$(call build,stock-debug,stock-debug,build/src.origin)
 
 image: deps | build/log
-	@start=$$SECONDS; $(PY) vm/image.py build/image.ext4 build/log/image.log >&2
+	@$(PY) vm/image.py build/image.ext4 build/log/image.log >&2
 
 # Tests are built here and run there: ours, and those of the tree that judge us.
 # The tree's mm tests do not all compile with Debian 12's headers: only those
@@ -98,7 +96,7 @@ TREE := $(CURDIR)/build/linux/tools/testing/selftests
 SHARE_DIR := $(CURDIR)/build/share
 UAPI := -isystem $(CURDIR)/build/obj/ksm/usr/include
 selftests: tree | build/log
-	@start=$$SECONDS; { \
+	@echo "==> building the tests" >&2; { \
 	[ build/obj/ksm/usr/include/linux/prctl.h -nt build/linux.stamp ] || { \
 		$(PY) vm/kernel.py ksm headers; touch build/obj/ksm/usr/include/linux/prctl.h; }; \
 	mkdir -p $(SHARE_DIR)/mm $(SHARE_DIR)/cgroup $(SHARE_DIR)/ksm_cgroup $(SHARE_DIR)/userland; \

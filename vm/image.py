@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 
+from steps import step
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOTFS = os.path.join(HERE, "rootfs")
 SUITE = "trixie"
@@ -188,7 +190,7 @@ def main():
         if name.startswith("image.") and os.path.isdir(os.path.join(os.path.dirname(output), name)):
             subprocess.run(([] if os.geteuid() == 0 else ["sudo"]) +
                            ["rm", "-rf", os.path.join(os.path.dirname(output), name)], check=True)
-    with open(log, "w") as stream:
+    with step("making the VM's disk, Debian 13"), open(log, "w") as stream:
         build(output, stream)
     with open(stamp, "w") as stream:
         stream.write(wanted)

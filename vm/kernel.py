@@ -16,6 +16,8 @@ import subprocess
 import sys
 import time
 
+from steps import step
+
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(TOP, "build")
 CONFIG = os.path.join(TOP, "vm", "config")
@@ -71,50 +73,71 @@ def main():
     # The same bytes from the same sources, and more hits in the cache.
     environment.update(KBUILD_BUILD_TIMESTAMP="2025-01-01", KBUILD_BUILD_USER="ksm",
                        KBUILD_BUILD_HOST="ksm", LC_ALL="C")
-    command = ["make", "-C", tree, "O=" + obj, "-j%d" % (os.cpu_count() or 2)]
+    command = ["make", "-C", tree, "O=" + obj, "-j%d" % len(os.sched_getaffinity(0))]
     if shutil.which("ccache"):
+        # With relative paths another clone that shares the cache has hits, too.
         environment.setdefault("CCACHE_DIR", os.path.join(BUILD, "ccache"))
+        environment.setdefault("CCACHE_BASEDIR", BUILD)
         command.append("CC=ccache gcc")
 
-    with open(os.path.join(obj, "lock"), "w") as lock, open(log, "w") as stream:
+    with open(os.path.join(obj, "lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = fragments(parts)
-        text = "".join("%s=%s\n" % item for item in wanted.items())
-        fragment, config = os.path.join(obj, "wanted.config"), os.path.join(obj, ".config")
-        old = open(fragment).read() if os.path.exists(fragment) else None
-        stale = (old != text or not os.path.exists(config) or
-                 missing(wanted, config, tree.endswith("src")))
-        if stale:
-            with open(fragment, "w") as out:
-                out.write(text)
-            step = command + ["KCONFIG_ALLCONFIG=" + fragment, "allnoconfig"]
-            if subprocess.run(step, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
-                              env=environment, check=False).returncode:
-                sys.exit("kernel: configuration failed, see %s" % log)
-            lost = missing(wanted, config, tree.endswith("src"))
-            if lost:
-                os.unlink(config)
-                sys.exit("kernel: Kconfig dropped %s: add what they depend on to vm/config/"
-                         % " ".join(lost))
-        start = time.monotonic()
-        targets = sys.argv[2:] or ["vmlinux"]
-        shown = 0
-        process = subprocess.Popen(command + targets, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   env=environment, text=True, errors="replace")
-        last = start
-        steps = 0
-        for line in process.stdout:
-            stream.write(line)
-            steps += bool(re.match(r"  [A-Z]+ ", line))
-            if re.search(r"(warning|error|undefined reference|\*\*\*)[: ]", line) and shown < 60:
-                shown += 1
-                print("    " + line.rstrip(), file=sys.stderr, flush=True)
-            if time.monotonic() - last > 30:
-                last = time.monotonic()
-                print("    %d steps, %d s" % (steps, last - start), file=sys.stderr, flush=True)
-        if process.wait():
-            sys.exit("kernel: the %s kernel does not build, see %s" % (name, log))
+        with open(log, "w") as stream:
+            build(name, command, environment, stream)
+
+
+def build(name, command, environment, stream):
+    tree, folder, parts = KERNELS[name]
+    obj = os.path.join(BUILD, "obj", folder)
+    stock = tree == "src"
+    wanted = fragments(parts)
+    text = "".join("%s=%s\n" % item for item in wanted.items())
+    fragment, config = os.path.join(obj, "wanted.config"), os.path.join(obj, ".config")
+    old = open(fragment).read() if os.path.exists(fragment) else None
+    stale = (old != text or not os.path.exists(config) or
+             missing(wanted, config, stock))
+    if stale:
+        with open(fragment, "w") as out:
+            out.write(text)
+        configure = command + ["KCONFIG_ALLCONFIG=" + fragment, "allnoconfig"]
+        if subprocess.run(configure, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+                          env=environment, check=False).returncode:
+            sys.exit("kernel: configuration failed, see %s" % stream.name)
+        lost = missing(wanted, config, stock)
+        if lost:
+            os.unlink(config)
+            sys.exit("kernel: Kconfig dropped %s: add what they depend on to vm/config/"
+                     % " ".join(lost))
+    targets = sys.argv[2:] or ["vmlinux"]
+    # Anything newer than the beginning of this build is not in it.
+    built = os.path.join(obj, "built")
+    with open(built + ".tmp", "w"):
+        pass
+    with step("building the %s kernel%s" % (
+            name, "" if targets == ["vmlinux"] else ": " + " ".join(targets))):
+        if compile_(command + targets, environment, stream):
+            sys.exit("kernel: the %s kernel does not build, see %s" % (name, stream.name))
+    if targets == ["vmlinux"]:
+        os.rename(built + ".tmp", built)
+
+
+def compile_(command, environment, log):
+    """Everything into the log; errors, warnings and a sign of life on stderr."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, env=environment, text=True,
+                               errors="replace")
+    start = last = time.monotonic()
+    steps = shown = 0
+    for line in process.stdout:
+        log.write(line)
+        steps += bool(re.match(r"  [A-Z]+ ", line))
+        if re.search(r"(warning|error|undefined reference|\*\*\*)[: ]", line) and shown < 60:
+            shown += 1
+            print("    " + line.rstrip(), file=sys.stderr, flush=True)
+        if time.monotonic() - last > 60:
+            last = time.monotonic()
+            print("    %d steps, %d s" % (steps, last - start), file=sys.stderr, flush=True)
+    return process.wait()
 
 
 main()

@@ -19,6 +19,8 @@ import shutil
 import subprocess
 import sys
 
+from steps import step
+
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(TOP, "build")
 SRC = os.path.join(BUILD, "src")
@@ -99,18 +101,19 @@ def source(ksrc):
     for path in (STATE, STAMP, note):
         if os.path.exists(path):
             os.unlink(path)
-    print("  unpacking %s" % origin, flush=True)
-    if ksrc:
-        shutil.copytree(origin, temporary, symlinks=True,
-                        ignore=shutil.ignore_patterns(".git", "*.o", "*.cmd"))
-        if os.path.exists(os.path.join(temporary, ".config")):
-            run(["make", "-C", temporary, "mrproper"], "make mrproper in the copy of KSRC failed")
-    else:
-        os.mkdir(temporary)
-        run(["tar", "-xf", TARBALL, "--strip-components=1", "-C", temporary],
-            "unpacking failed: reinstall linux-source-6.12")
-    check_version(temporary, "install linux-source-6.12, or give KSRC=dir")
-    os.rename(temporary, SRC)
+    with step("%s %s" % ("copying" if ksrc else "unpacking", origin)):
+        if ksrc:
+            shutil.copytree(origin, temporary, symlinks=True,
+                            ignore=shutil.ignore_patterns(".git", "*.o", "*.cmd"))
+            if os.path.exists(os.path.join(temporary, ".config")):
+                run(["make", "-C", temporary, "mrproper"],
+                    "make mrproper in the copy of KSRC failed")
+        else:
+            os.mkdir(temporary)
+            run(["tar", "-xf", TARBALL, "--strip-components=1", "-C", temporary],
+                "unpacking failed: reinstall linux-source-6.12")
+        check_version(temporary, "install linux-source-6.12, or give KSRC=dir")
+        os.rename(temporary, SRC)
     with open(note, "w") as stream:
         stream.write(identity)
 
@@ -132,14 +135,15 @@ def integrate(state):
         digest.update(name.encode() + b"\0" + read(os.path.join(folder, name)))
     if state.get("integration") == digest.hexdigest() and os.path.isdir(PATCHED):
         return
-    print("  applying integration/", flush=True)
     temporary = PATCHED + ".tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     os.mkdir(temporary)
-    done = subprocess.run([program, SRC, temporary], stdin=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise TreeError("integration/apply stopped, build/linux is as it was (see the line above)")
+    with step("applying integration/ to the tree"):
+        done = subprocess.run([program, SRC, temporary], stdin=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise TreeError("integration/apply stopped, build/linux is as it was "
+                            "(see the line above)")
     shutil.rmtree(PATCHED, ignore_errors=True)
     os.rename(temporary, PATCHED)
     state["integration"] = digest.hexdigest()
@@ -191,10 +195,13 @@ def sync():
         put(here, data, 0o755 if os.access(origin, os.X_OK) else 0o644)
         changed.append(path)
     state["paths"] = sorted(target)
-    if changed or not os.path.exists(STAMP):
-        put(STAMP, "".join(path + "\n" for path in changed).encode())
-        print("  %d files of build/linux changed%s" % (
+    if changed:
+        print("    %d files of build/linux changed%s" % (
             len(changed), ": " + " ".join(changed) if len(changed) < 6 else ""), flush=True)
+    # Tests and words are no reason to build a kernel.
+    if not os.path.exists(STAMP) or any(
+            not path.startswith(("tools/", "Documentation/")) for path in changed):
+        put(STAMP, "".join(path + "\n" for path in changed).encode())
     put(STATE, json.dumps(state, indent=1).encode())
 
 
