@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// The opt-out of 16-mmf-opt-out is inherited by fork and exec, as the opt-in of
-// the same prctl is: both go through this function.
+// The opt-out of 16-mmf-opt-out is inherited by fork and exec, as the opt-in
+// of the same prctl is: both go through this function.
 //
 // File: include/linux/sched/coredump.h
+// Function: mmf_init_flags
 // Expect: 1
 //
 @@

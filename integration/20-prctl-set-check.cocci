@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //
 // The arguments of PR_SET_MEMORY_MERGE. The third may now be
-// PR_MEMORY_MERGE_DEFAULT, and only together with a second one of 0. The check is
-// told from the one of PR_SET_THP_DISABLE by what follows it.
+// PR_MEMORY_MERGE_DEFAULT, and only together with a second one of 0. The check
+// is told from the one of PR_SET_THP_DISABLE by what follows it.
 //
 // File: kernel/sys.c
+// Function: prctl
 // Expect: 1
 //
 @@

@@ -4,6 +4,7 @@
 // lock, as the other two.
 //
 // File: kernel/sys.c
+// Function: prctl
 // Expect: 1
 //
 @@

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// See 33-exec-undo-locked. This mm is dropped without passing __mmput(), so both
-// halves of what ksm_execve() did are undone; they do nothing if it had failed.
+// See 33-exec-undo-locked. This mm is dropped without passing __mmput(), so
+// both halves of what ksm_execve() did are undone; they do nothing if it had
+// failed.
 //
 // File: fs/exec.c
+// Function: __bprm_mm_init
 // Expect: 1
 //
 @@

@@ -4,6 +4,7 @@
 // that its tasks meet from the first one on.
 //
 // File: mm/memcontrol.c
+// Function: mem_cgroup_css_online
 // Expect: 1
 //
 @@

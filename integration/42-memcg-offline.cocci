@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// Processes and merged frames that still hang on a cgroup that is going away are
-// handed to its parent here, at the same time as its other charges.
+// Processes and merged frames that still hang on a cgroup that is going away
+// are handed to its parent here, at the same time as its other charges.
 //
 // File: mm/memcontrol.c
+// Function: mem_cgroup_css_offline
 // Expect: 1
 //
 @@

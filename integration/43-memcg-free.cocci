@@ -3,6 +3,7 @@
 // Nothing refers to the cgroup any more.
 //
 // File: mm/memcontrol.c
+// Function: mem_cgroup_css_free
 // Expect: 1
 //
 @@

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// The controller was disabled while something still depends on it: the settings
-// go back to their defaults, as those of the other memory files do.
+// The controller was disabled while something still depends on it: the
+// settings go back to their defaults, as those of the other memory files do.
 //
 // File: mm/memcontrol.c
+// Function: mem_cgroup_css_reset
 // Expect: 1
 //
 @@

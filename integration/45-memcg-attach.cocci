@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// Tasks came from another cgroup. Every task is shown, not every leader: a leader
-// that has exited is not in the set although its threads are, and the owner of
-// an mm need not be a leader; when the controller is enabled, a whole cgroup comes
-// at once. The engine picks those that own their mm.
+// Tasks came from another cgroup. Every task is shown, not every leader: a
+// leader that has exited is not in the set although its threads are, and the
+// owner of an mm need not be a leader; when the controller is enabled, a whole
+// cgroup comes at once. The engine picks those that own their mm.
 //
 // File: mm/memcontrol.c
+// Function: mem_cgroup_attach
 // Expect: 1
 //
 @@

@@ -4,6 +4,7 @@
 // put there, and the one placed by merging is gone.
 //
 // File: mm/migrate_device.c
+// Function: migrate_vma_insert_page
 // Expect: 1
 //
 @@

@@ -3,6 +3,7 @@
 // The count is the engine's, and not a member of the mm any more.
 //
 // File: fs/proc/base.c
+// Function: proc_pid_ksm_merging_pages
 // Expect: 1
 //
 @@

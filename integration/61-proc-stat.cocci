@@ -4,6 +4,7 @@
 // added in one place.
 //
 // File: fs/proc/base.c
+// Function: proc_pid_ksm_stat
 // Expect: 1
 //
 @@
