@@ -12,9 +12,8 @@ SHELL := /bin/bash
 ifneq ($(origin CMD),undefined)
   override CMD := $(value CMD)
 endif
-export CMD SHARE OUT MEM CPUS NODES KERNEL TIMEOUT APPEND KSRC
+export CMD SHARE OUT MEM CPUS NODES KERNEL TIMEOUT APPEND KSRC ONLY
 
-KERNEL ?= ksm
 PY := python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Debian's packages: to build kernels, to apply the seam, to run the VM.
@@ -31,7 +30,7 @@ help:
 
 #: Targets
 #:   demo           the main job: four redis containers, merged and unmerged
-#:   check          all tests, in the VM           [ONLY=pattern] [FAST=1]
+#:   check          all tests, in the VM  [KERNEL=ksm|debug] [ONLY='pattern ...']
 #:   tree           patched kernel tree in build/linux           [KSRC=dir]
 #:   kernel         the patched kernel; also debug-kernel (lockdep, KASAN)
 #:   stock-kernel   the unpatched tree, same configuration
@@ -114,10 +113,12 @@ selftests: tree | build/log
 	} >build/log/selftests.log 2>&1 </dev/null || { grep -E 'error|Error' build/log/selftests.log >&2; \
 		echo "selftests: they do not build, see build/log/selftests.log" >&2; exit 1; }
 
-check: kernel debug-kernel image selftests
-	@$(PY) vm/check.py
+# $(call target-of,kernel): the goal that builds it.
+target-of = $(patsubst ksm-kernel,kernel,$(1)-kernel)
+KERNEL_TARGET := $(call target-of,$(or $(KERNEL),ksm))
 
-KERNEL_TARGET := $(patsubst ksm-kernel,kernel,$(KERNEL)-kernel)
+check: $(if $(KERNEL),$(KERNEL_TARGET),kernel debug-kernel) image selftests
+	@$(PY) vm/check.py
 
 vm-exec: $(KERNEL_TARGET) image
 	@$(PY) vm/run.py exec

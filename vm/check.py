@@ -4,8 +4,8 @@
 
 usage: check.py [--list]
 
-Environment: ONLY=pattern (part of "kernel/name", * and ? allowed), KERNEL=name
-for one kernel only. A test whose time the kernel spent complaining on its
+Environment: ONLY='pattern ...' (each part of "kernel/name", * and ? allowed),
+KERNEL=name for one kernel only. A test whose time the kernel spent complaining on its
 console has failed, whatever it printed. Outputs: build/log/check/.
 """
 import fnmatch
@@ -268,7 +268,7 @@ def run_one(vm, kernel, test, count):
 
 
 def main():
-    only = os.environ.get("ONLY") or "*"
+    only = (os.environ.get("ONLY") or "*").split()
     kernels = [os.environ["KERNEL"]] if os.environ.get("KERNEL") else KERNELS
     os.makedirs(LOGS, exist_ok=True)
     groups = {}
@@ -276,7 +276,7 @@ def main():
         for kernel in kernels:
             label = kernel + "/" + test.name
             if (kernel in test.kernels or kernel.startswith("stock")) and (
-                    fnmatch.fnmatch(label, only) or only in label):
+                    any(fnmatch.fnmatch(label, "*" + word + "*") for word in only)):
                 groups.setdefault((kernel, test.machine), []).append(test)
     if sys.argv[1:] == ["--list"]:
         for (kernel, machine), tests in groups.items():
@@ -287,7 +287,7 @@ def main():
     for (kernel, machine), tests in groups.items():
         run_group(kernel, machine, tests, count)
     if not groups:
-        print("no test matches ONLY=%s" % only)
+        print("no test matches ONLY=%s" % " ".join(only))
         return 1
     for text in count.failures:
         print("FAILED " + text)

@@ -90,6 +90,9 @@ def main():
     except VMError as error:
         say(str(error))
         return BROKEN
+    except BrokenPipeError:
+        sys.stdout = None
+        return 141
     except KeyboardInterrupt:
         return 130
 
