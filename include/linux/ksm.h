@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __LINUX_KSM_H
+#define __LINUX_KSM_H
+/*
+ * What the rest of the kernel calls of the samepage merging engine in mm/ksm/.
+ *
+ * Three kinds of callers:
+ *  - the life of an mm: fork, exec, exit, a change of owner or cgroup;
+ *  - the mappings of merged frames and of the zero page, which are counted
+ *    where they come and go, so that the books need no scan to be right;
+ *  - reverse-map users: reclaim, migration, memory failure.
+ *
+ * Everything here costs one patched-out branch until KSM merges for the first
+ * time after boot.
+ */
+
+#include <linux/jump_label.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/rmap.h>
+#include <linux/sched.h>
+#include <linux/sched/coredump.h>
+
+struct cgroup_subsys_state;
+struct mem_cgroup;
+struct seq_file;
+struct task_struct;
+
+#ifdef CONFIG_KSM
+
+/* The calls of madvise(), mremap(), prctl() and of architectures. */
+int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
+		unsigned long end, int advice, unsigned long *vm_flags);
+int ksm_enable_merge_any(struct mm_struct *mm);
+int ksm_disable_merge_any(struct mm_struct *mm);
+int ksm_default_merge_any(struct mm_struct *mm);
+int ksm_disable(struct mm_struct *mm);
+bool ksm_merges_any(struct mm_struct *mm);
+
+/* Forcing and asking are properties of the mm: a new VMA needs nothing. */
+static inline void ksm_add_vma(struct vm_area_struct *vma)
+{
+}
+
+/* The life of an mm. */
+int __ksm_dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm);
+int __ksm_execve(struct mm_struct *mm);
+void __ksm_exit(struct mm_struct *mm);
+void __ksm_mm_gone(struct mm_struct *mm);
+void ksm_migrate_mm(struct mm_struct *mm);
+
+static inline void ksm_mm_init(struct mm_struct *mm)
+{
+	mm->ksm = NULL;
+}
+
+static inline int ksm_dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm)
+{
+	return oldmm->ksm ? __ksm_dup_mmap(mm, oldmm) : 0;
+}
+
+/* ksm_dup_mmap() did it, before there was a page table to account for. */
+static inline void ksm_fork(struct mm_struct *mm, struct mm_struct *oldmm)
+{
+}
+
+static inline int ksm_execve(struct mm_struct *mm)
+{
+	return __ksm_execve(mm);
+}
+
+static inline void ksm_exit(struct mm_struct *mm)
+{
+	if (mm->ksm)
+		__ksm_exit(mm);
+}
+
+static inline void ksm_mm_gone(struct mm_struct *mm)
+{
+	if (mm->ksm)
+		__ksm_mm_gone(mm);
+}
+
+/* Mappings of merged frames. */
+DECLARE_STATIC_KEY_FALSE(ksm_merging_key);
+void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm);
+void __ksm_rmap_del(struct folio *folio, struct mm_struct *mm);
+
+/**
+ * ksm_rmap_add - a page table entry is about to map a folio
+ * @folio: the folio, merged or not
+ * @vma: the mapping's VMA
+ *
+ * Context: page table lock held, before the mapcount rises.
+ */
+static inline void ksm_rmap_add(struct folio *folio, struct vm_area_struct *vma)
+{
+	if (static_branch_unlikely(&ksm_merging_key) && folio_test_ksm(folio))
+		__ksm_rmap_add(folio, vma->vm_mm);
+}
+
+/**
+ * ksm_rmap_del - a page table entry that maps a folio is going away
+ * @folio: the folio, merged or not
+ * @vma: the mapping's VMA
+ *
+ * Context: page table lock held, before the mapcount falls.
+ */
+static inline void ksm_rmap_del(struct folio *folio, struct vm_area_struct *vma)
+{
+	if (static_branch_unlikely(&ksm_merging_key) && folio_test_ksm(folio))
+		__ksm_rmap_del(folio, vma->vm_mm);
+}
+
+/*
+ * A zero page that KSM placed is told from one that a read fault placed by the
+ * dirty bit of its (read-only, special) entry: user space relies on that
+ * through /proc/PID/smaps and pagemap, as on the stock kernel.
+ */
+#define is_ksm_zero_pte(pte)	(is_zero_pfn(pte_pfn(pte)) && pte_dirty(pte))
+
+void __ksm_zero_add(struct mm_struct *mm, long nr);
+
+static inline void ksm_map_zero_page(struct mm_struct *mm)
+{
+	__ksm_zero_add(mm, 1);
+}
+
+static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
+{
+	if (static_branch_unlikely(&ksm_merging_key) && is_ksm_zero_pte(pte))
+		__ksm_zero_add(mm, -1);
+}
+
+/**
+ * ksm_dup_zero_page - fork copied an entry that maps no ordinary page
+ * @mm: the child's mm
+ * @pte: the copied entry
+ */
+static inline void ksm_dup_zero_page(struct mm_struct *mm, pte_t pte)
+{
+	if (static_branch_unlikely(&ksm_merging_key) && is_ksm_zero_pte(pte))
+		__ksm_zero_add(mm, 1);
+}
+
+/* What /proc/PID says. */
+long mm_ksm_zero_pages(struct mm_struct *mm);
+unsigned long mm_ksm_merging_pages(struct mm_struct *mm);
+unsigned long mm_ksm_rmap_items(struct mm_struct *mm);
+long ksm_process_profit(struct mm_struct *mm);
+void ksm_proc_stat_show(struct seq_file *m, struct mm_struct *mm);
+
+/* Reverse map, swap-in, migration, memory failure. */
+struct folio *ksm_might_need_to_copy(struct folio *folio,
+				     struct vm_area_struct *vma,
+				     unsigned long addr);
+void rmap_walk_ksm(struct folio *folio, struct rmap_walk_control *rwc);
+void folio_migrate_ksm(struct folio *newfolio, struct folio *folio);
+void collect_procs_ksm(struct folio *folio, struct page *page,
+		       struct list_head *to_kill, int force_early);
+
+#else  /* !CONFIG_KSM */
+
+static inline void ksm_add_vma(struct vm_area_struct *vma)
+{
+}
+
+static inline int ksm_disable(struct mm_struct *mm)
+{
+	return 0;
+}
+
+static inline void ksm_mm_init(struct mm_struct *mm)
+{
+}
+
+static inline int ksm_dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm)
+{
+	return 0;
+}
+
+static inline void ksm_fork(struct mm_struct *mm, struct mm_struct *oldmm)
+{
+}
+
+static inline int ksm_execve(struct mm_struct *mm)
+{
+	return 0;
+}
+
+static inline void ksm_exit(struct mm_struct *mm)
+{
+}
+
+static inline void ksm_mm_gone(struct mm_struct *mm)
+{
+}
+
+static inline void ksm_migrate_mm(struct mm_struct *mm)
+{
+}
+
+static inline void ksm_rmap_add(struct folio *folio, struct vm_area_struct *vma)
+{
+}
+
+static inline void ksm_rmap_del(struct folio *folio, struct vm_area_struct *vma)
+{
+}
+
+static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
+{
+}
+
+static inline void ksm_dup_zero_page(struct mm_struct *mm, pte_t pte)
+{
+}
+
+static inline void collect_procs_ksm(struct folio *folio, struct page *page,
+				     struct list_head *to_kill, int force_early)
+{
+}
+
+#ifdef CONFIG_MMU
+static inline int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
+			      unsigned long end, int advice,
+			      unsigned long *vm_flags)
+{
+	return 0;
+}
+
+static inline struct folio *ksm_might_need_to_copy(struct folio *folio,
+						   struct vm_area_struct *vma,
+						   unsigned long addr)
+{
+	return folio;
+}
+
+static inline void rmap_walk_ksm(struct folio *folio,
+				 struct rmap_walk_control *rwc)
+{
+}
+
+static inline void folio_migrate_ksm(struct folio *newfolio, struct folio *old)
+{
+}
+#endif /* CONFIG_MMU */
+#endif /* !CONFIG_KSM */
+
+/* The memory controller's side: mm/memcontrol.c calls these, see kernel/cgroup/ksm.c. */
+#if defined(CONFIG_KSM) && defined(CONFIG_MEMCG)
+int ksm_memcg_online(struct mem_cgroup *memcg);
+void ksm_memcg_offline(struct mem_cgroup *memcg);
+void ksm_memcg_free(struct mem_cgroup *memcg);
+void ksm_memcg_reset(struct mem_cgroup *memcg);
+void ksm_memcg_attach(struct task_struct *task);
+void ksm_memcg_fork(struct task_struct *task);
+#else
+static inline int ksm_memcg_online(struct mem_cgroup *memcg)
+{
+	return 0;
+}
+
+static inline void ksm_memcg_offline(struct mem_cgroup *memcg)
+{
+}
+
+static inline void ksm_memcg_free(struct mem_cgroup *memcg)
+{
+}
+
+static inline void ksm_memcg_reset(struct mem_cgroup *memcg)
+{
+}
+
+static inline void ksm_memcg_attach(struct task_struct *task)
+{
+}
+
+static inline void ksm_memcg_fork(struct task_struct *task)
+{
+}
+#endif
+
+#endif /* __LINUX_KSM_H */

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * ksmd: wakes up, spends its budget on whose turn it is, sleeps.
+ *
+ * The budget of a batch is pages_to_scan whole pages read; a first look costs
+ * a sixteenth of that, an empty page table entry a five-hundredth. A batch is
+ * served in slices, each to one slot, with that slot's domain and mm locked
+ * for no longer.
+ */
+#include <linux/freezer.h>
+#include <linux/kthread.h>
+#include <linux/sched/cputime.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/swap.h>
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/ksm.h>
+
+#include "advisor.h"
+#include "ksm.h"
+
+struct ksm_knobs ksm_knobs = {
+	.run = KSM_RUN_CGROUPS,
+	.pages_to_scan = KSM_PAGES_TO_SCAN,
+	.sleep_ms = 20,
+	.max_page_sharing = 256,
+	.prune_ms = 2000,
+	.merge_across_nodes = true,
+	.smart_scan = true,
+};
+
+DECLARE_RWSEM(ksm_gate);
+DEFINE_STATIC_KEY_FALSE(ksm_merging_key);
+struct kmem_cache *ksm_block_cache, *ksm_node_cache, *ksm_rec_cache;
+
+static DECLARE_WAIT_QUEUE_HEAD(ksm_work_wait);
+static DECLARE_WAIT_QUEUE_HEAD(ksm_sleep_wait);
+
+/* What a slice costs at least, so that nothing is visited for free. */
+#define KSM_SLICE_BASE	8
+
+static bool ksm_running(void)
+{
+	unsigned int run = READ_ONCE(ksm_knobs.run);
+
+	return run == KSM_RUN_ALL || run == KSM_RUN_CGROUPS;
+}
+
+static bool ksm_has_work(void)
+{
+	return ksm_running() && READ_ONCE(ksm_root_group.sched.active);
+}
+
+/**
+ * ksm_wake - there may be something to scan, or a pause may be too long
+ *
+ * Context: any that allows a spinlock.
+ */
+void ksm_wake(void)
+{
+	wake_up_interruptible(&ksm_work_wait);
+}
+
+/**
+ * ksm_wake_sleeper - the length of the pause between batches changed
+ */
+void ksm_wake_sleeper(void)
+{
+	wake_up_interruptible(&ksm_sleep_wait);
+}
+
+/*
+ * A page on its way to the LRU sits in some CPU's batch, whose reference makes
+ * it look busy. Emptying all batches is dear, so it is done once a round or
+ * fifty times a second at most, whoever asks.
+ */
+static void ksm_drain_lru(void)
+{
+	static unsigned long last, last_round;
+	unsigned long round = ksm_full_scans();
+
+	if (round == last_round && time_before(jiffies, last + HZ / 50))
+		return;
+	last = jiffies;
+	last_round = round;
+	lru_add_drain_all();
+}
+
+/* One slice with everything locked; true if the slot's siblings are next. */
+static bool ksm_scan_locked(struct ksm_scan *scan)
+{
+	struct ksm_mm *slot = scan->slot;
+	struct mm_struct *mm = slot->mm;
+	bool done;
+
+	/* a process in exit, or one that is busy mapping: not now */
+	if (!mmap_read_trylock(mm))
+		return true;
+	if (!atomic_read(&mm->mm_users)) {
+		mmap_read_unlock(mm);
+		return true;
+	}
+	if (!slot->cursor)
+		ksm_slot_pass_begin(slot);
+	done = ksm_walk_slot(scan);
+	mmap_read_unlock(mm);
+	if (done) {
+		ksm_track_sweep(scan);
+		ksm_slot_pass_end(slot);
+	}
+	return done;
+}
+
+/**
+ * ksm_scan_slot - scan one slot for a slice
+ * @slot: the slot
+ * @budget: lines that may be spent
+ *
+ * Context: sleeps; no locks.
+ * Return: lines that were spent.
+ */
+static unsigned long ksm_scan_slot(struct ksm_mm *slot, unsigned long budget)
+{
+	struct ksm_scan scan = { .slot = slot, .budget = budget };
+	struct mem_cgroup *memcg, *old;
+	struct ksm_domain *domain;
+	bool rotate = true;
+	u64 start = task_sched_runtime(current);
+
+	spin_lock(&slot->lock);
+	scan.domain = domain = slot->domain;
+	refcount_inc(&domain->ref);
+	spin_unlock(&slot->lock);
+
+	/* not before its foreign mappings are gone, but nobody waits for that */
+	if (READ_ONCE(slot->gauge[KSM_G_FOREIGN])) {
+		if (READ_ONCE(slot->stuck)) {
+			ksm_slot_pass_begin(slot);
+			ksm_slot_pass_end(slot);
+		}
+		goto out;
+	}
+
+	memcg = get_mem_cgroup_from_mm(slot->mm);
+	old = set_active_memcg(memcg);
+	down_read(&ksm_gate);
+	mutex_lock(&domain->mutex);
+	if (!ksm_running())
+		rotate = false;
+	else if (ksm_track_enter(slot, domain))
+		rotate = ksm_scan_locked(&scan);
+	else
+		rotate = false;
+	mutex_unlock(&domain->mutex);
+	up_read(&ksm_gate);
+	set_active_memcg(old);
+	mem_cgroup_put(memcg);
+
+	/* what it left behind in another domain; nothing is merged there now */
+	if (READ_ONCE(slot->tracked) && READ_ONCE(slot->tracked) != domain)
+		ksm_track_drop(slot);
+	if (scan.drain)
+		ksm_drain_lru();
+out:
+	scan.event[KSM_E_SCAN_NSEC] = task_sched_runtime(current) - start;
+	ksm_scan_book(&scan);
+	ksm_slot_charge(slot, scan.work + KSM_SLICE_BASE, rotate);
+	ksm_domain_put(domain);
+	return scan.work + KSM_SLICE_BASE;
+}
+
+static void ksm_scan_batch(void)
+{
+	unsigned long budget = READ_ONCE(ksm_knobs.pages_to_scan) * KSM_PAGE_LINES;
+	unsigned long spent = 0;
+	struct ksm_mm *slot;
+
+	ksm_pool_refill();
+	while (spent < budget && ksm_running() && !kthread_should_stop()) {
+		slot = ksm_slot_next();
+		if (!slot)
+			break;
+		spent += ksm_scan_slot(slot, min(budget - spent,
+						 (unsigned long)KSM_SLICE));
+		ksm_slot_put(slot);
+		ksm_pool_refill();
+		if (try_to_freeze())
+			break;
+		cond_resched();
+	}
+	ksm_advisor_check();
+}
+
+static int ksmd(void *unused)
+{
+	unsigned int ms;
+
+	set_freezable();
+	set_user_nice(current, 5);
+	while (!kthread_should_stop()) {
+		if (!ksm_has_work()) {
+			ksm_pool_drain();
+			wait_event_freezable(ksm_work_wait, ksm_has_work() ||
+					     kthread_should_stop());
+			continue;
+		}
+		/* mappings are counted from before the first one is made */
+		if (!static_key_enabled(&ksm_merging_key))
+			static_branch_enable(&ksm_merging_key);
+		ksm_scan_batch();
+		ms = READ_ONCE(ksm_knobs.sleep_ms);
+		if (ms)
+			wait_event_freezable_timeout(ksm_sleep_wait,
+						     ms != READ_ONCE(ksm_knobs.sleep_ms),
+						     msecs_to_jiffies(ms));
+		else
+			cond_resched();
+	}
+	return 0;
+}
+
+static struct mem_cgroup * __init ksm_root_memcg(void)
+{
+#ifdef CONFIG_MEMCG
+	if (!mem_cgroup_disabled()) {
+		root_mem_cgroup->ksm = &ksm_root_group;
+		return root_mem_cgroup;
+	}
+#endif
+	return NULL;
+}
+
+static int __init ksm_init(void)
+{
+	struct task_struct *thread;
+	int err;
+
+	ksm_rmap_init();
+	err = ksm_domain_init(&ksm_root_domain);
+	if (err)
+		panic("ksm: no memory for the root domain at boot");
+	ksm_group_init(&ksm_root_group, NULL, ksm_root_memcg());
+	ksm_block_cache = KMEM_CACHE(ksm_block, SLAB_ACCOUNT);
+	ksm_node_cache = KMEM_CACHE(ksm_node, 0);
+	ksm_rec_cache = KMEM_CACHE(ksm_rec, SLAB_ACCOUNT);
+	if (!ksm_block_cache || !ksm_node_cache || !ksm_rec_cache)
+		panic("ksm: no memory for caches at boot");
+	err = ksm_sysfs_init();
+	if (err) {
+		pr_err("ksm: no files in sysfs: %d\n", err);
+		return err;
+	}
+	ksm_hotplug_init();
+	thread = kthread_run(ksmd, NULL, "ksmd");
+	if (IS_ERR(thread)) {
+		pr_err("ksm: cannot start ksmd: %ld\n", PTR_ERR(thread));
+		return PTR_ERR(thread);
+	}
+	return 0;
+}
+subsys_initcall(ksm_init);

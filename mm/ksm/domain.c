@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Merge domains: the memory within which equal pages may become one frame,
+ * and what that memory's merged contents are.
+ *
+ * A content is found by its whole fingerprint. Before a page is read whole, its
+ * first look is asked for in a table of the looks that merged contents have.
+ * A content has one frame for every max_page_sharing mappings; the ones that
+ * can take more come first, so that the number of copies costs nothing.
+ */
+#include <linux/slab.h>
+
+#include "ksm.h"
+
+static const struct rhashtable_params ksm_look_params = {
+	.key_len = sizeof_field(struct ksm_look, digest),
+	.key_offset = offsetof(struct ksm_look, digest),
+	.head_offset = offsetof(struct ksm_look, node),
+	.automatic_shrinking = true,
+};
+
+static const struct rhashtable_params ksm_content_params = {
+	.key_len = sizeof_field(struct ksm_content, whole),
+	.key_offset = offsetof(struct ksm_content, whole),
+	.head_offset = offsetof(struct ksm_content, node),
+	.automatic_shrinking = true,
+};
+
+struct ksm_domain ksm_root_domain;
+
+/* Contents with more than one frame, and the frames of those. */
+atomic_long_t ksm_nr_chains, ksm_nr_dups;
+
+static LLIST_HEAD(ksm_dead_domains);
+static LIST_HEAD(ksm_domains);
+static DEFINE_SPINLOCK(ksm_domains_lock);
+
+struct ksm_dead_domain {
+	struct ksm_domain domain;
+	struct llist_node dead;
+};
+
+/**
+ * ksm_domain_init - set up a domain
+ * @domain: zeroed memory
+ *
+ * Return: 0 or -ENOMEM; then nothing is to be undone.
+ */
+int ksm_domain_init(struct ksm_domain *domain)
+{
+	int err;
+
+	err = rhashtable_init(&domain->looks, &ksm_look_params);
+	if (err)
+		return err;
+	err = rhashtable_init(&domain->contents, &ksm_content_params);
+	if (err) {
+		rhashtable_destroy(&domain->looks);
+		return err;
+	}
+	refcount_set(&domain->ref, 1);
+	mutex_init(&domain->mutex);
+	ksm_secret_init(&domain->secret);
+	domain->zero_look = ksm_digest_look(&domain->secret,
+					    page_address(ZERO_PAGE(0)));
+	ksm_index_init(&domain->index);
+	xa_init_flags(&domain->blocks, XA_FLAGS_ALLOC1);
+	INIT_LIST_HEAD(&domain->nodes);
+	spin_lock(&ksm_domains_lock);
+	list_add_tail(&domain->all, &ksm_domains);
+	spin_unlock(&ksm_domains_lock);
+	return 0;
+}
+
+/**
+ * ksm_domain_alloc - make a domain
+ *
+ * Context: sleeps.
+ * Return: the domain with one reference, or NULL.
+ */
+struct ksm_domain *ksm_domain_alloc(void)
+{
+	struct ksm_dead_domain *new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT);
+
+	if (new && ksm_domain_init(&new->domain)) {
+		kfree(new);
+		new = NULL;
+	}
+	return new ? &new->domain : NULL;
+}
+
+static void ksm_domains_free(struct work_struct *work)
+{
+	struct ksm_dead_domain *dead, *next;
+
+	llist_for_each_entry_safe(dead, next, llist_del_all(&ksm_dead_domains),
+				  dead) {
+		struct ksm_domain *domain = &dead->domain;
+
+		spin_lock(&ksm_domains_lock);
+		list_del(&domain->all);
+		spin_unlock(&ksm_domains_lock);
+		WARN_ON_ONCE(!list_empty(&domain->nodes));
+		WARN_ON_ONCE(!xa_empty(&domain->blocks));
+		ksm_index_destroy(&domain->index);
+		rhashtable_destroy(&domain->contents);
+		rhashtable_destroy(&domain->looks);
+		xa_destroy(&domain->blocks);
+		mutex_destroy(&domain->mutex);
+		kfree(dead);
+	}
+}
+
+static DECLARE_WORK(ksm_domains_work, ksm_domains_free);
+
+/**
+ * ksm_domain_put - drop a reference
+ * @domain: the domain
+ *
+ * Context: any: a domain without references is freed by a worker.
+ */
+void ksm_domain_put(struct ksm_domain *domain)
+{
+	struct ksm_dead_domain *dead;
+
+	if (!refcount_dec_and_test(&domain->ref))
+		return;
+	if (WARN_ON_ONCE(domain == &ksm_root_domain))
+		return;
+	dead = container_of(domain, struct ksm_dead_domain, domain);
+	if (llist_add(&dead->dead, &ksm_dead_domains))
+		queue_work(system_unbound_wq, &ksm_domains_work);
+}
+
+/**
+ * ksm_domain_next - go through all domains
+ * @domain: the last one, whose reference is dropped; NULL to begin
+ *
+ * Return: the next one with a reference, or NULL.
+ */
+struct ksm_domain *ksm_domain_next(struct ksm_domain *domain)
+{
+	struct ksm_domain *pos, *next = NULL;
+
+	spin_lock(&ksm_domains_lock);
+	pos = list_prepare_entry(domain, &ksm_domains, all);
+	list_for_each_entry_continue(pos, &ksm_domains, all) {
+		if (refcount_inc_not_zero(&pos->ref)) {
+			next = pos;
+			break;
+		}
+	}
+	spin_unlock(&ksm_domains_lock);
+	if (domain)
+		ksm_domain_put(domain);
+	return next;
+}
+
+/**
+ * ksm_any_node - is there any merged frame, mapped or not yet taken back?
+ *
+ * Context: ksm_gate held for writing, so that none is made.
+ */
+bool ksm_any_node(void)
+{
+	struct ksm_domain *domain = NULL;
+	bool any = false;
+
+	while (!any && (domain = ksm_domain_next(domain))) {
+		mutex_lock(&domain->mutex);
+		any = !list_empty(&domain->nodes);
+		mutex_unlock(&domain->mutex);
+		if (any)
+			ksm_domain_put(domain);
+	}
+	return any;
+}
+
+/**
+ * ksm_look_known - does any merged content have this first look?
+ * @domain: where
+ * @look: the look
+ *
+ * Context: domain->mutex, or a stale answer.
+ */
+bool ksm_look_known(struct ksm_domain *domain, u32 look)
+{
+	return rhashtable_lookup_fast(&domain->looks, &look, ksm_look_params);
+}
+
+/**
+ * ksm_content_find - the content with a fingerprint
+ * @domain: where
+ * @whole: the whole fingerprint
+ *
+ * Context: domain->mutex.
+ */
+struct ksm_content *ksm_content_find(struct ksm_domain *domain, u64 whole)
+{
+	return rhashtable_lookup_fast(&domain->contents, &whole,
+				      ksm_content_params);
+}
+
+static struct ksm_look *ksm_look_get(struct ksm_domain *domain, u32 digest,
+				     gfp_t gfp)
+{
+	struct ksm_look *look;
+
+	look = rhashtable_lookup_fast(&domain->looks, &digest, ksm_look_params);
+	if (!look) {
+		look = kzalloc(sizeof(*look), gfp);
+		if (!look)
+			return NULL;
+		look->digest = digest;
+		if (rhashtable_insert_fast(&domain->looks, &look->node,
+					   ksm_look_params)) {
+			kfree(look);
+			return NULL;
+		}
+	}
+	look->nr++;
+	return look;
+}
+
+static void ksm_look_put(struct ksm_domain *domain, struct ksm_look *look)
+{
+	if (--look->nr)
+		return;
+	rhashtable_remove_fast(&domain->looks, &look->node, ksm_look_params);
+	kfree_rcu(look, rcu);
+}
+
+static struct ksm_content *ksm_content_make(struct ksm_domain *domain, u32 look,
+					    u64 whole, gfp_t gfp)
+{
+	struct ksm_content *content = kzalloc(sizeof(*content), gfp);
+
+	if (!content)
+		return NULL;
+	content->whole = whole;
+	INIT_LIST_HEAD(&content->nodes);
+	content->look = ksm_look_get(domain, look, gfp);
+	if (!content->look)
+		goto free;
+	if (rhashtable_insert_fast(&domain->contents, &content->node,
+				   ksm_content_params))
+		goto put;
+	return content;
+put:
+	ksm_look_put(domain, content->look);
+free:
+	kfree(content);
+	return NULL;
+}
+
+/**
+ * ksm_content_add - a frame with this content can be merged with
+ * @domain: where
+ * @node: the frame
+ * @look: its first look
+ * @whole: its whole fingerprint
+ *
+ * Context: domain->mutex.
+ * Return: 0 or -ENOMEM.
+ */
+int ksm_content_add(struct ksm_domain *domain, struct ksm_node *node, u32 look,
+		    u64 whole)
+{
+	const gfp_t gfp = GFP_NOWAIT | __GFP_HIGH | __GFP_NOWARN;
+	struct ksm_content *content = ksm_content_find(domain, whole);
+
+	if (!content)
+		content = ksm_content_make(domain, look, whole, gfp);
+	if (!content)
+		return -ENOMEM;
+	node->content = content;
+	list_add(&node->content_link, &content->nodes);
+	if (++content->nr == 2) {
+		atomic_long_inc(&ksm_nr_chains);
+		atomic_long_add(2, &ksm_nr_dups);
+	} else if (content->nr > 2) {
+		atomic_long_inc(&ksm_nr_dups);
+	}
+	return 0;
+}
+
+/**
+ * ksm_content_del - nothing more is to be merged with this frame
+ * @node: the frame; it may have been out of the index before
+ *
+ * Context: domain->mutex.
+ */
+void ksm_content_del(struct ksm_node *node)
+{
+	struct ksm_content *content = node->content;
+
+	if (!content)
+		return;
+	node->content = NULL;
+	list_del_init(&node->content_link);
+	if (--content->nr == 1) {
+		atomic_long_dec(&ksm_nr_chains);
+		atomic_long_sub(2, &ksm_nr_dups);
+	} else if (content->nr > 1) {
+		atomic_long_dec(&ksm_nr_dups);
+	}
+	if (content->nr)
+		return;
+	rhashtable_remove_fast(&node->domain->contents, &content->node,
+			       ksm_content_params);
+	ksm_look_put(node->domain, content->look);
+	kfree_rcu(content, rcu);
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Merged frames: from the folio to its node and back, and the end of a node.
+ *
+ * A node holds no reference on its frame, so that the last unmapping frees the
+ * frame. The node is taken back later: the last unmapping puts it on a list
+ * that a worker goes through, whatever the scanner does. Until then anybody
+ * who comes from the node must be prepared to find the frame gone, reused or
+ * on its way to another place.
+ */
+#include <linux/slab.h>
+#include <linux/swap.h>
+
+#include "../internal.h"
+#include "ksm.h"
+
+#define KSM_IDLE_DELAY	(HZ / 10)
+#define KSM_IDLE_BATCH	1024
+
+static LLIST_HEAD(ksm_idle_nodes);
+static void ksm_idle_work_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(ksm_idle_work, ksm_idle_work_fn);
+
+/**
+ * ksm_folio_node - the node of a merged frame
+ * @folio: the frame
+ *
+ * Return: NULL for any other folio.
+ */
+struct ksm_node *ksm_folio_node(const struct folio *folio)
+{
+	return folio_test_ksm(folio) ? folio_raw_mapping(folio) : NULL;
+}
+
+/**
+ * ksm_folio_set_node - make a folio a merged frame, or no longer
+ * @folio: a locked folio
+ * @node: its node or NULL
+ */
+void ksm_folio_set_node(struct folio *folio, struct ksm_node *node)
+{
+	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
+	folio->mapping = (void *)((unsigned long)node | PAGE_MAPPING_KSM);
+}
+
+/**
+ * ksm_node_folio - get hold of a node's frame
+ * @node: the node, kept by domain->mutex
+ *
+ * The frame can be freed or migrated at any time. Migration freezes its
+ * references to zero for a moment and writes the node's new pfn before it
+ * changes the old folio's mapping; a zero count with the mapping intact and no
+ * swap cache means that the frame is being freed.
+ *
+ * Context: ksm_gate, so that no pfn names memory that is being taken away.
+ * Return: the folio with a reference, NULL if it is gone for good.
+ */
+struct folio *ksm_node_folio(struct ksm_node *node)
+{
+	void *mine = (void *)((unsigned long)node | PAGE_MAPPING_KSM);
+
+	for (;;) {
+		unsigned long pfn = READ_ONCE(node->pfn);
+		struct folio *folio;
+
+		if (pfn == KSM_NO_PFN)
+			return NULL;
+		folio = pfn_folio(pfn);
+		if (READ_ONCE(folio->mapping) == mine) {
+			if (folio_try_get(folio)) {
+				if (READ_ONCE(folio->mapping) == mine)
+					return folio;
+				folio_put(folio);
+			} else if (folio_test_swapcache(folio)) {
+				/* frozen, not free: reclaim or migration has it */
+				cpu_relax();
+				continue;
+			}
+		}
+		/* pairs with folio_migrate_ksm(): new pfn, then old mapping */
+		smp_rmb();
+		if (READ_ONCE(node->pfn) == pfn)
+			return NULL;
+	}
+}
+
+/**
+ * ksm_node_alloc - make a node
+ * @domain: whose frame it will be
+ *
+ * Return: the node, without a frame and in no list; NULL without memory.
+ */
+struct ksm_node *ksm_node_alloc(struct ksm_domain *domain)
+{
+	struct ksm_node *node;
+
+	node = kmem_cache_zalloc(ksm_node_cache,
+				 GFP_NOWAIT | __GFP_HIGH | __GFP_NOWARN);
+	if (!node)
+		return NULL;
+	refcount_inc(&domain->ref);
+	node->domain = domain;
+	INIT_LIST_HEAD(&node->content_link);
+	INIT_LIST_HEAD(&node->link);
+	INIT_HLIST_HEAD(&node->recs);
+	return node;
+}
+
+/**
+ * ksm_node_free - take a node back
+ * @node: a node whose frame is gone, or never was
+ *
+ * Context: domain->mutex; the caller keeps the domain.
+ */
+void ksm_node_free(struct ksm_node *node)
+{
+	ksm_content_del(node);
+	list_del(&node->link);
+	ksm_node_drop_recs(node);
+	ksm_domain_put(node->domain);
+	kmem_cache_free(ksm_node_cache, node);
+}
+
+/**
+ * ksm_node_idle - a node's frame lost its last mapping
+ * @node: the node
+ *
+ * Context: page table lock.
+ */
+void ksm_node_idle(struct ksm_node *node)
+{
+	if (test_and_set_bit(0, &node->idle_queued))
+		return;
+	if (llist_add(&node->idle, &ksm_idle_nodes))
+		queue_delayed_work(system_unbound_wq, &ksm_idle_work,
+				   KSM_IDLE_DELAY);
+}
+
+/* Returns true if the node is no longer idle, one way or the other. */
+static bool ksm_idle_one(struct ksm_node *node)
+{
+	struct ksm_domain *domain = node->domain;
+	struct folio *folio;
+	bool done = true;
+
+	refcount_inc(&domain->ref);
+	mutex_lock(&domain->mutex);
+	folio = ksm_node_folio(node);
+	if (!folio) {
+		ksm_node_free(node);
+	} else {
+		/* mapped again, about to be freed, or in the swap cache */
+		clear_bit(0, &node->idle_queued);
+		smp_mb__after_atomic();
+		if (!atomic_read(&node->mapped) &&
+		    !test_and_set_bit(0, &node->idle_queued))
+			done = false;
+		folio_put(folio);
+	}
+	mutex_unlock(&domain->mutex);
+	ksm_domain_put(domain);
+	return done;
+}
+
+static bool ksm_idle_pass(void)
+{
+	struct ksm_node *node, *next;
+	unsigned long nr = 0;
+	bool more = false;
+
+	llist_for_each_entry_safe(node, next, llist_del_all(&ksm_idle_nodes),
+				  idle) {
+		if (nr++ < KSM_IDLE_BATCH) {
+			down_read(&ksm_gate);
+			if (ksm_idle_one(node)) {
+				up_read(&ksm_gate);
+				continue;
+			}
+			up_read(&ksm_gate);
+		}
+		llist_add(&node->idle, &ksm_idle_nodes);
+		more = true;
+		cond_resched();
+	}
+	return more;
+}
+
+static void ksm_idle_work_fn(struct work_struct *work)
+{
+	if (ksm_idle_pass())
+		queue_delayed_work(system_unbound_wq, &ksm_idle_work,
+				   KSM_IDLE_DELAY);
+}
+
+/**
+ * ksm_idle_flush - take back the nodes of frames that are gone, now
+ *
+ * Context: sleeps; no locks.
+ */
+void ksm_idle_flush(void)
+{
+	mod_delayed_work(system_unbound_wq, &ksm_idle_work, 0);
+	flush_delayed_work(&ksm_idle_work);
+}
+
+/**
+ * ksm_nodes_prune - let go of frames in a range of memory that is going away
+ * @domain: where
+ * @start: first pfn
+ * @end: pfn after the last
+ *
+ * Context: ksm_gate held for writing, domain->mutex.
+ */
+void ksm_nodes_prune(struct ksm_domain *domain, unsigned long start,
+		     unsigned long end)
+{
+	struct ksm_node *node;
+
+	list_for_each_entry(node, &domain->nodes, link) {
+		if (node->pfn >= start && node->pfn < end) {
+			WRITE_ONCE(node->pfn, KSM_NO_PFN);
+			ksm_content_del(node);
+			ksm_node_idle(node);
+		}
+	}
+}

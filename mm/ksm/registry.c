@@ -1,0 +1,599 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which processes take part: enter, fork, exec, exit, moves between cgroups.
+ *
+ * An mm gets a slot when merging is first asked for it, or when a cgroup that
+ * says 1 finds it; a child gets its parent's before its page tables are
+ * copied, as they may map merged frames, which must be counted. The slot is on
+ * its group's list of those to scan while settings say so, else it is parked
+ * there. It leaves when exit_mmap() is through; what was remembered of its
+ * memory is taken back by a worker, so that an exit does not wait for it.
+ *
+ * New slots are scanned before old ones are scanned again. A round of
+ * full_scans ends when every slot that is served was passed whole since the
+ * last one did; groups that are scanned faster do not speed it up.
+ */
+#include <linux/oom.h>
+#include <linux/sched/coredump.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include <trace/events/ksm.h>
+
+#include "ksm.h"
+
+DEFINE_SPINLOCK(ksm_lock);
+LIST_HEAD(ksm_groups);
+static LIST_HEAD(ksm_slots);
+
+static LLIST_HEAD(ksm_reap_slots);
+static void ksm_reap(struct work_struct *work);
+static DECLARE_WORK(ksm_reap_work, ksm_reap);
+
+/* Slots that the present round has still to pass; ksm_lock. */
+static unsigned long ksm_unpassed;
+static unsigned long ksm_round = 1;
+static atomic_long_t ksm_rounds = ATOMIC_LONG_INIT(0);
+
+/**
+ * ksm_full_scans - how often everything was passed whole
+ */
+unsigned long ksm_full_scans(void)
+{
+	return atomic_long_read(&ksm_rounds);
+}
+
+/* --------------------------------------------------------- who takes part */
+
+/**
+ * ksm_mm_forced - does the cgroup decide for this process as a whole?
+ * @mm: the process
+ * @group: its group
+ */
+bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group)
+{
+	return READ_ONCE(group->effective) == KSM_ALWAYS &&
+	       !test_bit(MMF_KSM_OPT_OUT, &mm->flags) &&
+	       (READ_ONCE(group->force_peek) ||
+		get_dumpable(mm) == SUID_DUMP_USER);
+}
+
+/**
+ * ksm_mm_wanted - does this process take part, or could some range of it?
+ * @mm: the process, with a slot
+ * @group: its group
+ */
+bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group)
+{
+	enum ksm_setting effective = READ_ONCE(group->effective);
+
+	if (effective == KSM_NEVER)
+		return false;
+	if (test_bit(MMF_VM_MERGE_ANY, &mm->flags) || mm->ksm->asked)
+		return true;
+	/* dumpable or not may change: that is asked when it is scanned */
+	return effective == KSM_ALWAYS && !test_bit(MMF_KSM_OPT_OUT, &mm->flags);
+}
+
+/* ------------------------------------------------------- lists and rounds */
+
+static void ksm_group_count(struct ksm_group *group, long unpassed)
+{
+	group->unpassed += unpassed;
+	if (group->served)
+		ksm_unpassed += unpassed;
+}
+
+static bool ksm_slot_unpassed(struct ksm_mm *slot)
+{
+	return slot->takes_part && slot->round != ksm_round;
+}
+
+/* Everything passed? Then a new round begins for everybody. */
+static void ksm_round_check(void)
+{
+	struct ksm_group *group;
+	unsigned long served = 0;
+
+	if (ksm_unpassed)
+		return;
+	list_for_each_entry(group, &ksm_groups, link) {
+		if (group->served)
+			served += group->nr_slots;
+	}
+	if (!served)
+		return;
+	ksm_round++;
+	atomic_long_inc(&ksm_rounds);
+	list_for_each_entry(group, &ksm_groups, link) {
+		group->unpassed = group->nr_slots;
+		if (!group->served || !group->nr_slots)
+			continue;
+		ksm_unpassed += group->nr_slots;
+		atomic_long_inc(&group->event[KSM_E_FULL_SCANS]);
+	}
+}
+
+/* Has the group something to scan? */
+static void ksm_group_kick(struct ksm_group *group)
+{
+	if (group->served && !list_empty(&group->slots)) {
+		ksm_sched_wake(&group->own);
+		ksm_wake();
+	} else {
+		ksm_sched_sleep(&group->own);
+	}
+}
+
+static void ksm_slot_unlist(struct ksm_mm *slot)
+{
+	struct ksm_group *group = slot->group;
+
+	list_del_init(&slot->link);
+	if (slot->takes_part) {
+		if (ksm_slot_unpassed(slot))
+			ksm_group_count(group, -1);
+		group->nr_slots--;
+		ksm_group_kick(group);
+	}
+}
+
+static void ksm_slot_list(struct ksm_mm *slot)
+{
+	struct ksm_group *group = slot->group;
+
+	if (!slot->takes_part) {
+		list_add(&slot->link, &group->parked);
+		return;
+	}
+	/* at the head: what is new goes before what is known */
+	list_add(&slot->link, &group->slots);
+	group->nr_slots++;
+	if (ksm_slot_unpassed(slot))
+		ksm_group_count(group, 1);
+	ksm_group_kick(group);
+}
+
+/**
+ * ksm_slot_refresh - the slot's settings or its group's changed
+ * @slot: the slot
+ *
+ * Context: ksm_lock.
+ */
+void ksm_slot_refresh(struct ksm_mm *slot)
+{
+	bool part;
+
+	lockdep_assert_held(&ksm_lock);
+	part = slot->listed && !slot->dead && ksm_mm_wanted(slot->mm, slot->group);
+	if (part == slot->takes_part)
+		return;
+	ksm_slot_unlist(slot);
+	WRITE_ONCE(slot->takes_part, part);
+	ksm_slot_list(slot);
+	ksm_slot_mod(slot, KSM_G_PROCESSES, part ? 1 : -1);
+	ksm_round_check();
+}
+
+/**
+ * ksm_slot_join - a slot belongs to another group from now on
+ * @slot: the slot
+ * @group: the group, which may have gone offline
+ *
+ * Context: ksm_lock; the caller keeps @group in memory.
+ */
+void ksm_slot_join(struct ksm_mm *slot, struct ksm_group *group)
+{
+	long foreign;
+
+	lockdep_assert_held(&ksm_lock);
+	while (group->offline)
+		group = group->parent;
+	if (slot->group != group) {
+		ksm_slot_unlist(slot);
+		foreign = ksm_slot_move(slot, group);
+		ksm_slot_list(slot);
+	} else {
+		foreign = ksm_slot_move(slot, group);
+	}
+	if (foreign)
+		ksm_slot_foreign(slot);
+	ksm_slot_refresh(slot);
+	ksm_round_check();
+}
+
+/**
+ * ksm_groups_serve - run changed, or which groups have a value of their own
+ *
+ * Context: ksm_lock.
+ */
+void ksm_groups_serve(void)
+{
+	unsigned int run = READ_ONCE(ksm_knobs.run);
+	struct ksm_group *group;
+
+	lockdep_assert_held(&ksm_lock);
+	ksm_unpassed = 0;
+	list_for_each_entry(group, &ksm_groups, link) {
+		group->served = group->effective != KSM_NEVER &&
+				(run == KSM_RUN_ALL ||
+				 (run == KSM_RUN_CGROUPS && group->owned));
+		if (group->served)
+			ksm_unpassed += group->unpassed;
+		ksm_group_kick(group);
+	}
+	ksm_round_check();
+}
+
+/**
+ * ksm_slot_next - which slot is scanned next
+ *
+ * Return: the slot with a reference on it, which keeps its mm; NULL if nothing is
+ * to be scanned.
+ */
+struct ksm_mm *ksm_slot_next(void)
+{
+	struct ksm_sched *leaf;
+	struct ksm_group *group;
+	struct ksm_mm *slot = NULL;
+
+	spin_lock(&ksm_lock);
+	leaf = ksm_sched_pick(&ksm_root_group.sched);
+	if (leaf) {
+		group = container_of(leaf, struct ksm_group, own);
+		slot = list_first_entry(&group->slots, struct ksm_mm, link);
+		kref_get(&slot->ref);
+	}
+	spin_unlock(&ksm_lock);
+	return slot;
+}
+
+/**
+ * ksm_slot_pass_begin - a pass over a slot's memory begins at its start
+ * @slot: the slot
+ */
+void ksm_slot_pass_begin(struct ksm_mm *slot)
+{
+	spin_lock(&ksm_lock);
+	slot->pass_round = ksm_round;
+	spin_unlock(&ksm_lock);
+	slot->pass++;
+}
+
+/**
+ * ksm_slot_pass_end - a slot was passed whole
+ * @slot: the slot
+ *
+ * What the pass has to say for the round counts only if it began in it.
+ */
+void ksm_slot_pass_end(struct ksm_mm *slot)
+{
+	spin_lock(&ksm_lock);
+	if (slot->takes_part && slot->pass_round == ksm_round &&
+	    slot->round != ksm_round) {
+		slot->round = ksm_round;
+		ksm_group_count(slot->group, -1);
+		ksm_round_check();
+	}
+	spin_unlock(&ksm_lock);
+}
+
+/**
+ * ksm_slot_charge - book scanning work
+ * @slot: the slot that was scanned
+ * @work: lines, see ksm.h
+ * @rotate: its siblings are next
+ */
+void ksm_slot_charge(struct ksm_mm *slot, unsigned long work, bool rotate)
+{
+	spin_lock(&ksm_lock);
+	ksm_sched_charge(&slot->group->own, work);
+	if (rotate && slot->takes_part)
+		list_move_tail(&slot->link, &slot->group->slots);
+	spin_unlock(&ksm_lock);
+}
+
+static bool ksm_group_below(const struct ksm_group *group,
+			    const struct ksm_group *top)
+{
+	while (group && group != top)
+		group = group->parent;
+	return group;
+}
+
+/* The next slot after @slot, with a reference; drops the one on @slot. */
+static struct ksm_mm *ksm_slot_after(struct ksm_mm *slot, struct ksm_group *top)
+{
+	struct ksm_mm *next = NULL, *pos;
+
+	spin_lock(&ksm_lock);
+	pos = list_prepare_entry(slot, &ksm_slots, all);
+	list_for_each_entry_continue(pos, &ksm_slots, all) {
+		if (ksm_group_below(pos->group, top) &&
+		    kref_get_unless_zero(&pos->ref)) {
+			next = pos;
+			break;
+		}
+	}
+	spin_unlock(&ksm_lock);
+	if (slot)
+		ksm_slot_put(slot);
+	return next;
+}
+
+/**
+ * ksm_for_each_slot - call a function for every slot
+ * @group: for those of this group and below; the root group for all
+ * @fn: the function; it may sleep; anything but 0 ends the walk
+ * @arg: its argument
+ *
+ * A slot that comes meanwhile is visited too.
+ *
+ * Return: what @fn returned last.
+ */
+int ksm_for_each_slot(struct ksm_group *group,
+		      int (*fn)(struct ksm_mm *slot, void *arg), void *arg)
+{
+	struct ksm_mm *slot = NULL;
+	int err = 0;
+
+	while ((slot = ksm_slot_after(slot, group))) {
+		err = fn(slot, arg);
+		if (err) {
+			ksm_slot_put(slot);
+			break;
+		}
+	}
+	return err;
+}
+
+/* ------------------------------------------------------------ life of one */
+
+static struct ksm_mm *ksm_slot_alloc(struct mm_struct *mm)
+{
+	struct ksm_mm *slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+
+	if (!slot)
+		return NULL;
+	slot->mm = mm;
+	kref_init(&slot->ref);
+	spin_lock_init(&slot->lock);
+	INIT_LIST_HEAD(&slot->link);
+	INIT_LIST_HEAD(&slot->all);
+	INIT_LIST_HEAD(&slot->foreign);
+	xa_init(&slot->blocks);
+	xa_init(&slot->recs);
+	return slot;
+}
+
+static void ksm_slot_release(struct kref *ref)
+{
+	struct ksm_mm *slot = container_of(ref, struct ksm_mm, ref);
+
+	spin_lock(&ksm_lock);
+	list_del(&slot->all);
+	spin_unlock(&ksm_lock);
+	WARN_ON_ONCE(!list_empty(&slot->link));
+	if (slot->merged_in)
+		ksm_domain_put(slot->merged_in);
+	mmdrop(slot->mm);
+	kfree(slot);
+}
+
+/**
+ * ksm_slot_put - drop a reference
+ * @slot: the slot
+ *
+ * Context: no spinlock of ours.
+ */
+void ksm_slot_put(struct ksm_mm *slot)
+{
+	kref_put(&slot->ref, ksm_slot_release);
+}
+
+/* Give the mm its slot in a group, parked; false if somebody else did. */
+static bool ksm_slot_attach(struct ksm_mm *slot, struct ksm_group *group)
+{
+	struct mm_struct *mm = slot->mm;
+
+	spin_lock(&ksm_lock);
+	if (mm->ksm) {
+		spin_unlock(&ksm_lock);
+		return false;
+	}
+	while (group->offline)
+		group = group->parent;
+	slot->group = group;
+	slot->domain = group->domain;
+	mmgrab(mm);
+	list_add_tail(&slot->all, &ksm_slots);
+	list_add(&slot->link, &group->parked);
+	smp_store_release(&mm->ksm, slot);
+	spin_unlock(&ksm_lock);
+	return true;
+}
+
+/**
+ * ksm_slot_make - the slot of an mm, a new one if need be
+ * @mm: the mm, whose mm_users the caller keeps
+ *
+ * Context: sleeps.
+ * Return: the slot, NULL without memory; it lasts as long as mm_users.
+ */
+struct ksm_mm *ksm_slot_make(struct mm_struct *mm)
+{
+	struct ksm_mm *slot = smp_load_acquire(&mm->ksm);
+	bool mine;
+
+	if (slot)
+		return slot;
+	slot = ksm_slot_alloc(mm);
+	if (!slot)
+		return NULL;
+	rcu_read_lock();
+	mine = ksm_slot_attach(slot, ksm_mm_group(mm));
+	rcu_read_unlock();
+	if (!mine)
+		kfree(slot);
+	else
+		trace_ksm_enter(mm);
+	return smp_load_acquire(&mm->ksm);
+}
+
+/* The mm belongs to a process: its cgroup counts from now on. */
+static void ksm_slot_settle(struct mm_struct *mm)
+{
+	struct ksm_mm *slot = mm->ksm;
+
+	rcu_read_lock();
+	spin_lock(&ksm_lock);
+	if (!slot->dead) {
+		slot->listed = true;
+		ksm_slot_join(slot, ksm_mm_group(mm));
+	}
+	spin_unlock(&ksm_lock);
+	rcu_read_unlock();
+}
+
+/**
+ * ksm_mm_register - let a process take part as its settings say
+ * @mm: the process, whose mm_users the caller keeps
+ *
+ * Context: sleeps.
+ * Return: 0 or -ENOMEM.
+ */
+int ksm_mm_register(struct mm_struct *mm)
+{
+	if (!ksm_slot_make(mm))
+		return -ENOMEM;
+	ksm_slot_settle(mm);
+	return 0;
+}
+
+/**
+ * __ksm_dup_mmap - fork: before page tables are copied
+ * @mm: the child
+ * @oldmm: the parent, which has a slot
+ *
+ * The child may map what the parent maps, so it needs its slot now. Which
+ * cgroup it will be in is known later, see ksm_migrate_mm(); until then it is
+ * counted with the parent.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int __ksm_dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm)
+{
+	struct ksm_mm *slot = ksm_slot_alloc(mm);
+	struct ksm_group *group;
+
+	if (!slot)
+		return -ENOMEM;
+	slot->asked = oldmm->ksm->asked;
+	rcu_read_lock();
+	group = READ_ONCE(oldmm->ksm->group);
+	ksm_slot_attach(slot, group);
+	rcu_read_unlock();
+	trace_ksm_enter(mm);
+	return 0;
+}
+
+/**
+ * __ksm_execve - exec: a new mm is made
+ * @mm: the new one
+ *
+ * Nobody but the caller sees it before exec_mmap(), where ksm_migrate_mm()
+ * settles it.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int __ksm_execve(struct mm_struct *mm)
+{
+	struct ksm_group *group;
+	bool wanted;
+
+	rcu_read_lock();
+	group = ksm_mm_group(mm);
+	wanted = test_bit(MMF_VM_MERGE_ANY, &mm->flags) ||
+		 READ_ONCE(group->effective) == KSM_ALWAYS;
+	rcu_read_unlock();
+	if (wanted && !ksm_slot_make(mm))
+		return -ENOMEM;
+	return 0;
+}
+
+/**
+ * ksm_migrate_mm - a process began, changed its owner or its cgroup
+ * @mm: the process
+ *
+ * Context: any that allows spinlocks; never fails: a process that should have
+ * a slot and has none is found by a worker.
+ */
+void ksm_migrate_mm(struct mm_struct *mm)
+{
+	if (mm->ksm) {
+		ksm_slot_settle(mm);
+		return;
+	}
+	rcu_read_lock();
+	ksm_memcg_enlist(ksm_mm_group(mm));
+	rcu_read_unlock();
+}
+
+/**
+ * __ksm_exit - the last user of an mm is gone
+ * @mm: the mm, with all its page tables
+ *
+ * Afterwards neither scanner nor worker is in it or will come into it: they
+ * take mmap_lock for reading and then look whether mm_users is 0. An exec that
+ * fails before it was settled calls this with mmap_lock held; nobody knows
+ * that mm.
+ */
+void __ksm_exit(struct mm_struct *mm)
+{
+	struct ksm_mm *slot = mm->ksm;
+	bool listed;
+
+	spin_lock(&ksm_lock);
+	listed = slot->listed;
+	slot->dead = true;
+	ksm_slot_refresh(slot);
+	spin_unlock(&ksm_lock);
+	trace_ksm_exit(mm);
+	if (!listed && atomic_read(&mm->mm_users)) {
+		__ksm_mm_gone(mm);
+		return;
+	}
+	mmap_write_lock(mm);
+	mmap_write_unlock(mm);
+}
+
+/**
+ * __ksm_mm_gone - after exit_mmap(): nothing is mapped any more
+ * @mm: the mm
+ */
+void __ksm_mm_gone(struct mm_struct *mm)
+{
+	struct ksm_mm *slot = mm->ksm;
+
+	WARN_ON_ONCE(slot->gauge[KSM_G_MERGING]);
+	WARN_ON_ONCE(slot->gauge[KSM_G_ZERO]);
+	WRITE_ONCE(mm->ksm, NULL);
+	if (llist_add(&slot->reap, &ksm_reap_slots))
+		queue_work(system_unbound_wq, &ksm_reap_work);
+}
+
+/* Take back what was remembered of mms that are gone. */
+static void ksm_reap(struct work_struct *work)
+{
+	struct ksm_mm *slot, *next;
+
+	llist_for_each_entry_safe(slot, next, llist_del_all(&ksm_reap_slots),
+				  reap) {
+		ksm_track_drop(slot);
+		spin_lock(&ksm_lock);
+		ksm_slot_unlist(slot);
+		spin_unlock(&ksm_lock);
+		ksm_slot_put(slot);
+		cond_resched();
+	}
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * /sys/kernel/mm/ksm: the knobs and figures of the host.
+ *
+ * Names, units and what reads back are the stock kernel's; run takes 3 in
+ * addition. Figures are the sum of all groups' books at the time of reading.
+ * Knobs change with ksm_gate held for writing, so that nothing is being
+ * scanned under the old value when the write returns.
+ */
+#include <linux/kobject.h>
+#include <linux/kstrtox.h>
+#include <linux/sysfs.h>
+
+#include "advisor.h"
+#include "ksm.h"
+
+/**
+ * ksm_host_sums - the books of the host
+ * @sums: filled in
+ */
+void ksm_host_sums(struct ksm_sums *sums)
+{
+	struct ksm_group *group;
+
+	memset(sums, 0, sizeof(*sums));
+	spin_lock(&ksm_lock);
+	list_for_each_entry(group, &ksm_groups, link)
+		ksm_group_sums(group, sums);
+	spin_unlock(&ksm_lock);
+}
+
+static bool ksm_frames_shared(void)
+{
+	struct ksm_sums sums;
+
+	ksm_idle_flush();
+	ksm_host_sums(&sums);
+	return sums.shared;
+}
+
+/* A knob that is a number with limits. */
+static ssize_t ksm_store_uint(unsigned int *knob, const char *buf, size_t count,
+			      unsigned int min, unsigned int max)
+{
+	unsigned int value;
+	int err = kstrtouint(buf, 10, &value);
+
+	if (err || value < min || value > max)
+		return -EINVAL;
+	if (down_write_killable(&ksm_gate))
+		return -EINTR;
+	WRITE_ONCE(*knob, value);
+	up_write(&ksm_gate);
+	ksm_wake_sleeper();
+	return count;
+}
+
+static ssize_t ksm_store_bool(bool *knob, const char *buf, size_t count)
+{
+	bool value;
+
+	if (kstrtobool(buf, &value))
+		return -EINVAL;
+	if (down_write_killable(&ksm_gate))
+		return -EINTR;
+	WRITE_ONCE(*knob, value);
+	up_write(&ksm_gate);
+	return count;
+}
+
+#define KSM_KNOB(name, variable, min, max)				\
+static ssize_t name##_show(struct kobject *kobj,			\
+			   struct kobj_attribute *attr, char *buf)	\
+{									\
+	return sysfs_emit(buf, "%u\n", READ_ONCE(variable));		\
+}									\
+static ssize_t name##_store(struct kobject *kobj,			\
+			    struct kobj_attribute *attr,		\
+			    const char *buf, size_t count)		\
+{									\
+	return ksm_store_uint(&(variable), buf, count, min, max);	\
+}									\
+static struct kobj_attribute name##_attr = __ATTR_RW(name)
+
+#define KSM_SWITCH(name, variable)					\
+static ssize_t name##_show(struct kobject *kobj,			\
+			   struct kobj_attribute *attr, char *buf)	\
+{									\
+	return sysfs_emit(buf, "%u\n", READ_ONCE(variable));		\
+}									\
+static ssize_t name##_store(struct kobject *kobj,			\
+			    struct kobj_attribute *attr,		\
+			    const char *buf, size_t count)		\
+{									\
+	return ksm_store_bool(&(variable), buf, count);			\
+}									\
+static struct kobj_attribute name##_attr = __ATTR_RW(name)
+
+#define KSM_FIGURE(name, expression)					\
+static ssize_t name##_show(struct kobject *kobj,			\
+			   struct kobj_attribute *attr, char *buf)	\
+{									\
+	struct ksm_sums sums;						\
+									\
+	ksm_host_sums(&sums);						\
+	return sysfs_emit(buf, "%ld\n", (long)(expression));		\
+}									\
+static struct kobj_attribute name##_attr = __ATTR_RO(name)
+
+KSM_KNOB(sleep_millisecs, ksm_knobs.sleep_ms, 0, UINT_MAX);
+KSM_KNOB(stable_node_chains_prune_millisecs, ksm_knobs.prune_ms, 0, UINT_MAX);
+KSM_KNOB(advisor_max_cpu, ksm_advisor.max_cpu, 0, 100);
+KSM_KNOB(advisor_min_pages_to_scan, ksm_advisor.min_pages, 0, UINT_MAX);
+KSM_KNOB(advisor_max_pages_to_scan, ksm_advisor.max_pages, 0, UINT_MAX);
+KSM_KNOB(advisor_target_scan_time, ksm_advisor.target_secs, 1, UINT_MAX);
+KSM_SWITCH(use_zero_pages, ksm_knobs.use_zero_pages);
+KSM_SWITCH(smart_scan, ksm_knobs.smart_scan);
+
+KSM_FIGURE(pages_shared, sums.shared);
+KSM_FIGURE(pages_sharing, sums.gauge[KSM_G_MERGING] - sums.shared);
+KSM_FIGURE(pages_unshared, sums.gauge[KSM_G_UNSHARED]);
+KSM_FIGURE(pages_volatile, sums.gauge[KSM_G_VOLATILE]);
+KSM_FIGURE(pages_scanned, sums.event[KSM_E_SCANNED]);
+KSM_FIGURE(pages_skipped, sums.event[KSM_E_SKIPPED]);
+KSM_FIGURE(ksm_zero_pages, sums.gauge[KSM_G_ZERO]);
+KSM_FIGURE(general_profit, ksm_sums_profit(&sums));
+
+static ssize_t full_scans_show(struct kobject *kobj,
+			       struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%lu\n", ksm_full_scans());
+}
+static struct kobj_attribute full_scans_attr = __ATTR_RO(full_scans);
+
+static ssize_t stable_node_chains_show(struct kobject *kobj,
+				       struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%ld\n", atomic_long_read(&ksm_nr_chains));
+}
+static struct kobj_attribute stable_node_chains_attr =
+	__ATTR_RO(stable_node_chains);
+
+static ssize_t stable_node_dups_show(struct kobject *kobj,
+				     struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%ld\n", atomic_long_read(&ksm_nr_dups));
+}
+static struct kobj_attribute stable_node_dups_attr = __ATTR_RO(stable_node_dups);
+
+static ssize_t pages_to_scan_show(struct kobject *kobj,
+				  struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%u\n", READ_ONCE(ksm_knobs.pages_to_scan));
+}
+
+/* The advisor's while there is one. */
+static ssize_t pages_to_scan_store(struct kobject *kobj,
+				   struct kobj_attribute *attr,
+				   const char *buf, size_t count)
+{
+	if (READ_ONCE(ksm_advisor.on))
+		return -EINVAL;
+	return ksm_store_uint(&ksm_knobs.pages_to_scan, buf, count, 0, UINT_MAX);
+}
+static struct kobj_attribute pages_to_scan_attr = __ATTR_RW(pages_to_scan);
+
+static ssize_t run_show(struct kobject *kobj, struct kobj_attribute *attr,
+			char *buf)
+{
+	return sysfs_emit(buf, "%u\n", READ_ONCE(ksm_knobs.run));
+}
+
+static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr,
+			 const char *buf, size_t count)
+{
+	static DEFINE_MUTEX(run_mutex);
+	unsigned int run;
+	ssize_t err;
+
+	if (mutex_lock_killable(&run_mutex))
+		return -EINTR;
+	err = ksm_store_uint(&ksm_knobs.run, buf, count, KSM_RUN_STOP,
+			     KSM_RUN_CGROUPS);
+	if (err < 0)
+		goto unlock;
+	run = READ_ONCE(ksm_knobs.run);
+	spin_lock(&ksm_lock);
+	ksm_groups_serve();
+	spin_unlock(&ksm_lock);
+	if (run == KSM_RUN_UNMERGE) {
+		int unmerge = ksm_unmerge_all();
+
+		if (unmerge) {
+			WRITE_ONCE(ksm_knobs.run, KSM_RUN_STOP);
+			err = unmerge;
+		}
+	}
+unlock:
+	mutex_unlock(&run_mutex);
+	return err;
+}
+static struct kobj_attribute run_attr = __ATTR_RW(run);
+
+/* Knobs that say which frames may be shared: only while none is. */
+static ssize_t ksm_store_unshared(void (*set)(unsigned int value),
+				  const char *buf, size_t count,
+				  unsigned int min, unsigned int max,
+				  unsigned int now)
+{
+	ssize_t ret = count;
+	unsigned int value;
+
+	if (kstrtouint(buf, 10, &value) || value < min || value > max)
+		return -EINVAL;
+	if (value == now)
+		return count;
+	if (ksm_frames_shared())
+		return -EBUSY;
+	if (down_write_killable(&ksm_gate))
+		return -EINTR;
+	/* the scanner may have been quicker */
+	if (ksm_any_node())
+		ret = -EBUSY;
+	else
+		set(value);
+	up_write(&ksm_gate);
+	return ret;
+}
+
+static void ksm_set_max_page_sharing(unsigned int value)
+{
+	WRITE_ONCE(ksm_knobs.max_page_sharing, value);
+}
+
+static ssize_t max_page_sharing_show(struct kobject *kobj,
+				     struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%u\n", READ_ONCE(ksm_knobs.max_page_sharing));
+}
+
+static ssize_t max_page_sharing_store(struct kobject *kobj,
+				      struct kobj_attribute *attr,
+				      const char *buf, size_t count)
+{
+	/* a frame is made for two */
+	return ksm_store_unshared(ksm_set_max_page_sharing, buf, count, 2,
+				  INT_MAX, READ_ONCE(ksm_knobs.max_page_sharing));
+}
+static struct kobj_attribute max_page_sharing_attr = __ATTR_RW(max_page_sharing);
+
+#ifdef CONFIG_NUMA
+static void ksm_set_merge_across_nodes(unsigned int value)
+{
+	WRITE_ONCE(ksm_knobs.merge_across_nodes, value);
+}
+
+static ssize_t merge_across_nodes_show(struct kobject *kobj,
+				       struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%u\n", READ_ONCE(ksm_knobs.merge_across_nodes));
+}
+
+static ssize_t merge_across_nodes_store(struct kobject *kobj,
+					struct kobj_attribute *attr,
+					const char *buf, size_t count)
+{
+	return ksm_store_unshared(ksm_set_merge_across_nodes, buf, count, 0, 1,
+				  READ_ONCE(ksm_knobs.merge_across_nodes));
+}
+static struct kobj_attribute merge_across_nodes_attr =
+	__ATTR_RW(merge_across_nodes);
+#endif
+
+static ssize_t advisor_mode_show(struct kobject *kobj,
+				 struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%s\n", READ_ONCE(ksm_advisor.on) ?
+			  "none [scan-time]" : "[none] scan-time");
+}
+
+static ssize_t advisor_mode_store(struct kobject *kobj,
+				  struct kobj_attribute *attr,
+				  const char *buf, size_t count)
+{
+	bool on = sysfs_streq(buf, "scan-time");
+
+	if (!on && !sysfs_streq(buf, "none"))
+		return -EINVAL;
+	if (down_write_killable(&ksm_gate))
+		return -EINTR;
+	if (on != ksm_advisor.on)
+		ksm_advisor_set(on);
+	up_write(&ksm_gate);
+	return count;
+}
+static struct kobj_attribute advisor_mode_attr = __ATTR_RW(advisor_mode);
+
+static struct attribute *ksm_attrs[] = {
+	&run_attr.attr,
+	&pages_to_scan_attr.attr,
+	&sleep_millisecs_attr.attr,
+	&full_scans_attr.attr,
+	&pages_shared_attr.attr,
+	&pages_sharing_attr.attr,
+	&pages_unshared_attr.attr,
+	&pages_volatile_attr.attr,
+	&pages_scanned_attr.attr,
+	&pages_skipped_attr.attr,
+	&ksm_zero_pages_attr.attr,
+	&general_profit_attr.attr,
+	&stable_node_chains_attr.attr,
+	&stable_node_dups_attr.attr,
+	&stable_node_chains_prune_millisecs_attr.attr,
+	&max_page_sharing_attr.attr,
+#ifdef CONFIG_NUMA
+	&merge_across_nodes_attr.attr,
+#endif
+	&use_zero_pages_attr.attr,
+	&smart_scan_attr.attr,
+	&advisor_mode_attr.attr,
+	&advisor_max_cpu_attr.attr,
+	&advisor_min_pages_to_scan_attr.attr,
+	&advisor_max_pages_to_scan_attr.attr,
+	&advisor_target_scan_time_attr.attr,
+	NULL,
+};
+
+static const struct attribute_group ksm_attr_group = {
+	.name = "ksm",
+	.attrs = ksm_attrs,
+};
+
+int __init ksm_sysfs_init(void)
+{
+	return sysfs_create_group(mm_kobj, &ksm_attr_group);
+}

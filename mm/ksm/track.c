@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What is remembered of a page between two visits.
+ *
+ * Blocks of 64 pages hang on the slot by address: ten bytes a page, and four
+ * more for its bucket in the index. A block goes when nothing is remembered
+ * of its pages any more, or when a pass did not come by it: then no eligible
+ * memory is there. They are charged to the cgroup that has the memory, without
+ * blocking; a cgroup at its limit may go over it by a small part for them.
+ *
+ * Context: ksm_domain.mutex of the domain that the slot is tracked in.
+ */
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include "ksm.h"
+
+static void ksm_track_mod(struct ksm_scan *scan, struct ksm_mm *slot,
+			  enum ksm_gauge gauge, long nr)
+{
+	if (scan && scan->slot == slot)
+		scan->delta[gauge] += nr;
+	else
+		ksm_slot_mod(slot, gauge, nr);
+}
+
+static struct ksm_domain *ksm_block_domain(struct ksm_block *block)
+{
+	return block->slot->tracked;
+}
+
+/**
+ * ksm_block_find - what is remembered around an address
+ * @slot: whose memory
+ * @addr: any address in the block
+ *
+ * Return: the block or NULL.
+ */
+struct ksm_block *ksm_block_find(struct ksm_mm *slot, unsigned long addr)
+{
+	return xa_load(&slot->blocks, addr >> KSM_BLOCK_SHIFT);
+}
+
+/**
+ * ksm_block_make - remember something around an address
+ * @scan: the scan; its slot is the one
+ * @addr: any address in the block
+ *
+ * Context: may hold a page table lock.
+ * Return: the block, NULL where there is no memory for one.
+ */
+struct ksm_block *ksm_block_make(struct ksm_scan *scan, unsigned long addr)
+{
+	const gfp_t gfp = GFP_NOWAIT | __GFP_NOWARN;
+	struct ksm_mm *slot = scan->slot;
+	struct ksm_block *block = ksm_block_find(slot, addr);
+
+	if (block)
+		return block;
+	block = kmem_cache_zalloc(ksm_block_cache, gfp);
+	if (!block)
+		return NULL;
+	block->slot = slot;
+	block->base = addr & KSM_BLOCK_MASK;
+	/* id 0 is left out so that no entry's name is 0 */
+	if (xa_alloc(&scan->domain->blocks, &block->id, block,
+		     XA_LIMIT(1, U32_MAX / KSM_BLOCK_PAGES - 1), gfp))
+		goto free;
+	if (xa_err(xa_store(&slot->blocks, addr >> KSM_BLOCK_SHIFT, block, gfp)))
+		goto erase;
+	ksm_track_mod(scan, slot, KSM_G_METADATA, sizeof(*block));
+	return block;
+
+erase:
+	xa_erase(&scan->domain->blocks, block->id);
+free:
+	kmem_cache_free(ksm_block_cache, block);
+	return NULL;
+}
+
+/**
+ * ksm_block_whole - make room for whole fingerprints in a block
+ * @scan: the scan
+ * @block: the block, of the scan's slot
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int ksm_block_whole(struct ksm_scan *scan, struct ksm_block *block)
+{
+	if (block->whole)
+		return 0;
+	block->whole = kcalloc(KSM_BLOCK_PAGES, sizeof(u32),
+			       GFP_NOWAIT | __GFP_NOWARN);
+	if (!block->whole)
+		return -ENOMEM;
+	ksm_track_mod(scan, block->slot, KSM_G_METADATA,
+		      KSM_BLOCK_PAGES * sizeof(u32));
+	return 0;
+}
+
+/**
+ * ksm_block_free - forget a block of which nothing is remembered
+ * @scan: the scan, or NULL
+ * @block: the block
+ */
+void ksm_block_free(struct ksm_scan *scan, struct ksm_block *block)
+{
+	long bytes = sizeof(*block);
+
+	WARN_ON_ONCE(block->nr);
+	if (block->whole)
+		bytes += KSM_BLOCK_PAGES * sizeof(u32);
+	xa_erase(&ksm_block_domain(block)->blocks, block->id);
+	xa_erase(&block->slot->blocks, block->base >> KSM_BLOCK_SHIFT);
+	ksm_track_mod(scan, block->slot, KSM_G_METADATA, -bytes);
+	kfree(block->whole);
+	kmem_cache_free(ksm_block_cache, block);
+}
+
+static bool ksm_state_indexed(enum ksm_state state)
+{
+	return state == KSM_S_WATCHED || state == KSM_S_WHOLE;
+}
+
+/**
+ * ksm_page_set - a page goes from one state to another
+ * @scan: the scan, or NULL
+ * @block: the page's block; its fingerprint for @state is set already, unless
+ *	the page is in the index by the old one
+ * @i: which page
+ * @state: the new state
+ *
+ * Takes the page out of the index or enters it as the states say; where there
+ * is no memory to enter it, it stays KSM_S_VOLATILE and is tried again at the
+ * next visit. A rec is the caller's to add and is deleted here.
+ */
+void ksm_page_set(struct ksm_scan *scan, struct ksm_block *block,
+		  unsigned int i, enum ksm_state state)
+{
+	struct ksm_domain *domain = ksm_block_domain(block);
+	enum ksm_state old = block->state[i];
+
+	if (ksm_state_indexed(old)) {
+		ksm_index_del(domain, block, i);
+		ksm_track_mod(scan, block->slot, KSM_G_UNSHARED, -1);
+	} else if (old == KSM_S_VOLATILE) {
+		ksm_track_mod(scan, block->slot, KSM_G_VOLATILE, -1);
+	} else if (old == KSM_S_MERGED && state != KSM_S_MERGED) {
+		ksm_rec_del(scan, block->slot, block->base + i * PAGE_SIZE);
+	}
+	block->nr += !!state - !!old;
+	block->state[i] = state;
+	if (state != old)
+		block->age[i] = 0;
+
+	if (ksm_state_indexed(state)) {
+		if (ksm_index_add(domain, block, i))
+			state = block->state[i] = KSM_S_VOLATILE;
+		else
+			ksm_track_mod(scan, block->slot, KSM_G_UNSHARED, 1);
+	}
+	if (state == KSM_S_VOLATILE)
+		ksm_track_mod(scan, block->slot, KSM_G_VOLATILE, 1);
+}
+
+/**
+ * ksm_page_forget - nothing is there any more, or nothing that takes part
+ * @scan: the scan, or NULL
+ * @block: the page's block
+ * @i: which page
+ */
+void ksm_page_forget(struct ksm_scan *scan, struct ksm_block *block,
+		     unsigned int i)
+{
+	if (block->state[i] != KSM_S_NONE)
+		ksm_page_set(scan, block, i, KSM_S_NONE);
+}
+
+static void ksm_block_drop(struct ksm_scan *scan, struct ksm_block *block)
+{
+	unsigned int i;
+
+	for (i = 0; block->nr && i < KSM_BLOCK_PAGES; i++)
+		ksm_page_forget(scan, block, i);
+	ksm_block_free(scan, block);
+}
+
+/**
+ * ksm_track_sweep - after a pass: forget what the pass did not come by
+ * @scan: the scan, at the end of its slot's pass
+ */
+void ksm_track_sweep(struct ksm_scan *scan)
+{
+	struct ksm_mm *slot = scan->slot;
+	struct ksm_block *block;
+	unsigned long index;
+
+	xa_for_each(&slot->blocks, index, block) {
+		if (block->pass != slot->pass || !block->nr)
+			ksm_block_drop(scan, block);
+	}
+}
+
+/**
+ * ksm_track_enter - begin to track a slot in a domain
+ * @slot: the slot
+ * @domain: the domain, whose mutex is held
+ *
+ * Return: false where the slot is still tracked in another domain: call
+ * ksm_track_drop() without the mutex and try again.
+ */
+bool ksm_track_enter(struct ksm_mm *slot, struct ksm_domain *domain)
+{
+	struct ksm_domain *old = cmpxchg(&slot->tracked, NULL, domain);
+
+	if (!old)
+		refcount_inc(&domain->ref);
+	return !old || old == domain;
+}
+
+/**
+ * ksm_track_drop - forget all that is remembered of a slot
+ * @slot: the slot
+ *
+ * Context: takes the mutex of the domain that it was tracked in; sleeps.
+ */
+void ksm_track_drop(struct ksm_mm *slot)
+{
+	struct ksm_domain *domain;
+	struct ksm_block *block;
+	unsigned long index;
+
+	/* the reference is the slot's: hold one more over the mutex */
+	spin_lock(&slot->lock);
+	domain = slot->tracked;
+	if (domain && !refcount_inc_not_zero(&domain->ref))
+		domain = NULL;
+	spin_unlock(&slot->lock);
+	if (!domain)
+		return;
+
+	mutex_lock(&domain->mutex);
+	if (slot->tracked == domain) {
+		xa_for_each(&slot->blocks, index, block) {
+			ksm_block_drop(NULL, block);
+			cond_resched();
+		}
+		slot->cursor = 0;
+		spin_lock(&slot->lock);
+		WRITE_ONCE(slot->tracked, NULL);
+		spin_unlock(&slot->lock);
+		ksm_domain_put(domain);
+	}
+	mutex_unlock(&domain->mutex);
+	ksm_domain_put(domain);
+}

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Unsharing: the way back, from a merged frame or a zero page that merging
+ * placed to a page of one's own.
+ *
+ * It does not go through a page fault: a fault charges with GFP_KERNEL and, in
+ * a cgroup at its limit, ends in the OOM killer. Whoever switches merging off
+ * wants to be told that there is too little memory instead. So memory is taken
+ * with __GFP_RETRY_MAYFAIL, and what was done so far is kept.
+ *
+ * Slots that carry mappings of another domain's frames are unshared by a
+ * worker of its own, whatever the scanner does or is told to do.
+ */
+#include <linux/mmu_notifier.h>
+#include <linux/pagewalk.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/swap.h>
+#include <linux/swapops.h>
+
+#include <trace/events/ksm.h>
+
+#include "../internal.h"
+#include "ksm.h"
+
+#define KSM_UNSHARE_GFP	(__GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+#define KSM_UNSHARE_BATCH	(4 * PMD_SIZE)
+#define KSM_FOREIGN_RETRY	(HZ / 2)
+
+static LIST_HEAD(ksm_foreign_slots);
+static void ksm_foreign_work_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(ksm_foreign_work, ksm_foreign_work_fn);
+
+/* Is there something at this entry that merging put there? */
+static bool ksm_pte_shared(struct vm_area_struct *vma, unsigned long addr,
+			   pte_t pte)
+{
+	struct page *page;
+
+	if (!pte_present(pte))
+		return is_swap_pte(pte) &&
+		       is_migration_entry(pte_to_swp_entry(pte)) &&
+		       folio_test_ksm(pfn_swap_entry_folio(pte_to_swp_entry(pte)));
+	if (is_ksm_zero_pte(pte))
+		return true;
+	page = vm_normal_page(vma, addr, pte);
+	return page && folio_test_ksm(page_folio(page));
+}
+
+static struct folio *ksm_unshare_copy(struct vm_area_struct *vma,
+				      unsigned long addr, struct page *from)
+{
+	struct folio *copy;
+
+	copy = vma_alloc_folio(GFP_HIGHUSER_MOVABLE | KSM_UNSHARE_GFP, 0, vma,
+			       addr, false);
+	if (!copy)
+		return ERR_PTR(-ENOMEM);
+	if (mem_cgroup_charge(copy, vma->vm_mm, GFP_KERNEL | KSM_UNSHARE_GFP)) {
+		folio_put(copy);
+		return ERR_PTR(-ENOMEM);
+	}
+	if (!from) {
+		clear_user_highpage(folio_page(copy, 0), addr);
+	} else if (copy_mc_user_highpage(folio_page(copy, 0), from, addr, vma)) {
+		folio_put(copy);
+		return ERR_PTR(-EHWPOISON);
+	}
+	__folio_mark_uptodate(copy);
+	return copy;
+}
+
+/*
+ * Map @copy in place of @old, if that is what the entry still says; @page is
+ * what it maps, NULL for the zero page. Returns whether it did.
+ */
+static bool ksm_unshare_install(struct vm_area_struct *vma, pmd_t *pmd,
+				unsigned long addr, pte_t old,
+				struct page *page, struct folio *copy)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	struct mmu_notifier_range range;
+	bool done = false;
+	spinlock_t *ptl;
+	pte_t *ptep, pte;
+
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm, addr,
+				addr + PAGE_SIZE);
+	mmu_notifier_invalidate_range_start(&range);
+	ptep = pte_offset_map_lock(mm, pmd, addr, &ptl);
+	if (!ptep)
+		goto out;
+	if (!pte_same(ptep_get(ptep), old))
+		goto unlock;
+
+	pte = pte_wrprotect(mk_pte(folio_page(copy, 0), vma->vm_page_prot));
+	if (pte_soft_dirty(old))
+		pte = pte_mksoft_dirty(pte);
+	if (pte_uffd_wp(old))
+		pte = pte_mkuffd_wp(pte);
+	flush_cache_page(vma, addr, pte_pfn(old));
+	ptep_clear_flush(vma, addr, ptep);
+	folio_add_new_anon_rmap(copy, vma, addr, RMAP_EXCLUSIVE);
+	folio_add_lru_vma(copy, vma);
+	set_pte_at(mm, addr, ptep, pte);
+	if (page) {
+		folio_remove_rmap_pte(page_folio(page), page, vma);
+		folio_put(page_folio(page));
+	} else {
+		ksm_might_unmap_zero_page(mm, old);
+		inc_mm_counter(mm, MM_ANONPAGES);
+	}
+	done = true;
+unlock:
+	pte_unmap_unlock(ptep, ptl);
+out:
+	mmu_notifier_invalidate_range_end(&range);
+	return done;
+}
+
+/* One entry; it may have changed since it was seen, then nothing is done. */
+static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
+			   unsigned long addr)
+{
+	struct page *page = NULL;
+	struct folio *copy;
+	spinlock_t *ptl;
+	pte_t *ptep, pte;
+	int err = 0;
+
+	ptep = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	if (!ptep)
+		return 0;
+	pte = ptep_get(ptep);
+	if (!ksm_pte_shared(vma, addr, pte)) {
+		pte_unmap_unlock(ptep, ptl);
+		return 0;
+	}
+	if (!pte_present(pte)) {
+		pte_unmap_unlock(ptep, ptl);
+		migration_entry_wait(vma->vm_mm, pmd, addr);
+		return -EAGAIN;
+	}
+	if (!is_ksm_zero_pte(pte)) {
+		page = vm_normal_page(vma, addr, pte);
+		get_page(page);
+	}
+	pte_unmap_unlock(ptep, ptl);
+
+	copy = ksm_unshare_copy(vma, addr, page);
+	if (IS_ERR(copy)) {
+		err = PTR_ERR(copy);
+	} else if (ksm_unshare_install(vma, pmd, addr, pte, page, copy)) {
+		ksm_slot_event(vma->vm_mm->ksm, KSM_E_UNMERGED, 1);
+	} else {
+		folio_put(copy);
+		err = -EAGAIN;
+	}
+	if (page)
+		put_page(page);
+	return err;
+}
+
+/* The next entry of this page table to unshare, from @addr; @end if none. */
+static unsigned long ksm_unshare_next(struct vm_area_struct *vma, pmd_t *pmd,
+				      unsigned long addr, unsigned long end)
+{
+	spinlock_t *ptl;
+	pte_t *start, *ptep;
+
+	start = ptep = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	if (!ptep)
+		return end;
+	for (; addr < end; addr += PAGE_SIZE, ptep++) {
+		if (ksm_pte_shared(vma, addr, ptep_get(ptep)))
+			break;
+	}
+	pte_unmap_unlock(start, ptl);
+	return addr;
+}
+
+static int ksm_unshare_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
+			   struct mm_walk *walk)
+{
+	struct vm_area_struct *vma = walk->vma;
+	bool killable = walk->private;
+	int err = 0;
+
+	if (pmd_trans_huge(pmdp_get_lockless(pmd)) ||
+	    pmd_none(pmdp_get_lockless(pmd)))
+		return 0;
+	while ((addr = ksm_unshare_next(vma, pmd, addr, end)) < end) {
+		if (killable && signal_pending(current))
+			return -EINTR;
+		err = ksm_unshare_one(vma, pmd, addr);
+		if (err == -EAGAIN) {
+			cond_resched();
+			continue;
+		}
+		/* broken memory stays where it is: whoever reads it will know */
+		if (err && err != -EHWPOISON)
+			return err;
+		addr += PAGE_SIZE;
+		cond_resched();
+	}
+	return 0;
+}
+
+static const struct mm_walk_ops ksm_unshare_ops = {
+	.pmd_entry = ksm_unshare_pmd,
+	.walk_lock = PGWALK_RDLOCK,
+};
+
+/**
+ * ksm_unshare_range - unshare what is merged in a part of a VMA
+ * @vma: the VMA
+ * @start: first address
+ * @end: address after the last
+ * @killable: a signal ends it
+ *
+ * Context: mmap_lock, in either way.
+ * Return: 0, -ENOMEM or -EINTR; what was done before is kept.
+ */
+int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
+		      unsigned long end, bool killable)
+{
+	if (!vma->anon_vma || !vma->vm_mm->ksm)
+		return 0;
+	return walk_page_range_vma(vma, start, end, &ksm_unshare_ops,
+				   (void *)(unsigned long)killable);
+}
+
+static bool ksm_slot_merged(struct ksm_mm *slot)
+{
+	return READ_ONCE(slot->gauge[KSM_G_MERGING]) ||
+	       READ_ONCE(slot->gauge[KSM_G_ZERO]);
+}
+
+/**
+ * ksm_unshare_mm - unshare what is merged in a process
+ * @slot: the process
+ * @spare: says which VMAs to leave as they are, or NULL
+ *
+ * Gives mmap_lock back now and then.
+ *
+ * Context: sleeps.
+ * Return: 0, -ENOMEM, or -EINTR where the caller is a user's task with a
+ * signal.
+ */
+int ksm_unshare_mm(struct ksm_mm *slot,
+		   bool (*spare)(struct ksm_mm *slot, struct vm_area_struct *vma))
+{
+	bool killable = !(current->flags & (PF_KTHREAD | PF_EXITING));
+	struct mm_struct *mm = slot->mm;
+	unsigned long addr = 0, end;
+	struct vm_area_struct *vma;
+	int err = 0;
+
+	while (!err && ksm_slot_merged(slot)) {
+		mmap_read_lock(mm);
+		vma = atomic_read(&mm->mm_users) ? find_vma(mm, addr) : NULL;
+		if (!vma) {
+			mmap_read_unlock(mm);
+			break;
+		}
+		addr = max(addr, vma->vm_start);
+		end = min(vma->vm_end, addr + KSM_UNSHARE_BATCH);
+		if (spare && spare(slot, vma))
+			end = vma->vm_end;
+		else if (vma->anon_vma)
+			err = ksm_unshare_range(vma, addr, end, killable);
+		else
+			end = vma->vm_end;
+		mmap_read_unlock(mm);
+		addr = end;
+		cond_resched();
+	}
+	return err;
+}
+
+/**
+ * ksm_unshare_queue - a slot carries mappings that are foreign
+ * @slot: the slot
+ *
+ * Context: any that allows a spinlock.
+ */
+void ksm_unshare_queue(struct ksm_mm *slot)
+{
+	spin_lock(&ksm_lock);
+	ksm_slot_foreign(slot);
+	spin_unlock(&ksm_lock);
+}
+
+/**
+ * ksm_slot_foreign - the same with ksm_lock held
+ * @slot: the slot
+ */
+void ksm_slot_foreign(struct ksm_mm *slot)
+{
+	lockdep_assert_held(&ksm_lock);
+	if (!list_empty(&slot->foreign))
+		return;
+	kref_get(&slot->ref);
+	list_add_tail(&slot->foreign, &ksm_foreign_slots);
+	queue_delayed_work(system_unbound_wq, &ksm_foreign_work, 0);
+}
+
+static struct ksm_mm *ksm_foreign_first(void)
+{
+	struct ksm_mm *slot;
+
+	spin_lock(&ksm_lock);
+	slot = list_first_entry_or_null(&ksm_foreign_slots, struct ksm_mm,
+					foreign);
+	if (slot)
+		list_del_init(&slot->foreign);
+	spin_unlock(&ksm_lock);
+	return slot;
+}
+
+static void ksm_foreign_work_fn(struct work_struct *work)
+{
+	struct ksm_mm *slot;
+	LIST_HEAD(again);
+
+	while ((slot = ksm_foreign_first())) {
+		/* all of it: the page table does not say whose a frame is */
+		ksm_unshare_mm(slot, NULL);
+		spin_lock(&ksm_lock);
+		slot->stuck = READ_ONCE(slot->gauge[KSM_G_FOREIGN]) && !slot->dead;
+		if (slot->stuck && list_empty(&slot->foreign)) {
+			list_add(&slot->foreign, &again);
+			slot = NULL;
+		}
+		spin_unlock(&ksm_lock);
+		if (slot)
+			ksm_slot_put(slot);
+	}
+
+	spin_lock(&ksm_lock);
+	if (!list_empty(&again)) {
+		list_splice(&again, &ksm_foreign_slots);
+		mod_delayed_work(system_unbound_wq, &ksm_foreign_work,
+				 KSM_FOREIGN_RETRY);
+	}
+	spin_unlock(&ksm_lock);
+}
+
+static int ksm_unmerge_slot(struct ksm_mm *slot, void *arg)
+{
+	int err = ksm_unshare_mm(slot, NULL);
+
+	if (!err)
+		ksm_track_drop(slot);
+	return err;
+}
+
+/**
+ * ksm_unmerge_all - unshare everything and forget everything
+ *
+ * Context: sleeps; the scanner does not run, see ksm_knobs.run.
+ * Return: 0, -ENOMEM or -EINTR.
+ */
+int ksm_unmerge_all(void)
+{
+	int err = ksm_for_each_slot(&ksm_root_group, ksm_unmerge_slot, NULL);
+
+	ksm_idle_flush();
+	ksm_pool_drain();
+	return err;
+}

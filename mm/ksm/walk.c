@@ -1,0 +1,662 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * One process's eligible pages in address order, at a bounded cost.
+ *
+ * Pages are visited in groups of 64 under the page table lock: entries are
+ * gathered and their struct pages prefetched, then the sampled lines, then the
+ * index's buckets, so that cache misses overlap; that is what makes looking at
+ * a page cheap. No reference is taken: a page that is mapped stays while the
+ * lock is held. Pages whose look meets another are looked at closer after the
+ * lock is dropped, one by one.
+ *
+ * A page is entered in the index when it was seen unchanged twice; with a
+ * merged frame of its content it is merged at first sight.
+ */
+#include <linux/highmem.h>
+#include <linux/pagewalk.h>
+#include <linux/prefetch.h>
+#include <linux/sched/mm.h>
+#include <linux/swap.h>
+#include <linux/swapops.h>
+
+#include "../internal.h"
+#include "ksm.h"
+
+/* Frames of one content that are tried before a new one is made. */
+#define KSM_TRY_FRAMES	3
+
+/**
+ * struct ksm_visit - up to 64 neighbouring pages while the lock is held
+ * @base: address of the first page of the block
+ * @block: what is known of it, or NULL
+ * @page: pages to look at, by place in the block; NULL: nothing to look at
+ * @dirty: bit mask: the entry is dirty
+ * @gone: bit mask: whatever was known no longer holds
+ * @closer: bit mask: to be looked at closer
+ * @look: first looks
+ */
+struct ksm_visit {
+	unsigned long base;
+	struct ksm_block *block;
+	struct page *page[KSM_BLOCK_PAGES];
+	u64 dirty;
+	u64 gone;
+	u64 closer;
+	u32 look[KSM_BLOCK_PAGES];
+};
+
+/**
+ * ksm_slot_policy - what of a process takes part now
+ * @slot: the process
+ *
+ * Return: bits KSM_P_*, 0 for nothing.
+ */
+unsigned int ksm_slot_policy(struct ksm_mm *slot)
+{
+	struct mm_struct *mm = slot->mm;
+	unsigned int policy = 0;
+
+	spin_lock(&slot->lock);
+	if (READ_ONCE(slot->group->effective) != KSM_NEVER) {
+		policy = KSM_P_ASKED;
+		if (test_bit(MMF_VM_MERGE_ANY, &mm->flags))
+			policy |= KSM_P_ANY;
+		if (ksm_mm_forced(mm, slot->group))
+			policy |= KSM_P_FORCED;
+	}
+	spin_unlock(&slot->lock);
+	return policy;
+}
+
+/**
+ * ksm_vma_able - can pages of this VMA be merged at all?
+ * @vma: the VMA
+ */
+bool ksm_vma_able(struct vm_area_struct *vma)
+{
+	const unsigned long never = VM_SHARED | VM_MAYSHARE | VM_PFNMAP | VM_IO |
+				    VM_DONTEXPAND | VM_HUGETLB | VM_MIXEDMAP |
+				    VM_DROPPABLE;
+
+	if (vma->vm_flags & never || vma_is_dax(vma))
+		return false;
+#ifdef VM_SAO
+	if (vma->vm_flags & VM_SAO)
+		return false;
+#endif
+#ifdef VM_SPARC_ADI
+	if (vma->vm_flags & VM_SPARC_ADI)
+		return false;
+#endif
+	return true;
+}
+
+/**
+ * ksm_vma_eligible - does this VMA take part?
+ * @policy: of its process, see ksm_slot_policy()
+ * @vma: the VMA
+ *
+ * Where the owner asked, everything does that can; where only the cgroup says
+ * so, not what the owner marked as secret.
+ *
+ * Context: mmap_lock.
+ */
+bool ksm_vma_eligible(unsigned int policy, struct vm_area_struct *vma)
+{
+	if (!policy || vma->vm_flags & VM_NOMERGE || !ksm_vma_able(vma))
+		return false;
+	if (vma->vm_flags & VM_MERGEABLE || policy & KSM_P_ANY)
+		return true;
+	return policy & KSM_P_FORCED &&
+	       !(vma->vm_flags & (VM_DONTDUMP | VM_WIPEONFORK));
+}
+
+static u32 ksm_look_key(u32 look, struct page *page)
+{
+	if (READ_ONCE(ksm_knobs.merge_across_nodes))
+		return look;
+	return ksm_digest_nid(look, page_to_nid(page));
+}
+
+static u64 ksm_whole_key(u64 whole, struct page *page)
+{
+	if (READ_ONCE(ksm_knobs.merge_across_nodes))
+		return whole;
+	return ksm_digest_nid(whole, page_to_nid(page));
+}
+
+/* ------------------------------------------------------------ closer look */
+
+/* A merged frame is mapped here already, by fork or from swap: note the way. */
+static void ksm_meet_merged(struct ksm_scan *scan, struct vm_area_struct *vma,
+			    struct ksm_block *block, unsigned int i)
+{
+	struct ksm_page kp = { .vma = vma, .addr = block->base + i * PAGE_SIZE };
+	struct folio_walk fw;
+	struct ksm_node *node = NULL;
+	struct folio *folio;
+
+	folio = folio_walk_start(&fw, vma, kp.addr, 0);
+	if (!folio)
+		return;
+	node = ksm_folio_node(folio);
+	if (node)
+		folio_get(folio);
+	folio_walk_end(&fw, vma);
+	if (!node)
+		return;
+	/* the domain's mutex keeps the node, even if it is unmapped meanwhile */
+	if (node->domain == scan->domain) {
+		ksm_page_set(scan, block, i, KSM_S_VOLATILE);
+		if (!ksm_rec_add(scan, scan->slot, &kp, node))
+			ksm_page_set(scan, block, i, KSM_S_MERGED);
+	}
+	folio_put(folio);
+}
+
+/* Put frames that can take more mappings first again. */
+static void ksm_content_sort(struct ksm_content *content)
+{
+	unsigned int max = READ_ONCE(ksm_knobs.max_page_sharing);
+	struct ksm_node *node, *next;
+
+	if (time_before(jiffies, content->sorted +
+			msecs_to_jiffies(READ_ONCE(ksm_knobs.prune_ms))))
+		return;
+	content->sorted = jiffies;
+	list_for_each_entry_safe(node, next, &content->nodes, content_link) {
+		if (atomic_read(&node->mapped) < max)
+			list_move(&node->content_link, &content->nodes);
+	}
+}
+
+/* Merge with a frame of this content, if there is one. */
+static int ksm_try_content(struct ksm_scan *scan, struct ksm_page *kp, u64 whole)
+{
+	struct ksm_content *content;
+	struct ksm_node *node;
+	int tries, err = -ENOENT;
+
+	for (tries = 0; tries < KSM_TRY_FRAMES; tries++) {
+		content = ksm_content_find(scan->domain, whole);
+		if (!content)
+			return -ENOENT;
+		node = list_first_entry(&content->nodes, struct ksm_node,
+					content_link);
+		scan->work += 2 * KSM_PAGE_LINES;
+		err = ksm_merge_into(scan, scan->slot, kp, node);
+		if (err == -ENOENT) {
+			ksm_content_del(node);
+		} else if (err == -EMLINK) {
+			list_move_tail(&node->content_link, &content->nodes);
+			ksm_content_sort(content);
+		} else {
+			break;
+		}
+	}
+	return err;
+}
+
+/* Does the candidate still hold what the page holds? */
+static bool ksm_twins(struct ksm_scan *scan, struct ksm_page *a,
+		      struct ksm_page *b)
+{
+	scan->work += 2 * KSM_PAGE_LINES;
+	if (a->page == b->page)
+		return false;
+	if (!READ_ONCE(ksm_knobs.merge_across_nodes) &&
+	    page_to_nid(a->page) != page_to_nid(b->page))
+		return false;
+	return pages_identical(a->page, b->page);
+}
+
+/*
+ * Merge with a candidate. The mmap_lock of its process is held; that process
+ * may be the scan's own.
+ */
+static int ksm_pair(struct ksm_scan *scan, struct ksm_page *kp,
+		    struct ksm_block *other, unsigned int j, u32 look, u64 whole)
+{
+	unsigned long addr = other->base + j * PAGE_SIZE;
+	struct vm_area_struct *vma = vma_lookup(other->slot->mm, addr);
+	struct ksm_page twin;
+	struct ksm_node *node;
+	int err = -ENOENT;
+
+	if (!vma || !vma->anon_vma ||
+	    !ksm_vma_eligible(ksm_slot_policy(other->slot), vma) ||
+	    !ksm_page_get(&twin, vma, addr)) {
+		ksm_page_forget(scan, other, j);
+		return -ENOENT;
+	}
+	if (!ksm_twins(scan, kp, &twin)) {
+		/* by its whole fingerprint it would be equal had it not changed */
+		if (other->state[j] == KSM_S_WHOLE)
+			ksm_page_set(scan, other, j, KSM_S_VOLATILE);
+		goto put;
+	}
+	node = ksm_merge_fresh(scan, scan->slot, kp, look, whole);
+	if (IS_ERR(node)) {
+		err = PTR_ERR(node);
+		goto put;
+	}
+	err = 0;
+	scan->work += 2 * KSM_PAGE_LINES;
+	if (!ksm_merge_into(scan, other->slot, &twin, node)) {
+		ksm_page_set(scan, other, j, KSM_S_MERGED);
+		if (other->slot == scan->slot)
+			scan->event[KSM_E_MERGED]++;
+		else
+			ksm_slot_event(other->slot, KSM_E_MERGED, 1);
+	}
+put:
+	ksm_page_put(&twin);
+	return err;
+}
+
+/* Merge with a page that waits for a twin, if there is one. */
+static int ksm_try_pair(struct ksm_scan *scan, struct ksm_page *kp, u32 self,
+			u32 look, u64 whole)
+{
+	struct ksm_block *other;
+	struct mm_struct *mm;
+	int err;
+	u32 loc;
+
+	loc = ksm_index_find(scan->domain, ksm_digest_fold(whole), true);
+	if (!loc || loc == self)
+		loc = ksm_index_find(scan->domain, look, false);
+	if (!loc || loc == self)
+		return -ENOENT;
+	other = xa_load(&scan->domain->blocks, loc / KSM_BLOCK_PAGES);
+	if (other->slot == scan->slot)
+		return ksm_pair(scan, kp, other, loc % KSM_BLOCK_PAGES, look,
+				whole);
+
+	/* tracked here, so the slot is there, and it holds its mm's memory */
+	mm = other->slot->mm;
+	if (!mmap_read_trylock(mm))
+		return -EAGAIN;
+	err = -ENOENT;
+	if (atomic_read(&mm->mm_users))
+		err = ksm_pair(scan, kp, other, loc % KSM_BLOCK_PAGES, look,
+			       whole);
+	mmap_read_unlock(mm);
+	return err;
+}
+
+/* Nothing to merge with: wait for a twin, if the page holds still. */
+static void ksm_watch(struct ksm_scan *scan, struct ksm_block *block,
+		      unsigned int i, u64 whole)
+{
+	u32 fold = ksm_digest_fold(whole);
+
+	if (block->state[i] == KSM_S_WATCHED || !block->age[i])
+		return;
+	if (block->state[i] == KSM_S_WHOLE) {
+		if (block->whole[i] == fold)
+			return;
+		ksm_page_set(scan, block, i, KSM_S_VOLATILE);
+	}
+	if (!ksm_index_find(scan->domain, block->look[i], false)) {
+		ksm_page_set(scan, block, i, KSM_S_WATCHED);
+	} else if (!ksm_block_whole(scan, block)) {
+		block->whole[i] = fold;
+		ksm_page_set(scan, block, i, KSM_S_WHOLE);
+	}
+}
+
+/* Its first look met another: read the page whole and act on it. */
+static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
+			    struct ksm_block *block, unsigned int i)
+{
+	const struct ksm_secret *secret = &scan->domain->secret;
+	bool zero = false;
+	struct ksm_page kp;
+	int err = -ENOENT;
+	u64 whole;
+	void *bytes;
+	u32 look;
+
+	if (!ksm_page_get(&kp, vma, block->base + i * PAGE_SIZE)) {
+		ksm_meet_merged(scan, vma, block, i);
+		return;
+	}
+	bytes = kmap_local_page(kp.page);
+	look = ksm_digest_look(secret, bytes);
+	if (look == scan->domain->zero_look)
+		zero = !memchr_inv(bytes, 0, PAGE_SIZE);
+	whole = ksm_whole_key(ksm_digest_whole(secret, bytes), kp.page);
+	kunmap_local(bytes);
+	scan->work += KSM_PAGE_LINES;
+
+	look = ksm_look_key(look, kp.page);
+	if (look != block->look[i]) {
+		ksm_page_set(scan, block, i, KSM_S_VOLATILE);
+		block->look[i] = look;
+		block->age[i] = 0;
+		goto put;
+	}
+	if (zero && block->age[i] && READ_ONCE(ksm_knobs.use_zero_pages)) {
+		err = ksm_merge_zero(scan, &kp);
+		if (!err) {
+			ksm_page_forget(scan, block, i);
+			scan->event[KSM_E_MERGED]++;
+			goto put;
+		}
+	}
+	if (err == -ENOENT)
+		err = ksm_try_content(scan, &kp, whole);
+	/* a new frame only for what held still, or for one copy too many */
+	if ((err == -ENOENT || err == -EMLINK) && block->age[i])
+		err = ksm_try_pair(scan, &kp, ksm_loc(block, i), look, whole);
+	if (!err) {
+		ksm_page_set(scan, block, i, KSM_S_MERGED);
+		scan->event[KSM_E_MERGED]++;
+		goto put;
+	}
+	if (err != -ENOENT && err != -EMLINK)
+		scan->event[KSM_E_FAILED]++;
+	ksm_watch(scan, block, i, whole);
+put:
+	ksm_page_put(&kp);
+}
+
+/* ------------------------------------------------------------- first look */
+
+/* Leave only pages that can be looked at, and fetch the lines to look at. */
+static void ksm_visit_sieve(struct ksm_scan *scan, struct ksm_visit *v)
+{
+	const struct ksm_secret *secret = &scan->domain->secret;
+	unsigned int i, l;
+
+	for (i = 0; i < KSM_BLOCK_PAGES; i++) {
+		struct page *page = v->page[i];
+		struct folio *folio;
+
+		if (!page)
+			continue;
+		folio = page_folio(page);
+		if (folio_test_ksm(folio)) {
+			if (!v->block || v->block->state[i] != KSM_S_MERGED)
+				v->closer |= BIT_ULL(i);
+			v->page[i] = NULL;
+			continue;
+		}
+		if (v->block && v->block->state[i] == KSM_S_MERGED)
+			v->gone |= BIT_ULL(i);
+		/* not ours, or given up with MADV_FREE: its bytes mean nothing */
+		if (!folio_test_anon(folio) || folio_is_zone_device(folio) ||
+		    is_huge_zero_folio(folio) || PageHWPoison(page) ||
+		    (!folio_test_swapbacked(folio) && !folio_test_dirty(folio) &&
+		     !(v->dirty & BIT_ULL(i)))) {
+			v->page[i] = NULL;
+			v->gone |= BIT_ULL(i);
+			continue;
+		}
+		if (IS_ENABLED(CONFIG_HIGHMEM))
+			continue;
+		for (l = 0; l < KSM_LOOK_LINES; l++)
+			prefetch(page_address(page) + secret->line[l] * KSM_LINE);
+	}
+}
+
+static void ksm_visit_look(struct ksm_scan *scan, struct ksm_visit *v)
+{
+	unsigned int i;
+
+	for (i = 0; i < KSM_BLOCK_PAGES; i++) {
+		void *bytes;
+
+		if (!v->page[i])
+			continue;
+		bytes = kmap_local_page(v->page[i]);
+		v->look[i] = ksm_digest_look(&scan->domain->secret, bytes);
+		kunmap_local(bytes);
+		scan->work += KSM_LOOK_LINES;
+		scan->event[KSM_E_SCANNED]++;
+		if (v->look[i] == scan->domain->zero_look &&
+		    READ_ONCE(ksm_knobs.use_zero_pages))
+			v->closer |= BIT_ULL(i);
+		v->look[i] = ksm_look_key(v->look[i], v->page[i]);
+		ksm_index_prefetch(&scan->domain->index, v->look[i]);
+	}
+}
+
+/* Compare with what is known. */
+static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
+			    unsigned int i)
+{
+	struct ksm_block *block = v->block;
+	u32 look = v->look[i];
+	bool same = block->look[i] == look;
+
+	switch (block->state[i]) {
+	case KSM_S_NONE:
+		block->look[i] = look;
+		ksm_page_set(scan, block, i, KSM_S_VOLATILE);
+		same = false;
+		break;
+	case KSM_S_MERGED:
+		/* written to since; a new page from the next visit on */
+		v->closer &= ~BIT_ULL(i);
+		return;
+	default:
+		if (!same) {
+			if (block->state[i] != KSM_S_VOLATILE)
+				ksm_page_set(scan, block, i, KSM_S_VOLATILE);
+			block->look[i] = look;
+			block->age[i] = 0;
+		} else if (block->age[i] < U8_MAX) {
+			block->age[i]++;
+		}
+	}
+
+	if (block->state[i] == KSM_S_WHOLE || ksm_look_known(scan->domain, look)) {
+		v->closer |= BIT_ULL(i);
+	} else if (same && block->state[i] == KSM_S_VOLATILE &&
+		   !(v->closer & BIT_ULL(i))) {
+		if (ksm_index_find(scan->domain, look, false))
+			v->closer |= BIT_ULL(i);
+		else
+			ksm_page_set(scan, block, i, KSM_S_WATCHED);
+	}
+}
+
+/* Everything that is done while the page table lock holds the pages. */
+static void ksm_visit(struct ksm_scan *scan, struct ksm_visit *v)
+{
+	unsigned int i;
+
+	ksm_visit_sieve(scan, v);
+	ksm_visit_look(scan, v);
+	for (i = 0; i < KSM_BLOCK_PAGES; i++) {
+		if (!v->page[i] && !(v->closer & BIT_ULL(i)))
+			continue;
+		if (!v->block)
+			v->block = ksm_block_make(scan, v->base);
+		if (!v->block) {
+			v->closer = 0;
+			return;
+		}
+		if (v->page[i])
+			ksm_visit_judge(scan, v, i);
+	}
+}
+
+/* And afterwards. */
+static void ksm_visit_finish(struct ksm_scan *scan, struct vm_area_struct *vma,
+			     struct ksm_visit *v)
+{
+	unsigned long bit;
+
+	if (!v->block)
+		return;
+	v->block->pass = scan->slot->pass;
+	for (; v->gone; v->gone &= v->gone - 1) {
+		bit = __ffs64(v->gone);
+		ksm_page_forget(scan, v->block, bit);
+		v->closer &= ~BIT_ULL(bit);
+	}
+	for (; v->closer; v->closer &= v->closer - 1)
+		ksm_look_closer(scan, vma, v->block, __ffs64(v->closer));
+	if (!v->block->nr)
+		ksm_block_free(scan, v->block);
+}
+
+/* ------------------------------------------------------------ page tables */
+
+/* One entry: a page to look at, nothing, or something that will come back. */
+static void ksm_gather_pte(struct ksm_visit *v, struct vm_area_struct *vma,
+			   unsigned long addr, pte_t pte)
+{
+	unsigned int i = (addr & ~KSM_BLOCK_MASK) >> PAGE_SHIFT;
+
+	if (pte_present(pte)) {
+		v->page[i] = vm_normal_page(vma, addr, pte);
+		if (v->page[i]) {
+			prefetch(v->page[i]);
+			if (pte_dirty(pte))
+				v->dirty |= BIT_ULL(i);
+			return;
+		}
+	} else if (!pte_none(pte) && v->block &&
+		   v->block->state[i] == KSM_S_MERGED) {
+		/* swapped out or migrating: the way to it is still needed */
+		return;
+	}
+	if (v->block && v->block->state[i] != KSM_S_NONE)
+		v->gone |= BIT_ULL(i);
+}
+
+static void ksm_gather_ptes(struct ksm_scan *scan, struct ksm_visit *v,
+			    struct vm_area_struct *vma, pmd_t *pmd,
+			    unsigned long addr, unsigned long end)
+{
+	spinlock_t *ptl;
+	pte_t *start, *ptep;
+
+	start = ptep = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	if (!ptep)
+		return;
+	for (; addr < end; addr += PAGE_SIZE, ptep++)
+		ksm_gather_pte(v, vma, addr, ptep_get(ptep));
+	ksm_visit(scan, v);
+	pte_unmap_unlock(start, ptl);
+}
+
+static bool ksm_gather_huge(struct ksm_scan *scan, struct ksm_visit *v,
+			    struct vm_area_struct *vma, pmd_t *pmd,
+			    unsigned long addr, unsigned long end)
+{
+	spinlock_t *ptl = pmd_trans_huge_lock(pmd, vma);
+	struct page *page;
+
+	if (!ptl)
+		return false;
+	if (pmd_present(*pmd)) {
+		page = pmd_page(*pmd) + ((addr & ~HPAGE_PMD_MASK) >> PAGE_SHIFT);
+		if (pmd_dirty(*pmd))
+			v->dirty = ~0ULL;
+		for (; addr < end; addr += PAGE_SIZE, page++)
+			v->page[(addr & ~KSM_BLOCK_MASK) >> PAGE_SHIFT] = page;
+		ksm_visit(scan, v);
+	}
+	spin_unlock(ptl);
+	return true;
+}
+
+static void ksm_visit_range(struct ksm_scan *scan, struct vm_area_struct *vma,
+			    pmd_t *pmd, unsigned long addr, unsigned long end)
+{
+	struct ksm_visit v = { .base = addr & KSM_BLOCK_MASK };
+
+	scan->work += DIV_ROUND_UP((end - addr) >> PAGE_SHIFT, KSM_WALK_ENTRIES);
+	v.block = ksm_block_find(scan->slot, addr);
+	if (!ksm_gather_huge(scan, &v, vma, pmd, addr, end))
+		ksm_gather_ptes(scan, &v, vma, pmd, addr, end);
+	ksm_visit_finish(scan, vma, &v);
+}
+
+/* Time to let others have the process, or the CPU? */
+static bool ksm_scan_enough(struct ksm_scan *scan)
+{
+	return scan->work >= scan->budget || need_resched() ||
+	       mmap_lock_is_contended(scan->slot->mm);
+}
+
+static int ksm_walk_pmd(pmd_t *pmd, unsigned long addr, unsigned long next,
+			struct mm_walk *walk)
+{
+	struct ksm_scan *scan = walk->private;
+	unsigned long end;
+
+	for (; addr < next; addr = end) {
+		end = min(next, (addr & KSM_BLOCK_MASK) + KSM_BLOCK_SIZE);
+		ksm_visit_range(scan, walk->vma, pmd, addr, end);
+		if (scan->drain && scan->slot->drained != addr) {
+			/* the same again, when the LRU batches are empty */
+			scan->slot->drained = addr;
+			scan->stop = addr;
+			return 1;
+		}
+		scan->drain = false;
+		if (ksm_scan_enough(scan)) {
+			scan->stop = end;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static int ksm_walk_hole(unsigned long addr, unsigned long next, int depth,
+			 struct mm_walk *walk)
+{
+	struct ksm_scan *scan = walk->private;
+
+	if (++scan->holes % KSM_WALK_ENTRIES == 0)
+		scan->work++;
+	if (!ksm_scan_enough(scan))
+		return 0;
+	scan->stop = next;
+	return 1;
+}
+
+static const struct mm_walk_ops ksm_walk_ops = {
+	.pmd_entry = ksm_walk_pmd,
+	.pte_hole = ksm_walk_hole,
+	.walk_lock = PGWALK_RDLOCK,
+};
+
+/**
+ * ksm_walk_slot - visit pages from where the last visit stopped
+ * @scan: the scan
+ *
+ * Context: ksm_gate, domain->mutex, mmap_lock for reading.
+ * Return: true if the end of the address space was reached.
+ */
+bool ksm_walk_slot(struct ksm_scan *scan)
+{
+	unsigned int policy = ksm_slot_policy(scan->slot);
+	struct ksm_mm *slot = scan->slot;
+	VMA_ITERATOR(vmi, slot->mm, slot->cursor);
+	struct vm_area_struct *vma;
+
+	for_each_vma(vmi, vma) {
+		unsigned long start = max(slot->cursor, vma->vm_start);
+
+		scan->work++;
+		if (vma->anon_vma && ksm_vma_eligible(policy, vma) &&
+		    walk_page_range_vma(vma, start, vma->vm_end, &ksm_walk_ops,
+					scan) > 0) {
+			slot->cursor = scan->stop;
+			return false;
+		}
+		slot->cursor = vma->vm_end;
+		if (ksm_scan_enough(scan))
+			return false;
+	}
+	slot->cursor = 0;
+	slot->drained = 0;
+	return true;
+}
