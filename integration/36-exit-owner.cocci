@@ -6,6 +6,7 @@
 // rcu, so the engine may only note it.
 //
 // File: kernel/exit.c
+// Function: __try_to_set_owner
 // Expect: 1
 //
 @@
