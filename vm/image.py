@@ -4,10 +4,11 @@
 
 usage: image.py OUTPUT.ext4 LOGFILE
 
-Remade only when this file, vm/rootfs/ or the list of packages changed; what
-the image was made of is kept as a hash beside it. Needs root (or sudo), as
+Remade only when what is named below or in vm/rootfs/ changed; what the image
+was made of is kept as a hash beside it. Needs root (or sudo), as
 owners and device nodes must come out right.
 """
+import fcntl
 import hashlib
 import os
 import shutil
@@ -69,8 +70,9 @@ def die(text):
 
 
 def recipe():
-    digest = hashlib.sha256()
-    files = [os.path.abspath(__file__)]
+    digest = hashlib.sha256(repr((SUITE, SIZE, PACKAGES, QUIET, MASKED, CONTAINER,
+                                  CUSTOMIZE)).encode())
+    files = []
     for top, dirs, names in os.walk(ROOTFS):
         dirs.sort()
         files += [os.path.join(top, name) for name in sorted(names)]
@@ -179,6 +181,12 @@ def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     output, log = os.path.abspath(sys.argv[1]), sys.argv[2]
+    with open(output + ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make(output, log)
+
+
+def make(output, log):
     stamp, wanted = output + ".recipe", recipe()
     if os.path.exists(output) and os.path.exists(stamp):
         with open(stamp) as stream:
