@@ -31,6 +31,7 @@ class Test:
                         int(options.get("nodes", 1)), options.get("append", ""))
         self.timeout = int(options.get("timeout", 180))
         self.expected = options.get("expected", {})
+        self.plan = options.get("plan")
 
 
 def settings(path):
@@ -103,8 +104,8 @@ def verdict(word, text):
     return "fail"
 
 
-def parse_tap(output, status):
-    results, plan = [], None
+def parse_tap(output, status, plan=None):
+    results = []
     for line in output.splitlines():
         found = re.match(r"^1\.\.(\d+)(.*)$", line)
         if found:
@@ -127,7 +128,8 @@ def parse_tap(output, status):
     return results
 
 
-def parse_exit(output, status):
+def parse_exit(output, status, plan=None):
+    del plan
     lines = output.strip().splitlines()
     if status == 4:
         return [("", "skip", lines[-1] if lines else "")]
@@ -135,10 +137,10 @@ def parse_exit(output, status):
              "" if status == 0 else "exit status %s: %s" % (status, lines[-1] if lines else ""))]
 
 
-def parse_kunit(output, status):
+def parse_kunit(output, status, plan=None):
     """Leaves are the indented lines; a suite's own line must agree with them."""
     del status
-    results, leaves, plan = [], [], None
+    results, leaves = [], []
     for line in output.splitlines():
         found = re.match(r"^ +1\.\.(\d+)", line)
         if found:
@@ -184,7 +186,7 @@ class Count:
 
 def judge(test, kernel, output, result, count, took):
     label = kernel + "/" + test.name
-    results = PARSERS[test.parser](output, result.status)
+    results = PARSERS[test.parser](output, result.status, test.plan)
     if result.status is None:
         results.append(("machine", "fail", "the time ran out" if result.timeout
                         else "the VM went away"))
@@ -255,7 +257,8 @@ def run_group(kernel, machine, tests, count):
 
 def run_one(vm, kernel, test, count):
     start, chunks = time.monotonic(), []
-    script = ("scratch=$(mktemp -d) && cd \"$scratch\" || exit 99\n(\n%s\n)\n"
+    # On the disk: pages of a tmpfs are no page cache that could be reclaimed.
+    script = ("scratch=$(mktemp -d -p /var/tmp) && cd \"$scratch\" || exit 99\n(\n%s\n)\n"
               "status=$?\ncd / && rm -rf \"$scratch\"\nexit $status" % test.command)
     result = vm.run(script, test.timeout * SLOWER.get(kernel, 1), chunks.append, chunks.append)
     output = b"".join(chunks).decode(errors="replace")
