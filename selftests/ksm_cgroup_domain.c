@@ -383,18 +383,13 @@ static void swap_in(void)
 {
 	struct worker *w[3], *child;
 	const char *cg[2];
-	long i, left = N;
-	int tries;
+	long i;
 
 	two_and_one(cg, w);
 	if (!swap_on())
 		ksm_skip("no swap on zram here");
-	NEED(W(w[1], .op = OP_PIN, .a = { 0, 16 }) >= 0, "no pin");
-	for (tries = 0; tries < 50 && left; tries++) {
-		cg_put(cg[0], "memory.reclaim", "4M");
-		left = N - w_count(w[0], 0, F_SWAP);
-	}
-	NEED(!left, "%ld pages are not swapped out", left);
+	NEED(!W(w[1], .op = OP_PIN, .a = { 0, 16 }), "no pin");
+	NEED(swap_out(cg[0], w, 2), "they are not swapped out");
 	child = w_spawn(w[0], SPAWN_FORK, cg[1]);
 	for (i = 0; i < N; i++) {
 		W(i & 1 ? child : w[0], .op = OP_READ, .a = { i, 1 });

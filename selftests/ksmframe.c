@@ -19,6 +19,11 @@
 #define PM_SOFT_DIRTY	BIT_ULL(55)
 #define PM_PFN		(BIT_ULL(55) - 1)
 
+/* what a merged page has and has not, in flags that can be relied on */
+#define KPF_EXCLUSIVE	BIT_ULL(34)	/* of an anonymous page */
+#define KPF_SHARED_SMALL (BIT_ULL(KPF_ANON) | BIT_ULL(KPF_THP) | \
+			  BIT_ULL(KPF_HUGE))
+
 static u64 word_of(const char *path, u64 index)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -60,7 +65,84 @@ static int open_kpageflags(void)
 	return fd;
 }
 
-static struct frame decode(u64 pm, int kflags)
+/*
+ * Up to 6.12 at least, /proc/kpageflags has KPF_KSM set for every anonymous
+ * page. Where a page of our own shows that, a page is taken for merged if it is
+ * a small anonymous one, is not exclusive to its only mapping, and lies in a
+ * mapping of which smaps says that merged pages are in it. That errs only for
+ * pages which fork left shared among merged ones.
+ */
+static bool flag_is_void(int kfd)
+{
+	static int known = -1;
+	u64 pm = 0, k = 0;
+	char *page;
+	int fd;
+
+	if (known >= 0)
+		return known;
+	page = mmap(NULL, PAGE_SZ, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	NEED(page != MAP_FAILED && fd >= 0, "no page of our own to look at");
+	*page = 1;
+	if (pread(fd, &pm, 8, (unsigned long)page / PAGE_SZ * 8) != 8 ||
+	    pread(kfd, &k, 8, (pm & PM_PFN) * 8) != 8)
+		k = 0;
+	known = !!(k & BIT_ULL(KPF_KSM));
+	if (known)
+		ksm_note("KPF_KSM is void on this kernel, going by smaps");
+	close(fd);
+	munmap(page, PAGE_SZ);
+	return known;
+}
+
+/* Mappings of a process, with the number of merged pages in each. */
+struct vmas {
+	struct {
+		unsigned long from, to;
+		long ksm;
+		bool special;
+	} v[512];
+	int nr;
+};
+
+static void read_smaps(struct worker *w, struct vmas *m)
+{
+	unsigned long from, to, kb;
+	char path[64], line[512];
+	FILE *f;
+
+	m->nr = 0;
+	snprintf(path, sizeof(path), "/proc/%d/smaps", w->pid);
+	f = fopen(path, "r");
+	NEED(f, "open %s: %s", path, strerror(errno));
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2) {
+			NEED(m->nr < 512, "more mappings than a worker has");
+			m->v[m->nr].from = from;
+			m->v[m->nr].to = to;
+			m->v[m->nr].ksm = 0;
+			m->v[m->nr++].special = strstr(line, "[v");
+		} else if (m->nr && sscanf(line, "KSM: %lu kB", &kb) == 1) {
+			m->v[m->nr - 1].ksm = kb / 4;
+		}
+	}
+	fclose(f);
+}
+
+static bool in_merged(const struct vmas *m, unsigned long addr)
+{
+	int i;
+
+	for (i = 0; i < m->nr; i++)
+		if (addr >= m->v[i].from && addr < m->v[i].to)
+			return m->v[i].ksm;
+	return false;
+}
+
+static struct frame decode(u64 pm, int kflags, const struct vmas *m,
+			   unsigned long addr)
 {
 	struct frame f = { .pfn = FRAME_NONE };
 	u64 k = 0;
@@ -77,7 +159,10 @@ static struct frame decode(u64 pm, int kflags)
 	NEED(f.pfn, "pagemap hides the frames");
 	if (pread(kflags, &k, sizeof(k), f.pfn * sizeof(k)) != sizeof(k))
 		return f;
-	if (k & BIT_ULL(KPF_KSM))
+	if (m && (k & (KPF_SHARED_SMALL | KPF_EXCLUSIVE)) == BIT_ULL(KPF_ANON) &&
+	    in_merged(m, addr))
+		f.flags |= F_KSM;
+	if (!m && k & BIT_ULL(KPF_KSM))
 		f.flags |= F_KSM;
 	if (k & BIT_ULL(KPF_ZERO_PAGE))
 		f.flags |= F_ZERO;
@@ -88,24 +173,34 @@ static struct frame decode(u64 pm, int kflags)
 	return f;
 }
 
-static void read_frames(struct worker *w, unsigned long addr, long pages,
-			struct frame *f)
+static void frames_in(struct worker *w, unsigned long addr, long pages,
+		      struct frame *f, const struct vmas *m)
 {
 	int fd = open_pagemap(w), kfd = open_kpageflags();
 	u64 pm[512];
 	long i, nr;
 
+	if (!flag_is_void(kfd))
+		m = NULL;
 	while (pages) {
 		nr = pages < 512 ? pages : 512;
 		NEED(pread(fd, pm, nr * 8, addr / PAGE_SZ * 8) == nr * 8,
 		     "pagemap of %d at %lx: %s", w->pid, addr, strerror(errno));
-		for (i = 0; i < nr; i++)
-			*f++ = decode(pm[i], kfd);
-		addr += nr * PAGE_SZ;
+		for (i = 0; i < nr; i++, addr += PAGE_SZ)
+			*f++ = decode(pm[i], kfd, m, addr);
 		pages -= nr;
 	}
 	close(fd);
 	close(kfd);
+}
+
+static void read_frames(struct worker *w, unsigned long addr, long pages,
+			struct frame *f)
+{
+	struct vmas m;
+
+	read_smaps(w, &m);
+	frames_in(w, addr, pages, f, &m);
 }
 
 void w_frames(struct worker *w, int area, struct frame *f)
@@ -185,30 +280,26 @@ static int by_pfn(const void *a, const void *b)
 
 static void ksm_places(struct worker *w, struct places *s)
 {
-	unsigned long from, to, at;
 	struct frame f[512];
-	char path[64], line[512];
+	unsigned long at;
+	struct vmas m;
 	long i, nr;
-	FILE *maps;
+	int v;
 
-	snprintf(path, sizeof(path), "/proc/%d/maps", w->pid);
-	maps = fopen(path, "r");
-	NEED(maps, "open %s: %s", path, strerror(errno));
-	while (fgets(line, sizeof(line), maps)) {
-		if (sscanf(line, "%lx-%lx", &from, &to) != 2 ||
-		    strstr(line, "[v"))
+	read_smaps(w, &m);
+	for (v = 0; v < m.nr; v++) {
+		if (m.v[v].special || !m.v[v].ksm)
 			continue;
-		for (at = from; at < to; at += nr * PAGE_SZ) {
-			nr = (to - at) / PAGE_SZ;
+		for (at = m.v[v].from; at < m.v[v].to; at += nr * PAGE_SZ) {
+			nr = (m.v[v].to - at) / PAGE_SZ;
 			if (nr > 512)
 				nr = 512;
-			read_frames(w, at, nr, f);
+			frames_in(w, at, nr, f, &m);
 			for (i = 0; i < nr; i++)
 				if (f[i].flags & F_KSM)
 					add_place(s, f[i].pfn, at + i * PAGE_SZ);
 		}
 	}
-	fclose(maps);
 	if (s->nr)
 		qsort(s->p, s->nr, sizeof(*s->p), by_pfn);
 }
@@ -316,4 +407,23 @@ void swap_off(void)
 	swapoff("/dev/zram0");
 	file_put("/sys/block/zram0/reset", "1");
 	swapping = false;
+}
+
+static long resident(struct worker **w, int nr)
+{
+	long left = 0;
+
+	while (nr--)
+		left += w[nr]->area[0].pages - w_count(w[nr], 0, F_SWAP);
+	return left;
+}
+
+/*
+ * Pages that were looked at go onto the active list first, and reclaim takes
+ * them off it only when its statistics, seconds late, show the list too long.
+ */
+bool swap_out(const char *cg, struct worker **w, int nr)
+{
+	return WAIT_FOR((cg_put(cg, "memory.reclaim", "4M"),
+			 !resident(w, nr)));
 }

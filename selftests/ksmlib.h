@@ -37,6 +37,9 @@ typedef __u8 u8;
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE	23
 #endif
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE	101
+#endif
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE		25
 #endif
@@ -121,6 +124,10 @@ long long cg_num(const char *cg, const char *file);
 int cg_move(const char *cg, pid_t pid);			/* 0 or -errno */
 int cg_rmdir(const char *cg);				/* 0 or -errno */
 u64 cg_inode(const char *cg);
+void cg_start(void);
+const char *cg_canary(void);
+void cg_reset(int keep);
+void cg_end(void);
 
 /* ---- workers: processes that do what they are told, and no more ---- */
 
@@ -141,7 +148,7 @@ enum w_op {
 	OP_MAP, OP_SET, OP_POKE, OP_VERIFY, OP_MADV, OP_PRCTL, OP_SPAWN,
 	OP_EXEC, OP_REMAP, OP_UNMAP, OP_PROT, OP_LOCK, OP_PUT, OP_UID,
 	OP_DROPCAP, OP_LEADER, OP_PIN, OP_UNPIN, OP_UFFD, OP_UFFD_WP,
-	OP_UFFD_ZERO, OP_READ, OP_THREAD, OP_EXIT,
+	OP_UFFD_ZERO, OP_READ, OP_THREAD, OP_KNOW, OP_CHURN, OP_EXIT,
 };
 
 enum w_map { MAP_PLAIN, MAP_HUGE };
@@ -158,6 +165,8 @@ struct w_cmd {
 struct worker *w_new(const char *cg);	/* a fresh program, inside cg or NULL */
 long w_do(struct worker *w, const struct w_cmd *cmd);	/* >= 0 or -errno */
 #define W(w, ...)	w_do(w, &(struct w_cmd){ __VA_ARGS__ })
+void w_start(struct worker *w, const struct w_cmd *cmd);	/* and don't wait */
+long w_finish(struct worker *w);
 
 int w_map(struct worker *w, long pages, enum w_map kind);
 /* pages first .. first+nr-1 get the contents tag, tag+step, ...; 0 is zeroes */
@@ -208,7 +217,8 @@ long w_same(struct worker *a, struct worker *b, int area);
 long w_common_ksm(struct worker *a, struct worker *b);
 u64 frame_cgroup(u64 pfn);	/* inode of who pays; 0: nobody */
 u64 frame_count(u64 pfn);	/* /proc/kpagecount */
-bool swap_on(void);		/* zram; off again at exit */
+bool swap_on(void);		/* zram; off again after the case */
+bool swap_out(const char *cg, struct worker **w, int nr); /* area 0 of all */
 void swap_off(void);
 
 #endif

@@ -113,27 +113,30 @@ struct worker *w_new(const char *cg)
 	return w;
 }
 
-static void tell(struct worker *w, const struct w_cmd *cmd)
+void w_start(struct worker *w, const struct w_cmd *cmd)
 {
 	NEED(send(w->fd, cmd, sizeof(*cmd), MSG_NOSIGNAL) == sizeof(*cmd),
 	     "worker %d is gone", w->pid);
 }
 
-static long hear(struct worker *w, enum w_op op)
+long w_finish(struct worker *w)
 {
 	struct w_reply r;
+	int status = 0;
 
-	NEED(readable(w->fd, KSM_BOUND * 1000), "worker %d hangs in %d",
-	     w->pid, op);
-	NEED(recv(w->fd, &r, sizeof(r), 0) == sizeof(r),
-	     "worker %d died in %d", w->pid, op);
+	NEED(readable(w->fd, KSM_BOUND * 1000), "worker %d hangs", w->pid);
+	if (recv(w->fd, &r, sizeof(r), 0) != sizeof(r)) {
+		readable(w->pidfd, 10000);
+		waitpid(w->pid, &status, WNOHANG);
+		NEED(false, "worker %d died, status %x", w->pid, status);
+	}
 	return r.ret;
 }
 
 long w_do(struct worker *w, const struct w_cmd *cmd)
 {
-	tell(w, cmd);
-	return hear(w, cmd->op);
+	w_start(w, cmd);
+	return w_finish(w);
 }
 
 int w_map(struct worker *w, long pages, enum w_map kind)
@@ -235,7 +238,7 @@ struct worker *w_spawn(struct worker *w, enum w_spawn kind, const char *cg)
 
 void w_exec(struct worker *w)
 {
-	tell(w, &(struct w_cmd){ .op = OP_EXEC });
+	w_start(w, &(struct w_cmd){ .op = OP_EXEC });
 	close(w->fd);
 	w->fd = -1;
 	memset(w->area, 0, sizeof(w->area));
@@ -265,7 +268,7 @@ static bool gone(struct worker *w)
 
 void w_exit(struct worker *w)
 {
-	tell(w, &(struct w_cmd){ .op = OP_EXIT });
+	w_start(w, &(struct w_cmd){ .op = OP_EXIT });
 	NEED(gone(w), "worker %d does not exit", w->pid);
 }
 

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A worker: a small process that maps, fills and checks memory as it is told
- * over a socket, one command at a time, and touches nothing in between.
- *
- * It remembers of each page what it wrote there, in memory that is shared and
- * therefore never merged, and rebuilds the bytes from that when it verifies.
- * A forked worker takes a copy of that record with it, calls its controller
- * back and then obeys it on its own.
+ * over a socket, one command at a time, and touches nothing in between. A
+ * forked worker calls its controller back and then obeys it on its own.
  */
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -24,99 +20,20 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #include "ksmlib.h"
+#include "ksmspan.h"
 #include "ksmwire.h"
 
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
 
-/* What a page holds; off < 0: nothing but the tag's content. */
-struct content {
-	u64 tag;
-	s16 off;
-	u8 value;
-	u8 gap;		/* not mapped now */
-};
-
-struct span {
-	unsigned char *mem;
-	long pages;
-	struct content *want;
-};
-
 static struct span spans[W_AREAS];
 static const char *call_back;		/* name of the controller's socket */
-static u64 scratch[PAGE_SZ / sizeof(u64)];
-static sigjmp_buf bus_jmp;
 static int pin_fd[2] = { -1, -1 };
 static int uffd = -1;
-
-/* ---- contents ---- */
-
-static void make_content(void *to, const struct content *c)
-{
-	u64 *p = to, x;
-	unsigned int i;
-
-	for (i = 0; i < PAGE_SZ / sizeof(*p); i++) {
-		x = (c->tag + i + 1) * 0x9e3779b97f4a7c15ULL + c->tag;
-		x = (x ^ (x >> 29)) * 0xbf58476d1ce4e5b9ULL;
-		p[i] = c->tag ? x ^ (x >> 32) : 0;
-	}
-	if (c->off >= 0)
-		((unsigned char *)to)[c->off] = c->value;
-}
-
-static void on_bus(int sig)
-{
-	(void)sig;
-	siglongjmp(bus_jmp, 1);
-}
-
-/* 1 where the bytes differ, -1 where they can't be had */
-static int differs(const void *want, const void *mem)
-{
-	if (sigsetjmp(bus_jmp, 1))
-		return -1;
-	return !!memcmp(want, mem, PAGE_SZ);
-}
-
-/* Number of wrong pages; those that the machine took away in the upper half. */
-static long verify(struct span *s)
-{
-	long bad = 0, bus = 0, i;
-
-	for (i = 0; i < s->pages; i++) {
-		if (s->want[i].gap)
-			continue;
-		make_content(scratch, &s->want[i]);
-		switch (differs(scratch, s->mem + i * PAGE_SZ)) {
-		case 1:
-			bad++;
-			break;
-		case -1:
-			bus++;
-			break;
-		}
-	}
-	return bad | bus << 32;
-}
-
-static struct content *new_record(long pages)
-{
-	void *p = mmap(NULL, pages * sizeof(struct content),
-		       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
-static void forget(struct span *s, long first, long nr)
-{
-	for (; nr--; first++)
-		s->want[first] = (struct content){ .off = -1 };
-}
 
 /* ---- commands ---- */
 
@@ -142,12 +59,12 @@ static long do_map(struct span *s, const struct w_cmd *c)
 	} else if (madvise(p, len, MADV_NOHUGEPAGE) && errno != EINVAL) {
 		return -errno;
 	}
-	s->want = new_record(c->a[0]);
+	s->want = span_record(c->a[0]);
 	if (!s->want)
 		return -ENOMEM;
 	s->mem = p;
 	s->pages = c->a[0];
-	forget(s, 0, s->pages);
+	span_forget(s, 0, s->pages);
 	return (long)p;
 }
 
@@ -156,21 +73,22 @@ static long do_set(struct span *s, const struct w_cmd *c)
 	long i, first = c->a[0], nr = c->a[1];
 	u64 tag = c->a[2];
 
-	for (i = first; i < first + nr; i++, tag += c->a[3]) {
-		s->want[i] = (struct content){ .tag = tag, .off = -1 };
-		make_content(s->mem + i * PAGE_SZ, &s->want[i]);
-	}
+	for (i = first; i < first + nr; i++, tag += c->a[3])
+		span_fill(s, i, tag);
 	return 0;
 }
 
 static long do_madv(struct span *s, const struct w_cmd *c)
 {
-	long ret = madvise(s->mem + c->a[0] * PAGE_SZ, c->a[1] * PAGE_SZ, c->a[2]);
+	long i, ret;
 
+	ret = madvise(s->mem + c->a[0] * PAGE_SZ, c->a[1] * PAGE_SZ, c->a[2]);
 	if (ret)
 		return -errno;
 	if (c->a[2] == MADV_DONTNEED)
-		forget(s, c->a[0], c->a[1]);
+		span_forget(s, c->a[0], c->a[1]);
+	for (i = 0; c->a[2] == MADV_FREE && i < c->a[1]; i++)
+		s->want[c->a[0] + i].state = GIVEN_UP;
 	return 0;
 }
 
@@ -197,7 +115,7 @@ static long do_unmap(struct span *s, const struct w_cmd *c)
 
 	if (munmap(at, len))
 		return -errno;
-	forget(s, c->a[0], c->a[1]);
+	span_forget(s, c->a[0], c->a[1]);
 	if (c->a[2]) {
 		if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_FIXED |
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
@@ -205,7 +123,7 @@ static long do_unmap(struct span *s, const struct w_cmd *c)
 		return 0;
 	}
 	for (i = 0; i < c->a[1]; i++)
-		s->want[c->a[0] + i].gap = 1;
+		s->want[c->a[0] + i].state = GAP;
 	return 0;
 }
 
@@ -284,7 +202,7 @@ static long do_uffd_zero(struct span *s, const struct w_cmd *c)
 
 	if (ioctl(uffd, UFFDIO_ZEROPAGE, &zero))
 		return -errno;
-	forget(s, c->a[0], c->a[1]);
+	span_forget(s, c->a[0], c->a[1]);
 	return 0;
 }
 
@@ -305,7 +223,7 @@ static void own_records(void)
 
 		if (!old)
 			continue;
-		own = new_record(spans[i].pages);
+		own = span_record(spans[i].pages);
 		if (!own)
 			_exit(1);
 		memcpy(own, old, spans[i].pages * sizeof(*own));
@@ -429,12 +347,14 @@ static long command(int fd, const struct w_cmd *c)
 	case OP_SET:
 		return do_set(s, c);
 	case OP_POKE:
+		span_poke(s, c->a[0], c->a[1], c->a[2]);
+		return 0;
+	case OP_KNOW:	/* somebody else wrote there */
 		s->want[c->a[0]].off = c->a[1];
 		s->want[c->a[0]].value = c->a[2];
-		s->mem[c->a[0] * PAGE_SZ + c->a[1]] = c->a[2];
 		return 0;
 	case OP_VERIFY:
-		return verify(s);
+		return span_verify(s);
 	case OP_MADV:
 		return do_madv(s, c);
 	case OP_PRCTL:
@@ -479,6 +399,8 @@ static long command(int fd, const struct w_cmd *c)
 		return do_read(s, c);
 	case OP_THREAD:
 		return do_thread();
+	case OP_CHURN:
+		return span_churn(s, c);
 	case OP_EXIT:
 		_exit(0);
 	}
@@ -501,7 +423,10 @@ static int obey(int fd)
 
 int w_worker(int argc, char **argv)
 {
-	struct sigaction bus = { .sa_handler = on_bus };
+	struct sigaction bus = {
+		.sa_sigaction = span_bus,
+		.sa_flags = SA_SIGINFO,
+	};
 
 	if (argc < 2)
 		return 1;

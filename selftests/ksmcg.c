@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Control groups below a directory of our own in /sys/fs/cgroup, with the
+ * memory controller on; they go when the case that made them ends.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "ksmlib.h"
+
+#define MAX_CGS		512
+
+static char cg_base[64];
+static char *cgs[MAX_CGS];
+static int nr_cgs;
+
+bool ksm_has_cgroup(void)
+{
+	bool known;
+	int old;
+
+	if (nr_cgs && cg_has(cgs[0], "memory.ksm"))
+		return true;
+	NEED(!getenv("KSM_CGROUP_REQUIRED"), "this kernel has no memory.ksm");
+	/*
+	 * The call and the files come together: a kernel that takes the call
+	 * and lacks the files has lost them, and that is no reason to skip.
+	 */
+	old = prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0);
+	known = !prctl(PR_SET_MEMORY_MERGE, 0, PR_MEMORY_MERGE_DEFAULT, 0, 0);
+	if (known && old == 1)
+		prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0);
+	NEED(!known || !nr_cgs,
+	     "PR_MEMORY_MERGE_DEFAULT is there, memory.ksm is not");
+	return false;
+}
+
+void ksm_need_cgroup(void)
+{
+	if (!ksm_has_cgroup())
+		ksm_skip("this kernel has no memory.ksm");
+}
+
+static char *cg_path(const char *cg, const char *file)
+{
+	static char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", cg, file);
+	return path;
+}
+
+static int cg_make(const char *path)
+{
+	if (mkdir(path, 0755))
+		return -errno;
+	cgs[nr_cgs] = strdup(path);
+	return nr_cgs++;
+}
+
+const char *cg_new(const char *parent, const char *name)
+{
+	char path[256];
+	int ret;
+
+	if (!parent)
+		parent = cg_base;
+	if (!nr_cgs)
+		ksm_skip("no memory controller on " CGROOT);
+	NEED(nr_cgs < MAX_CGS, "more cgroups than a test may have");
+	ret = file_put(cg_path(parent, "cgroup.subtree_control"), "+memory");
+	NEED(!ret, "+memory below %s: %s", parent, strerror(-ret));
+	snprintf(path, sizeof(path), "%s/%s", parent, name);
+	ret = cg_make(path);
+	NEED(ret >= 0, "mkdir %s: %s", path, strerror(-ret));
+	return cgs[ret];
+}
+
+int cg_put(const char *cg, const char *file, const char *value)
+{
+	return file_put(cg_path(cg, file), value);
+}
+
+void cg_set(const char *cg, const char *file, const char *value)
+{
+	int ret = cg_put(cg, file, value);
+
+	NEED(!ret, "%s to %s: %s", value, cg_path(cg, file), strerror(-ret));
+}
+
+const char *cg_get(const char *cg, const char *file)
+{
+	static char bufs[4][4096];
+	static int turn;
+	char *buf = bufs[turn++ % 4];
+	int ret = file_get(cg_path(cg, file), buf, sizeof(bufs[0]));
+
+	NEED(ret >= 0, "reading %s: %s", cg_path(cg, file), strerror(-ret));
+	buf[strcspn(buf, "\n")] = '\0';
+	return buf;
+}
+
+bool cg_has(const char *cg, const char *file)
+{
+	return !access(cg_path(cg, file), F_OK);
+}
+
+long long cg_key(const char *cg, const char *file, const char *key)
+{
+	long long value = 0;
+
+	NEED(file_key(cg_path(cg, file), key, &value), "no %s in %s", key,
+	     cg_path(cg, file));
+	return value;
+}
+
+long long cg_stat(const char *cg, const char *key)
+{
+	return cg_key(cg, "memory.ksm.stat", key);
+}
+
+long long cg_num(const char *cg, const char *file)
+{
+	return strtoll(cg_get(cg, file), NULL, 10);
+}
+
+int cg_move(const char *cg, pid_t pid)
+{
+	char buf[16];
+
+	snprintf(buf, sizeof(buf), "%d", pid);
+	return cg_put(cg, "cgroup.procs", buf);
+}
+
+int cg_rmdir(const char *cg)
+{
+	int i, err = rmdir(cg) ? -errno : 0;
+
+	for (i = 1; !err && i < nr_cgs; i++) {
+		if (cgs[i] != cg)
+			continue;
+		/* the string lives on: callers print its name */
+		memmove(&cgs[i], &cgs[i + 1], (nr_cgs - i - 1) * sizeof(*cgs));
+		nr_cgs--;
+		break;
+	}
+	return err;
+}
+
+u64 cg_inode(const char *cg)
+{
+	struct stat st;
+
+	NEED(!stat(cg, &st), "stat %s: %s", cg, strerror(errno));
+	return st.st_ino;
+}
+
+/* All but the first few, and who is in them. */
+void cg_reset(int keep)
+{
+	while (nr_cgs > keep) {
+		const char *cg = cgs[nr_cgs - 1];
+		bool gone;
+
+		cg_put(cg, "cgroup.kill", "1");
+		gone = WAIT_FOR(!rmdir(cg) || errno == ENOENT);
+		if (!gone)
+			ksft_print_msg("rmdir %s: %s\n", cg, strerror(errno));
+		free(cgs[--nr_cgs]);
+	}
+}
+
+/* The base, and in it a cgroup for the canary, which stays cgs[0]. */
+void cg_start(void)
+{
+	char path[128];
+
+	snprintf(cg_base, sizeof(cg_base), CGROOT "/ksmtest.%d", getpid());
+	file_put(CGROOT "/cgroup.subtree_control", "+memory");
+	if (mkdir(cg_base, 0755))
+		return;
+	if (file_put(cg_path(cg_base, "cgroup.subtree_control"), "+memory"))
+		return;
+	snprintf(path, sizeof(path), "%s/canary", cg_base);
+	cg_make(path);
+}
+
+const char *cg_canary(void)
+{
+	return nr_cgs ? cgs[0] : NULL;
+}
+
+void cg_end(void)
+{
+	cg_reset(0);
+	rmdir(cg_base);
+}

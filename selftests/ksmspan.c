@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "ksmspan.h"
+
+static u64 scratch[PAGE_SZ / sizeof(u64)];
+static sigjmp_buf bus_jmp;
+static bool bus_wanted;
+
+static void make_content(void *to, const struct content *c)
+{
+	u64 *p = to, x;
+	unsigned int i;
+
+	for (i = 0; i < PAGE_SZ / sizeof(*p); i++) {
+		x = (c->tag + i + 1) * 0x9e3779b97f4a7c15ULL + c->tag;
+		x = (x ^ (x >> 29)) * 0xbf58476d1ce4e5b9ULL;
+		p[i] = c->tag ? x ^ (x >> 32) : 0;
+	}
+	if (c->off >= 0)
+		((unsigned char *)to)[c->off] = c->value;
+}
+
+void span_bus(int sig, siginfo_t *info, void *context)
+{
+	static int news;
+
+	(void)sig;
+	(void)context;
+	if (bus_wanted && info->si_code != BUS_MCEERR_AO)
+		siglongjmp(bus_jmp, 1);
+	/* news of a frame that is gone, unless the same fault comes for ever */
+	if (++news > 1000)
+		_exit(7);
+}
+
+/* 1 where the bytes differ, -1 where they can't be had */
+static int differs(const void *want, const void *mem)
+{
+	int ret = -1;
+
+	bus_wanted = true;
+	if (!sigsetjmp(bus_jmp, 1))
+		ret = !!memcmp(want, mem, PAGE_SZ);
+	bus_wanted = false;
+	return ret;
+}
+
+static int wrong(struct span *s, long page)
+{
+	struct content want = s->want[page];
+	int ret;
+
+	if (want.state == GAP)
+		return 0;
+	make_content(scratch, &want);
+	ret = differs(scratch, s->mem + page * PAGE_SZ);
+	if (ret != 1 || want.state != GIVEN_UP)
+		return ret;
+	want.tag = 0;
+	make_content(scratch, &want);
+	return differs(scratch, s->mem + page * PAGE_SZ);
+}
+
+long span_verify(struct span *s)
+{
+	long bad = 0, bus = 0, i;
+
+	for (i = 0; i < s->pages; i++) {
+		switch (wrong(s, i)) {
+		case 1:
+			bad++;
+			break;
+		case -1:
+			bus++;
+			break;
+		}
+	}
+	return bad | bus << 32;
+}
+
+struct content *span_record(long pages)
+{
+	void *p = mmap(NULL, pages * sizeof(struct content),
+		       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+void span_forget(struct span *s, long first, long nr)
+{
+	for (; nr--; first++)
+		s->want[first] = (struct content){ .off = -1 };
+}
+
+void span_fill(struct span *s, long page, u64 tag)
+{
+	s->want[page] = (struct content){ .tag = tag, .off = -1 };
+	make_content(s->mem + page * PAGE_SZ, &s->want[page]);
+}
+
+/* One byte that differs; a former one gets its own value back. */
+void span_poke(struct span *s, long page, int off, int value)
+{
+	struct content *want = &s->want[page];
+	unsigned char *mem = s->mem + page * PAGE_SZ;
+	int old;
+
+	if (want->state == GIVEN_UP)
+		span_fill(s, page, want->tag);
+	old = want->off;
+	want->off = -1;
+	if (old >= 0 && old != off) {
+		make_content(scratch, want);
+		mem[old] = ((unsigned char *)scratch)[old];
+	}
+	want->off = off;
+	want->value = value;
+	mem[off] = value;
+}
+
+/* ---- a worker on its own: write and look at random, as fast as it goes ---- */
+
+static unsigned long dice(u64 *x)
+{
+	*x ^= *x << 13;
+	*x ^= *x >> 7;
+	*x ^= *x << 17;
+	return *x >> 11;
+}
+
+/* A child that looks at all and leaves; the number of what it saw wrong. */
+static long look_in_child(struct span *s)
+{
+	long *seen = mmap(NULL, PAGE_SZ, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	long bad;
+	pid_t pid;
+
+	if (seen == MAP_FAILED)
+		return 1;
+	*seen = -1;
+	pid = fork();
+	if (!pid) {
+		*seen = span_verify(s);
+		_exit(0);
+	}
+	/* SIGCHLD is ignored: this returns when the child is gone */
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	bad = *seen;
+	munmap(seen, PAGE_SZ);
+	return bad;
+}
+
+/* path: a file that holds the contents 1 to a[2], read in past the cache */
+long span_churn(struct span *s, const struct w_cmd *c)
+{
+	long rounds = c->a[0], kinds = c->a[2], bad = 0, page;
+	int fd = -1, off;
+	u64 x = c->a[1];
+	u64 tag;
+
+	if (c->path[0]) {
+		fd = open(c->path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+		if (fd < 0)
+			return -errno;
+	}
+	while (rounds-- && !bad) {
+		page = dice(&x) % s->pages;
+		tag = dice(&x) % kinds + 1;
+		switch (dice(&x) % 8) {
+		case 0:
+			if (fd < 0)
+				break;
+			if (pread(fd, s->mem + page * PAGE_SZ, PAGE_SZ,
+				  (tag - 1) * PAGE_SZ) != PAGE_SZ)
+				return -errno;
+			s->want[page] = (struct content){ tag, -1, 0, HELD };
+			break;
+		case 1:
+			off = dice(&x) % PAGE_SZ;
+			span_poke(s, page, off, dice(&x) & 0xff);
+			break;
+		case 2:
+			if (rounds % 64 == 0)
+				bad += look_in_child(s);
+			break;
+		default:
+			span_fill(s, page, tag);
+		}
+		bad += !!wrong(s, dice(&x) % s->pages);
+	}
+	if (fd >= 0)
+		close(fd);
+	return bad;
+}
