@@ -313,8 +313,8 @@ void ksm_proc_stat_show(struct seq_file *m, struct mm_struct *mm)
 	seq_printf(m, "ksm_zero_pages %ld\n", mm_ksm_zero_pages(mm));
 	seq_printf(m, "ksm_merging_pages %lu\n", mm_ksm_merging_pages(mm));
 	seq_printf(m, "ksm_process_profit %ld\n", ksm_process_profit(mm));
-	seq_printf(m, "ksm_merge_any %s\n",
+	seq_printf(m, "ksm_merge_any: %s\n",
 		   ksm_merges_any(mm) ? "yes" : "no");
-	seq_printf(m, "ksm_mergeable %s\n", mergeable ? "yes" : "no");
-	seq_printf(m, "ksm_policy %s\n", policy);
+	seq_printf(m, "ksm_mergeable: %s\n", mergeable ? "yes" : "no");
+	seq_printf(m, "ksm_policy: %s\n", policy);
 }

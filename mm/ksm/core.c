@@ -72,19 +72,39 @@ void ksm_wake_sleeper(void)
 
 /*
  * A page on its way to the LRU sits in some CPU's batch, whose reference makes
- * it look busy. Emptying all batches is dear, so it is done once a round or
- * fifty times a second at most, whoever asks.
+ * it look busy. Emptying all batches is dear and serves everybody who waits
+ * for it, so it is done fifty times a second at most.
  */
+static bool ksm_drain_wanted;
+static unsigned long ksm_nr_drains;
+
+/**
+ * ksm_drains - how often the LRU batches were emptied
+ */
+unsigned long ksm_drains(void)
+{
+	return READ_ONCE(ksm_nr_drains);
+}
+
+/**
+ * ksm_drain_want - some page waits for that
+ */
+void ksm_drain_want(void)
+{
+	WRITE_ONCE(ksm_drain_wanted, true);
+}
+
 static void ksm_drain_lru(void)
 {
-	static unsigned long last, last_round;
-	unsigned long round = ksm_full_scans();
+	static unsigned long last;
 
-	if (round == last_round && time_before(jiffies, last + HZ / 50))
+	if (!READ_ONCE(ksm_drain_wanted) ||
+	    (ksm_nr_drains && time_before(jiffies, last + HZ / 50)))
 		return;
-	last = jiffies;
-	last_round = round;
+	WRITE_ONCE(ksm_drain_wanted, false);
 	lru_add_drain_all();
+	WRITE_ONCE(ksm_nr_drains, ksm_nr_drains + 1);
+	last = jiffies;
 }
 
 /* One slice with everything locked; true if the slot's siblings are next. */
@@ -105,6 +125,7 @@ static bool ksm_scan_locked(struct ksm_scan *scan)
 		ksm_slot_pass_begin(slot);
 	done = ksm_walk_slot(scan);
 	mmap_read_unlock(mm);
+	slot->undrained |= scan->drain;
 	if (done) {
 		ksm_track_sweep(scan);
 		ksm_slot_pass_end(slot);
@@ -160,8 +181,6 @@ static unsigned long ksm_scan_slot(struct ksm_mm *slot, unsigned long budget)
 	/* what it left behind in another domain; nothing is merged there now */
 	if (READ_ONCE(slot->tracked) && READ_ONCE(slot->tracked) != domain)
 		ksm_track_drop(slot);
-	if (scan.drain)
-		ksm_drain_lru();
 out:
 	scan.event[KSM_E_SCAN_NSEC] = task_sched_runtime(current) - start;
 	ksm_scan_book(&scan);
@@ -184,6 +203,7 @@ static void ksm_scan_batch(void)
 		spent += ksm_scan_slot(slot, min(budget - spent,
 						 (unsigned long)KSM_SLICE));
 		ksm_slot_put(slot);
+		ksm_drain_lru();
 		ksm_pool_refill();
 		if (try_to_freeze())
 			break;

@@ -157,23 +157,26 @@ struct ksm_domain *ksm_domain_next(struct ksm_domain *domain)
 }
 
 /**
- * ksm_any_node - is there any merged frame, mapped or not yet taken back?
+ * ksm_domains_forget - let go of merged frames that nobody maps
  *
- * Context: ksm_gate held for writing, so that none is made.
+ * They may live on in the swap cache, but nothing is merged with them again.
+ *
+ * Context: ksm_gate held for writing, so that none is made; sleeps.
+ * Return: false if some frame is mapped.
  */
-bool ksm_any_node(void)
+bool ksm_domains_forget(void)
 {
 	struct ksm_domain *domain = NULL;
-	bool any = false;
+	struct ksm_node *node;
+	bool all = true;
 
-	while (!any && (domain = ksm_domain_next(domain))) {
+	while ((domain = ksm_domain_next(domain))) {
 		mutex_lock(&domain->mutex);
-		any = !list_empty(&domain->nodes);
+		list_for_each_entry(node, &domain->nodes, link)
+			all &= ksm_node_forget(node);
 		mutex_unlock(&domain->mutex);
-		if (any)
-			ksm_domain_put(domain);
 	}
-	return any;
+	return all;
 }
 
 /**

@@ -242,7 +242,11 @@ struct ksm_group {
  * @blocks: address >> KSM_BLOCK_SHIFT to block (tracked->mutex)
  * @recs: address >> PAGE_SHIFT to rec (tracked->mutex)
  * @cursor: next address to visit (tracked->mutex)
- * @drained: where a drain of the LRU batches was last asked for (tracked->mutex)
+ * @undrained: in the present pass, a page with a twin sat in some CPU's LRU
+ *	batch (tracked->mutex)
+ * @drains: drains of those batches before the present pass (tracked->mutex)
+ * @drains_due: as many are needed before a pass may say that such pages cannot
+ *	be merged; 0: none is waited for (tracked->mutex)
  * @pass: counts passes, stamps blocks (tracked->mutex)
  *
  * Born by the first call that asks for merging, or with fork; dies after
@@ -275,7 +279,9 @@ struct ksm_mm {
 	struct xarray blocks;
 	struct xarray recs;
 	unsigned long cursor;
-	unsigned long drained;
+	bool undrained;
+	unsigned long drains;
+	unsigned long drains_due;
 	u8 pass;
 };
 
@@ -478,6 +484,7 @@ static inline u32 ksm_loc(const struct ksm_block *block, unsigned int i)
  * @budget: lines that may be spent
  * @stop: address to go on from
  * @holes: empty upper page table entries met
+ * @fresh: frames drawn from the pool
  * @delta: changes of gauges to be booked
  * @event: events to be booked
  * @drain: a page could not be merged as it sat in some CPU's LRU batch
@@ -489,6 +496,7 @@ struct ksm_scan {
 	unsigned long budget;
 	unsigned long stop;
 	unsigned long holes;
+	unsigned int fresh;
 	long delta[NR_KSM_GAUGES];
 	unsigned long event[NR_KSM_EVENTS];
 	bool drain;
@@ -526,6 +534,8 @@ int ksm_mm_register(struct mm_struct *mm);
 struct ksm_mm *ksm_slot_next(void);
 void ksm_slot_pass_begin(struct ksm_mm *slot);
 void ksm_slot_pass_end(struct ksm_mm *slot);
+void ksm_drain_want(void);
+unsigned long ksm_drains(void);
 void ksm_slot_charge(struct ksm_mm *slot, unsigned long work, bool rotate);
 bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group);
 bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group);
@@ -566,7 +576,7 @@ int ksm_domain_init(struct ksm_domain *domain);
 struct ksm_domain *ksm_domain_alloc(void);
 void ksm_domain_put(struct ksm_domain *domain);
 struct ksm_domain *ksm_domain_next(struct ksm_domain *domain);
-bool ksm_any_node(void);
+bool ksm_domains_forget(void);
 struct ksm_content *ksm_content_find(struct ksm_domain *domain, u64 whole);
 bool ksm_look_known(struct ksm_domain *domain, u32 look);
 int ksm_content_add(struct ksm_domain *domain, struct ksm_node *node, u32 look,
@@ -646,6 +656,7 @@ void ksm_node_free(struct ksm_node *node);
 void ksm_node_idle(struct ksm_node *node);
 void ksm_nodes_prune(struct ksm_domain *domain, unsigned long start,
 		     unsigned long end);
+bool ksm_node_forget(struct ksm_node *node);
 void ksm_idle_flush(void);
 int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 		struct ksm_page *kp, struct ksm_node *node);

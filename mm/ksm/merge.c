@@ -234,7 +234,9 @@ int ksm_merge_into(struct ksm_scan *scan, struct ksm_mm *slot,
 	if (!folio_trylock(frame))
 		goto put;
 	err = -ENOENT;
+	/* given up by the only one who mapped it, it may be dropped unwritten */
 	if (ksm_folio_node(frame) != node || folio_test_hwpoison(frame) ||
+	    !folio_test_swapbacked(frame) ||
 	    (!READ_ONCE(ksm_knobs.merge_across_nodes) &&
 	     folio_nid(frame) != node->nid))
 		goto unlock;

@@ -193,6 +193,33 @@ static void ksm_idle_work_fn(struct work_struct *work)
 }
 
 /**
+ * ksm_node_forget - make a frame that nobody maps an ordinary folio
+ * @node: its node
+ *
+ * Context: ksm_gate, domain->mutex; sleeps.
+ * Return: false if it is mapped.
+ */
+bool ksm_node_forget(struct ksm_node *node)
+{
+	struct folio *folio = ksm_node_folio(node);
+	bool forgotten;
+
+	if (!folio)
+		return true;
+	folio_lock(folio);
+	/* with the folio locked, nobody maps it anew from the swap cache */
+	forgotten = !atomic_read(&node->mapped) && !folio_mapped(folio);
+	if (forgotten && ksm_folio_node(folio) == node) {
+		ksm_folio_set_node(folio, NULL);
+		WRITE_ONCE(node->pfn, KSM_NO_PFN);
+		ksm_content_del(node);
+	}
+	folio_unlock(folio);
+	folio_put(folio);
+	return forgotten;
+}
+
+/**
  * ksm_idle_flush - take back the nodes of frames that are gone, now
  *
  * Context: sleeps; no locks.

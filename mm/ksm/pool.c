@@ -13,7 +13,7 @@
 
 #include "ksm.h"
 
-#define KSM_POOL_SIZE	64
+#define KSM_POOL_SIZE	(3 * KSM_BLOCK_PAGES)
 
 /**
  * struct ksm_pool - a node's stock

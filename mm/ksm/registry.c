@@ -258,6 +258,26 @@ void ksm_slot_pass_begin(struct ksm_mm *slot)
 	slot->pass_round = ksm_round;
 	spin_unlock(&ksm_lock);
 	slot->pass++;
+	slot->drains = ksm_drains();
+}
+
+/*
+ * Could this pass merge what there was to merge? Not if pages with a twin sat
+ * in LRU batches: then the batches are emptied, and the pass after that counts.
+ */
+static bool ksm_slot_pass_counts(struct ksm_mm *slot)
+{
+	bool undrained = slot->undrained;
+
+	slot->undrained = false;
+	if (undrained && !slot->drains_due)
+		slot->drains_due = ksm_drains() + 1;
+	if (undrained && slot->drains < slot->drains_due) {
+		ksm_drain_want();
+		return false;
+	}
+	slot->drains_due = 0;
+	return true;
 }
 
 /**
@@ -268,6 +288,8 @@ void ksm_slot_pass_begin(struct ksm_mm *slot)
  */
 void ksm_slot_pass_end(struct ksm_mm *slot)
 {
+	if (!ksm_slot_pass_counts(slot))
+		return;
 	spin_lock(&ksm_lock);
 	if (slot->takes_part && slot->pass_round == ksm_round &&
 	    slot->round != ksm_round) {

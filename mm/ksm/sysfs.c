@@ -29,15 +29,6 @@ void ksm_host_sums(struct ksm_sums *sums)
 	spin_unlock(&ksm_lock);
 }
 
-static bool ksm_frames_shared(void)
-{
-	struct ksm_sums sums;
-
-	ksm_idle_flush();
-	ksm_host_sums(&sums);
-	return sums.shared;
-}
-
 /* A knob that is a number with limits. */
 static ssize_t ksm_store_uint(unsigned int *knob, const char *buf, size_t count,
 			      unsigned int min, unsigned int max)
@@ -214,15 +205,12 @@ static ssize_t ksm_store_unshared(void (*set)(unsigned int value),
 		return -EINVAL;
 	if (value == now)
 		return count;
-	if (ksm_frames_shared())
-		return -EBUSY;
 	if (down_write_killable(&ksm_gate))
 		return -EINTR;
-	/* the scanner may have been quicker */
-	if (ksm_any_node())
-		ret = -EBUSY;
-	else
+	if (ksm_domains_forget())
 		set(value);
+	else
+		ret = -EBUSY;
 	up_write(&ksm_gate);
 	return ret;
 }

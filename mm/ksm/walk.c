@@ -80,6 +80,9 @@ bool ksm_vma_able(struct vm_area_struct *vma)
 
 	if (vma->vm_flags & never || vma_is_dax(vma))
 		return false;
+	/* exec moves its pages without a word to us */
+	if (vma_is_temporary_stack(vma))
+		return false;
 #ifdef VM_SAO
 	if (vma->vm_flags & VM_SAO)
 		return false;
@@ -241,6 +244,7 @@ static int ksm_pair(struct ksm_scan *scan, struct ksm_page *kp,
 		goto put;
 	}
 	err = 0;
+	scan->fresh++;
 	scan->work += 2 * KSM_PAGE_LINES;
 	if (!ksm_merge_into(scan, other->slot, &twin, node)) {
 		ksm_page_set(scan, other, j, KSM_S_MERGED);
@@ -337,7 +341,8 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 		block->age[i] = 0;
 		goto put;
 	}
-	if (zero && block->age[i] && READ_ONCE(ksm_knobs.use_zero_pages)) {
+	if (zero && block->age[i] && READ_ONCE(ksm_knobs.use_zero_pages) &&
+	    !mm_forbids_zeropage(vma->vm_mm)) {
 		err = ksm_merge_zero(scan, &kp);
 		if (!err) {
 			ksm_page_forget(scan, block, i);
@@ -355,9 +360,11 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 		scan->event[KSM_E_MERGED]++;
 		goto put;
 	}
-	if (err != -ENOENT && err != -EMLINK)
+	/* what has a twin, but could not be had now, is tried again as it is */
+	if (err == -ENOENT || err == -EMLINK)
+		ksm_watch(scan, block, i, whole);
+	else
 		scan->event[KSM_E_FAILED]++;
-	ksm_watch(scan, block, i, whole);
 put:
 	ksm_page_put(&kp);
 }
@@ -438,7 +445,7 @@ static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
 		same = false;
 		break;
 	case KSM_S_MERGED:
-		/* written to since; a new page from the next visit on */
+		/* to be forgotten first, which cannot be done here */
 		v->closer &= ~BIT_ULL(i);
 		return;
 	default:
@@ -496,7 +503,9 @@ static void ksm_visit_finish(struct ksm_scan *scan, struct vm_area_struct *vma,
 	for (; v->gone; v->gone &= v->gone - 1) {
 		bit = __ffs64(v->gone);
 		ksm_page_forget(scan, v->block, bit);
-		v->closer &= ~BIT_ULL(bit);
+		/* written to since it was merged: this was the first look */
+		if (v->page[bit])
+			ksm_visit_judge(scan, v, bit);
 	}
 	for (; v->closer; v->closer &= v->closer - 1)
 		ksm_look_closer(scan, vma, v->block, __ffs64(v->closer));
@@ -578,10 +587,11 @@ static void ksm_visit_range(struct ksm_scan *scan, struct vm_area_struct *vma,
 	ksm_visit_finish(scan, vma, &v);
 }
 
-/* Time to let others have the process, or the CPU? */
+/* Time to let others have the process or the CPU, or to stock up on frames? */
 static bool ksm_scan_enough(struct ksm_scan *scan)
 {
 	return scan->work >= scan->budget || need_resched() ||
+	       scan->fresh >= KSM_BLOCK_PAGES ||
 	       mmap_lock_is_contended(scan->slot->mm);
 }
 
@@ -594,13 +604,6 @@ static int ksm_walk_pmd(pmd_t *pmd, unsigned long addr, unsigned long next,
 	for (; addr < next; addr = end) {
 		end = min(next, (addr & KSM_BLOCK_MASK) + KSM_BLOCK_SIZE);
 		ksm_visit_range(scan, walk->vma, pmd, addr, end);
-		if (scan->drain && scan->slot->drained != addr) {
-			/* the same again, when the LRU batches are empty */
-			scan->slot->drained = addr;
-			scan->stop = addr;
-			return 1;
-		}
-		scan->drain = false;
 		if (ksm_scan_enough(scan)) {
 			scan->stop = end;
 			return 1;
@@ -657,6 +660,5 @@ bool ksm_walk_slot(struct ksm_scan *scan)
 			return false;
 	}
 	slot->cursor = 0;
-	slot->drained = 0;
 	return true;
 }
