@@ -151,7 +151,7 @@ static void path_rule(void)
 	cg[0] = cg_new(NULL, "a");
 	cg[1] = cg_new(cg[0], "b");
 	cg[2] = cg_new(cg[1], "c");
-	check_path(cg_get(CGROOT, "memory.ksm"), cg);
+	check_path("madvise", cg);
 }
 
 static void root_file(void)

@@ -241,7 +241,6 @@ static void range_out(void)
 	CHECK(w_merged(child) == N / 2, "the child's: %ld of %d merged",
 	      w_merged(child), N / 2);
 	CHECK(!(w_frame(after, 0, 0).flags & F_KSM), "the wrong half");
-	NEED(W(after, .op = OP_REMAP) > 0, "mremap");
 
 	w_madv(after, 0, MADV_MERGEABLE);
 	w_madv(before, 0, MADV_MERGEABLE);

@@ -69,8 +69,8 @@ static int open_kpageflags(void)
  * Up to 6.12 at least, /proc/kpageflags has KPF_KSM set for every anonymous
  * page. Where a page of our own shows that, a page is taken for merged if it is
  * a small anonymous one, is not exclusive to its only mapping, and lies in a
- * mapping of which smaps says that merged pages are in it. That errs only for
- * pages which fork left shared among merged ones.
+ * mapping of which smaps says that merged pages are in it. That errs for pages
+ * which fork left shared among merged ones; smaps' number tells how many.
  */
 static bool flag_is_void(int kfd)
 {
@@ -254,21 +254,24 @@ long w_same(struct worker *a, struct worker *b, int area)
 struct place {
 	u64 pfn;
 	unsigned long addr;
+	int vma;
 };
 
 struct places {
 	struct place *p;
 	size_t nr, room;
+	struct vmas m;
+	long spare[ARRAY_SIZE(((struct vmas *)0)->v)]; /* too many in p, by vma */
 };
 
-static void add_place(struct places *s, u64 pfn, unsigned long addr)
+static void add_place(struct places *s, struct place place)
 {
 	if (s->nr == s->room) {
 		s->room = s->room ? 2 * s->room : 1024;
 		s->p = realloc(s->p, s->room * sizeof(*s->p));
 		NEED(s->p, "no memory");
 	}
-	s->p[s->nr++] = (struct place){ pfn, addr };
+	s->p[s->nr++] = place;
 }
 
 static int by_pfn(const void *a, const void *b)
@@ -278,39 +281,58 @@ static int by_pfn(const void *a, const void *b)
 	return x->pfn < y->pfn ? -1 : x->pfn > y->pfn;
 }
 
-static void ksm_places(struct worker *w, struct places *s)
+static void add_mapping(struct worker *w, struct places *s, int v)
 {
 	struct frame f[512];
 	unsigned long at;
-	struct vmas m;
+	size_t before = s->nr;
 	long i, nr;
+
+	for (at = s->m.v[v].from; at < s->m.v[v].to; at += nr * PAGE_SZ) {
+		nr = (s->m.v[v].to - at) / PAGE_SZ;
+		if (nr > 512)
+			nr = 512;
+		frames_in(w, at, nr, f, &s->m);
+		for (i = 0; i < nr; i++)
+			if (f[i].flags & F_KSM)
+				add_place(s, (struct place){
+					  f[i].pfn, at + i * PAGE_SZ, v });
+	}
+	s->spare[v] = (long)(s->nr - before) - s->m.v[v].ksm;
+	if (s->spare[v] < 0)
+		s->spare[v] = 0;
+}
+
+static struct places *ksm_places(struct worker *w)
+{
+	struct places *s = calloc(1, sizeof(*s));
 	int v;
 
-	read_smaps(w, &m);
-	for (v = 0; v < m.nr; v++) {
-		if (m.v[v].special || !m.v[v].ksm)
-			continue;
-		for (at = m.v[v].from; at < m.v[v].to; at += nr * PAGE_SZ) {
-			nr = (m.v[v].to - at) / PAGE_SZ;
-			if (nr > 512)
-				nr = 512;
-			frames_in(w, at, nr, f, &m);
-			for (i = 0; i < nr; i++)
-				if (f[i].flags & F_KSM)
-					add_place(s, f[i].pfn, at + i * PAGE_SZ);
-		}
-	}
+	NEED(s, "no memory");
+	read_smaps(w, &s->m);
+	for (v = 0; v < s->m.nr; v++)
+		if (!s->m.v[v].special && s->m.v[v].ksm)
+			add_mapping(w, s, v);
 	if (s->nr)
 		qsort(s->p, s->nr, sizeof(*s->p), by_pfn);
+	return s;
+}
+
+static void free_places(struct places *s)
+{
+	free(s->p);
+	free(s);
 }
 
 long w_all_ksm(struct worker *w)
 {
-	struct places s = { 0 };
+	struct vmas m;
+	long n = 0;
 
-	ksm_places(w, &s);
-	free(s.p);
-	return s.nr;
+	read_smaps(w, &m);
+	while (m.nr--)
+		n += m.v[m.nr].ksm;
+	return n;
 }
 
 /*
@@ -336,24 +358,25 @@ static bool stands(struct worker *a, struct worker *b, struct place *pa,
 
 long w_common_ksm(struct worker *a, struct worker *b)
 {
-	struct places pa = { 0 }, pb = { 0 };
+	struct places *pa = ksm_places(a), *pb = ksm_places(b);
 	size_t i = 0, j = 0;
 	long n = 0;
 
-	ksm_places(a, &pa);
-	ksm_places(b, &pb);
-	while (i < pa.nr && j < pb.nr) {
-		if (pa.p[i].pfn < pb.p[j].pfn) {
+	while (i < pa->nr && j < pb->nr) {
+		if (pa->p[i].pfn < pb->p[j].pfn) {
 			i++;
-		} else if (pa.p[i].pfn > pb.p[j].pfn) {
+		} else if (pa->p[i].pfn > pb->p[j].pfn) {
 			j++;
 		} else {
-			n += stands(a, b, &pa.p[i], &pb.p[j]);
+			/* the first ones may be those that are too many */
+			if (stands(a, b, &pa->p[i], &pb->p[j]) &&
+			    --pa->spare[pa->p[i].vma] < 0)
+				n++;
 			j++;
 		}
 	}
-	free(pa.p);
-	free(pb.p);
+	free_places(pa);
+	free_places(pb);
 	return n;
 }
 

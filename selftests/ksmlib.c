@@ -41,7 +41,7 @@ static struct knob {
 	{ .name = "smart_scan", .during = "0" },
 	{ .name = "sleep_millisecs", .during = "0" },
 	{ .name = "pages_to_scan", .during = "20000" },
-	{ .name = "run" },
+	{ .name = "run", .during = "0" },
 };
 
 long ksm_now(void)
@@ -328,7 +328,6 @@ static void slate_clean(void)
 		cg_put(CGROOT, "memory.ksm", root_old);
 	cg_reset(1);
 	swap_off();
-	ksm_stop();
 	knobs_during();
 }
 
