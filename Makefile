@@ -113,6 +113,10 @@ selftests: tree | build/log
 	} >build/log/selftests.log 2>&1 </dev/null || { grep -E 'error|Error' build/log/selftests.log >&2; \
 		echo "selftests: they do not build, see build/log/selftests.log" >&2; exit 1; }
 
+ifneq ($(filter-out ksm debug stock stock-debug,$(KERNEL)),)
+  $(error KERNEL=$(KERNEL): it is one of ksm, debug, stock)
+endif
+
 # $(call target-of,kernel): the goal that builds it.
 target-of = $(patsubst ksm-kernel,kernel,$(1)-kernel)
 KERNEL_TARGET := $(call target-of,$(or $(KERNEL),ksm))
