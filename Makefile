@@ -90,7 +90,8 @@ image: deps | build/log
 
 # Tests are built here and run there: ours, and those of the tree that judge us.
 # The tree's mm tests do not all compile with Debian 12's headers: only those
-# that are wanted are asked for.
+# that are wanted are asked for. ksm_functional_tests passes execv() a vector
+# without its end, and fails or not by what is on the stack: the end is added.
 TREE := $(CURDIR)/build/linux/tools/testing/selftests
 SHARE_DIR := $(CURDIR)/build/share
 UAPI := -isystem $(CURDIR)/build/obj/ksm/usr/include
@@ -99,6 +100,8 @@ selftests: tree | build/log
 	[ build/obj/ksm/usr/include/linux/prctl.h -nt build/linux.stamp ] || { \
 		$(PY) vm/kernel.py ksm headers; touch build/obj/ksm/usr/include/linux/prctl.h; }; \
 	mkdir -p $(SHARE_DIR)/mm $(SHARE_DIR)/cgroup $(SHARE_DIR)/ksm_cgroup $(SHARE_DIR)/userland; \
+	f=$(TREE)/mm/ksm_functional_tests.c; ! grep -q 'CHILD_PRG_NAME };' $$f || { \
+		sed 's/CHILD_PRG_NAME };/CHILD_PRG_NAME, NULL };/' $$f >$$f.new; mv $$f.new $$f; }; \
 	$(MAKE) -C $(TREE)/mm OUTPUT=$(SHARE_DIR)/mm KHDR_INCLUDES="$(UAPI)" \
 		$(SHARE_DIR)/mm/ksm_functional_tests $(SHARE_DIR)/mm/ksm_tests; \
 	$(MAKE) -C $(TREE)/cgroup OUTPUT=$(SHARE_DIR)/cgroup KHDR_INCLUDES="$(UAPI)" \
