@@ -61,7 +61,8 @@ def execute(script, interactive=False):
 def shell():
     size = os.get_terminal_size(0) if sys.stdin.isatty() else (80, 24)
     os.environ.setdefault("TERM", "vt100")
-    script = ("stty -F /dev/hvc0 cols %d rows %d\n"
+    # systemd offers a login of its own on a console that it finds.
+    script = ("systemctl -q mask --runtime --now serial-getty@hvc0.service\nstty sane -F /dev/hvc0 cols %d rows %d\n"
               "TERM=%s setsid -c -w bash -l </dev/hvc0 >/dev/hvc0 2>&1\n"
               % (size[0], size[1], os.environ["TERM"]))
     saved = None
