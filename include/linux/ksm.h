@@ -59,9 +59,14 @@ static inline int ksm_dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm)
 	return oldmm->ksm ? __ksm_dup_mmap(mm, oldmm) : 0;
 }
 
-/* ksm_dup_mmap() did it, before there was a page table to account for. */
+/*
+ * The slot was made by ksm_dup_mmap(), before there was a page table to account
+ * for. With memory cgroups it is settled when the child's cgroup is known.
+ */
 static inline void ksm_fork(struct mm_struct *mm, struct mm_struct *oldmm)
 {
+	if (!IS_ENABLED(CONFIG_MEMCG) && mm->ksm)
+		ksm_migrate_mm(mm);
 }
 
 static inline int ksm_execve(struct mm_struct *mm)
@@ -143,6 +148,29 @@ static inline void ksm_dup_zero_page(struct mm_struct *mm, pte_t pte)
 		__ksm_zero_add(mm, 1);
 }
 
+void __ksm_count_cow(struct mm_struct *mm);
+
+/**
+ * ksm_count_cow - a write breaks the mapping of a merged frame
+ * @mm: who writes
+ */
+static inline void ksm_count_cow(struct mm_struct *mm)
+{
+	if (static_branch_unlikely(&ksm_merging_key))
+		__ksm_count_cow(mm);
+}
+
+/**
+ * ksm_count_cow_zero - a write breaks a mapping that may be of the zero page
+ * @mm: who writes
+ * @pte: the mapping
+ */
+static inline void ksm_count_cow_zero(struct mm_struct *mm, pte_t pte)
+{
+	if (static_branch_unlikely(&ksm_merging_key) && is_ksm_zero_pte(pte))
+		__ksm_count_cow(mm);
+}
+
 /* What /proc/PID says. */
 long mm_ksm_zero_pages(struct mm_struct *mm);
 unsigned long mm_ksm_merging_pages(struct mm_struct *mm);
@@ -213,6 +241,14 @@ static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
 }
 
 static inline void ksm_dup_zero_page(struct mm_struct *mm, pte_t pte)
+{
+}
+
+static inline void ksm_count_cow(struct mm_struct *mm)
+{
+}
+
+static inline void ksm_count_cow_zero(struct mm_struct *mm, pte_t pte)
 {
 }
 

@@ -218,7 +218,6 @@ int ksm_memcg_online(struct mem_cgroup *memcg)
 	if (!group)
 		return -ENOMEM;
 	ksm_group_init(group, ksm_group_of(parent), memcg);
-	WRITE_ONCE(memcg->ksm, group);
 	return 0;
 }
 
@@ -365,6 +364,7 @@ static int ksm_config_apply(struct ksm_group *group,
 
 	ksm_config_get(group, &old);
 	ksm_config_publish(group, config);
+	ksm_domains_sync();
 	if (READ_ONCE(group->effective) == KSM_ALWAYS)
 		err = ksm_register_subtree(group->memcg);
 	if (!err)

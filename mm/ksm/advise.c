@@ -23,6 +23,12 @@ static void ksm_asked_changed(struct mm_struct *mm)
 	spin_unlock(&ksm_lock);
 }
 
+/* System calls that do not know of EINTR begin again after the signal. */
+static int ksm_restart(int err)
+{
+	return err == -EINTR ? -ERESTARTSYS : err;
+}
+
 static int ksm_madvise_mergeable(struct vm_area_struct *vma,
 				 unsigned long *vm_flags)
 {
@@ -49,7 +55,7 @@ static int ksm_madvise_unmergeable(struct vm_area_struct *vma,
 	int err = ksm_unshare_range(vma, start, end, true);
 
 	if (err)
-		return err;
+		return ksm_restart(err);
 	*vm_flags &= ~VM_MERGEABLE;
 	if (ksm_vma_able(vma))
 		*vm_flags |= VM_NOMERGE;
@@ -66,7 +72,7 @@ static int ksm_madvise_unmergeable(struct vm_area_struct *vma,
  *	have a range unshared that moves
  *
  * Context: mmap_lock for writing.
- * Return: 0, -ENOMEM or -EINTR.
+ * Return: 0, -ENOMEM or -ERESTARTSYS.
  */
 int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 		unsigned long end, int advice, unsigned long *vm_flags)
@@ -145,7 +151,7 @@ static int ksm_change_any(struct mm_struct *mm, bool opt_out)
 		assign_bit(MMF_KSM_OPT_OUT, &mm->flags, was_out);
 	}
 	ksm_asked_changed(mm);
-	return err;
+	return ksm_restart(err);
 }
 
 /**
@@ -156,7 +162,7 @@ static int ksm_change_any(struct mm_struct *mm, bool opt_out)
  * as a whole had asked before: then they go as well.
  *
  * Context: mmap_lock for writing.
- * Return: 0, -ENOMEM or -EINTR; then nothing has changed.
+ * Return: 0, -ENOMEM or -ERESTARTSYS; then nothing has changed.
  */
 int ksm_disable_merge_any(struct mm_struct *mm)
 {
@@ -168,7 +174,7 @@ int ksm_disable_merge_any(struct mm_struct *mm)
  * @mm: the process
  *
  * Context: mmap_lock for writing.
- * Return: 0, -ENOMEM or -EINTR; then nothing has changed.
+ * Return: 0, -ENOMEM or -ERESTARTSYS; then nothing has changed.
  */
 int ksm_default_merge_any(struct mm_struct *mm)
 {
@@ -188,7 +194,7 @@ int ksm_default_merge_any(struct mm_struct *mm)
  * @mm: the process
  *
  * Context: mmap_lock for writing.
- * Return: 0, -ENOMEM or -EINTR.
+ * Return: 0, -ENOMEM or -ERESTARTSYS.
  */
 int ksm_disable(struct mm_struct *mm)
 {

@@ -44,17 +44,26 @@ unsigned int ksm_advise(struct ksm_advisor *a, unsigned int pages, u64 wall_ms,
 {
 	u64 want, limit, wall = max_t(u64, wall_ms, 1);
 
-	want = div64_u64((u64)pages * wall, (u64)a->target_secs * MSEC_PER_SEC);
-	want = ksm_smooth(a->smoothed, want);
+	want = mul_u64_u64_div_u64(pages, wall, (u64)a->target_secs * MSEC_PER_SEC);
+	/* more is never set, and ten times as much still fits */
+	want = ksm_smooth(a->smoothed, min_t(u64, want, UINT_MAX));
 	a->smoothed = want;
-	want = clamp_t(u64, want, a->min_pages, a->max_pages);
+	/* min_pages may be above max_pages, as they are written one by one */
+	want = min_t(u64, max_t(u64, want, a->min_pages), a->max_pages);
 
 	/* CPU grows with the pages of a batch */
 	if (cpu_ms * 100 > wall * a->max_cpu) {
-		limit = div64_u64((u64)pages * wall * a->max_cpu, cpu_ms * 100);
+		limit = mul_u64_u64_div_u64((u64)pages * a->max_cpu, wall,
+					    cpu_ms * 100);
 		want = min(want, limit);
 	}
 	return max_t(u64, want, 1);
+}
+
+/* Where to begin. Without a page a batch no full scan would ever end. */
+static unsigned int ksm_advisor_first(const struct ksm_advisor *a)
+{
+	return max(min(a->min_pages, a->max_pages), 1U);
 }
 
 /**
@@ -69,7 +78,7 @@ void ksm_advisor_set(bool on)
 	ksm_advisor.smoothed = 0;
 	ksm_advisor.began = 0;
 	WRITE_ONCE(ksm_knobs.pages_to_scan,
-		   on ? ksm_advisor.min_pages : KSM_PAGES_TO_SCAN);
+		   on ? ksm_advisor_first(&ksm_advisor) : KSM_PAGES_TO_SCAN);
 }
 
 /**
@@ -101,3 +110,5 @@ void ksm_advisor_check(void)
 	a->scans = scans;
 	up_write(&ksm_gate);
 }
+
+#include "tests/advisor-kunit.h"

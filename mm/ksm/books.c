@@ -94,6 +94,38 @@ static void ksm_slot_own(struct ksm_mm *slot, struct ksm_domain *domain)
 }
 
 /**
+ * ksm_slot_charge_folio - charge a folio to the cgroup that a slot belongs to
+ * @slot: the slot
+ * @folio: the folio
+ * @gfp: how hard to try
+ *
+ * Not by way of mm->owner, which is gone while the mm exits.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int ksm_slot_charge_folio(struct ksm_mm *slot, struct folio *folio, gfp_t gfp)
+{
+#ifdef CONFIG_MEMCG
+	struct mem_cgroup *memcg = NULL, *old;
+	int err;
+
+	spin_lock(&slot->lock);
+	if (cgroup_subsys_on_dfl(memory_cgrp_subsys) && slot->group->memcg &&
+	    css_tryget(&slot->group->memcg->css))
+		memcg = slot->group->memcg;
+	spin_unlock(&slot->lock);
+	if (memcg) {
+		old = set_active_memcg(memcg);
+		err = mem_cgroup_charge(folio, NULL, gfp);
+		set_active_memcg(old);
+		mem_cgroup_put(memcg);
+		return err;
+	}
+#endif
+	return mem_cgroup_charge(folio, slot->mm, gfp);
+}
+
+/**
  * ksm_slot_claim - may this slot map a frame of that domain?
  * @slot: the slot
  * @domain: the frame's domain
@@ -169,7 +201,9 @@ void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm)
 	foreign = ksm_slot_nr_foreign(slot);
 	ksm_slot_set(slot, KSM_G_FOREIGN, foreign);
 	spin_unlock(&slot->lock);
-	if (unlikely(foreign))
+	/* also what a fault had in hand when merging was switched off here */
+	if (unlikely(foreign || (READ_ONCE(slot->listed) &&
+				 !READ_ONCE(slot->takes_part))))
 		ksm_unshare_queue(slot);
 }
 
@@ -206,12 +240,20 @@ void __ksm_rmap_del(struct folio *folio, struct mm_struct *mm)
  * @mm: who maps it
  * @nr: how many more, or less
  *
- * Context: page table lock.
+ * Context: page table lock, or mmap_lock for writing.
  */
 void __ksm_zero_add(struct mm_struct *mm, long nr)
 {
-	if (!WARN_ON_ONCE(!mm->ksm))
+	/* a driver's mapping of the zero page can look like ours */
+	if (mm->ksm)
 		ksm_slot_mod(mm->ksm, KSM_G_ZERO, nr);
+}
+
+/* A write breaks what was merged, see ksm_count_cow(). */
+void __ksm_count_cow(struct mm_struct *mm)
+{
+	if (mm->ksm)
+		ksm_slot_event(mm->ksm, KSM_E_COW, 1);
 }
 
 /**

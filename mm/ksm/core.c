@@ -156,10 +156,8 @@ static unsigned long ksm_scan_slot(struct ksm_mm *slot, unsigned long budget)
 
 	/* not before its foreign mappings are gone, but nobody waits for that */
 	if (READ_ONCE(slot->gauge[KSM_G_FOREIGN])) {
-		if (READ_ONCE(slot->stuck)) {
-			ksm_slot_pass_begin(slot);
-			ksm_slot_pass_end(slot);
-		}
+		if (READ_ONCE(slot->stuck))
+			ksm_slot_pass_over(slot);
 		goto out;
 	}
 
@@ -244,7 +242,6 @@ static struct mem_cgroup * __init ksm_root_memcg(void)
 {
 #ifdef CONFIG_MEMCG
 	if (!mem_cgroup_disabled()) {
-		root_mem_cgroup->ksm = &ksm_root_group;
 		return root_mem_cgroup;
 	}
 #endif

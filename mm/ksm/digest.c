@@ -76,3 +76,5 @@ u64 ksm_digest_nid(u64 digest, int nid)
 {
 	return digest ^ hash_64(nid + 1, 64);
 }
+
+#include "tests/digest-kunit.h"

@@ -157,6 +157,25 @@ struct ksm_domain *ksm_domain_next(struct ksm_domain *domain)
 }
 
 /**
+ * ksm_domains_sync - wait until no slice runs that began under old settings
+ *
+ * A slice asks once, with its domain's mutex held, what of a process takes
+ * part. So after this nothing is merged any more that settings published
+ * before exclude.
+ *
+ * Context: sleeps.
+ */
+void ksm_domains_sync(void)
+{
+	struct ksm_domain *domain = NULL;
+
+	while ((domain = ksm_domain_next(domain))) {
+		mutex_lock(&domain->mutex);
+		mutex_unlock(&domain->mutex);
+	}
+}
+
+/**
  * ksm_domains_forget - let go of merged frames that nobody maps
  *
  * They may live on in the swap cache, but nothing is merged with them again.

@@ -38,6 +38,11 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 		group->own_domain = &ksm_root_domain;
 	}
 	mutex_lock(&ksm_config_mutex);
+#ifdef CONFIG_MEMCG
+	/* from here on a write above reaches it */
+	if (memcg)
+		WRITE_ONCE(memcg->ksm, group);
+#endif
 	spin_lock(&ksm_lock);
 	ksm_sched_init(&group->sched, parent ? &parent->sched : NULL,
 		       KSM_WEIGHT_DFL);

@@ -250,3 +250,5 @@ void ksm_index_del(struct ksm_domain *domain, struct ksm_block *block,
 	for (n = 0; n < 2 && index->nr < index->split - index->split / 4; n++)
 		ksm_index_shrink(domain);
 }
+
+#include "tests/index-kunit.h"

@@ -390,8 +390,7 @@ struct ksm_content {
  * @nid: the NUMA node that @content is for (domain->mutex)
  * @mapped: mappings, ahead of the mapcount
  * @recs: reverse-map records (ksm_rmap_sem[])
- * @nr_recs: how many of them belong to a slot (ksm_rmap_sem[])
- * @nr_orphans: how many do not (ksm_rmap_sem[])
+ * @nr_orphans: how many of them no slot owns (ksm_rmap_sem[])
  * @idle: on ksm_idle_nodes while @idle_queued
  * @idle_queued: bit 0: the frame lost its last mapping and is to be looked at
  *
@@ -408,7 +407,6 @@ struct ksm_node {
 	int nid;
 	atomic_t mapped;
 	struct hlist_head recs;
-	unsigned int nr_recs;
 	unsigned int nr_orphans;
 	struct llist_node idle;
 	unsigned long idle_queued;
@@ -453,7 +451,7 @@ enum ksm_state {
  * @look: first looks
  * @next: chain in the index, an entry's name as made by ksm_loc()
  * @state: enum ksm_state
- * @age: visits since the page last changed, up to 255
+ * @age: visits since the page last changed; 0: the first
  *
  * All under slot->tracked->mutex.
  */
@@ -536,6 +534,7 @@ void ksm_slot_pass_begin(struct ksm_mm *slot);
 void ksm_slot_pass_end(struct ksm_mm *slot);
 void ksm_drain_want(void);
 unsigned long ksm_drains(void);
+void ksm_slot_pass_over(struct ksm_mm *slot);
 void ksm_slot_charge(struct ksm_mm *slot, unsigned long work, bool rotate);
 bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group);
 bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group);
@@ -567,6 +566,7 @@ static inline void ksm_memcg_enlist(struct ksm_group *group)
 void ksm_slot_mod(struct ksm_mm *slot, enum ksm_gauge gauge, long nr);
 void ksm_slot_event(struct ksm_mm *slot, enum ksm_event event, unsigned long nr);
 void ksm_scan_book(struct ksm_scan *scan);
+int ksm_slot_charge_folio(struct ksm_mm *slot, struct folio *folio, gfp_t gfp);
 bool ksm_slot_claim(struct ksm_mm *slot, struct ksm_domain *domain);
 long ksm_slot_move(struct ksm_mm *slot, struct ksm_group *group);
 
@@ -576,6 +576,7 @@ int ksm_domain_init(struct ksm_domain *domain);
 struct ksm_domain *ksm_domain_alloc(void);
 void ksm_domain_put(struct ksm_domain *domain);
 struct ksm_domain *ksm_domain_next(struct ksm_domain *domain);
+void ksm_domains_sync(void);
 bool ksm_domains_forget(void);
 struct ksm_content *ksm_content_find(struct ksm_domain *domain, u64 whole);
 bool ksm_look_known(struct ksm_domain *domain, u32 look);
@@ -627,6 +628,8 @@ bool ksm_walk_slot(struct ksm_scan *scan);
 bool ksm_page_get(struct ksm_page *kp, struct vm_area_struct *vma,
 		  unsigned long addr);
 void ksm_page_put(struct ksm_page *kp);
+void ksm_page_clean(struct ksm_page *kp);
+bool ksm_page_split(struct ksm_page *kp);
 int ksm_merge_zero(struct ksm_scan *scan, struct ksm_page *kp);
 int ksm_merge_into(struct ksm_scan *scan, struct ksm_mm *slot,
 		   struct ksm_page *kp, struct ksm_node *node);

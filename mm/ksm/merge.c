@@ -56,6 +56,34 @@ void ksm_page_put(struct ksm_page *kp)
 	folio_put(kp->folio);
 }
 
+/**
+ * ksm_page_clean - have the next write to a page show in its entry
+ * @kp: the page
+ *
+ * Moves the dirty bit from the entry to the folio before the page is read. A
+ * secondary MMU writes without setting it: then it stays.
+ *
+ * Context: mmap_lock.
+ */
+void ksm_page_clean(struct ksm_page *kp)
+{
+	struct mm_struct *mm = kp->vma->vm_mm;
+	struct folio_walk fw;
+	pte_t pte;
+
+	if (mm_has_notifiers(mm))
+		return;
+	if (!folio_walk_start(&fw, kp->vma, kp->addr, 0))
+		return;
+	if (fw.page == kp->page && fw.level == FW_LEVEL_PTE &&
+	    pte_dirty(ptep_get(fw.ptep))) {
+		pte = ptep_clear_flush(kp->vma, kp->addr, fw.ptep);
+		folio_mark_dirty(kp->folio);
+		set_pte_at(mm, kp->addr, fw.ptep, pte_mkclean(pte));
+	}
+	folio_walk_end(&fw, kp->vma);
+}
+
 /* Lock the page's folio for a merge, and split it to that page if it is large. */
 static bool ksm_page_lock(struct ksm_page *kp)
 {
@@ -68,6 +96,20 @@ static bool ksm_page_lock(struct ksm_page *kp)
 		}
 		kp->folio = page_folio(kp->page);
 	}
+	return true;
+}
+
+/**
+ * ksm_page_split - split the huge page that a page is in
+ * @kp: the page, the only one that the caller holds of it
+ *
+ * Return: false if that could not be done now.
+ */
+bool ksm_page_split(struct ksm_page *kp)
+{
+	if (!ksm_page_lock(kp))
+		return false;
+	folio_unlock(kp->folio);
 	return true;
 }
 
@@ -160,6 +202,9 @@ static int ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
 	err = ksm_check_alone(scan, kp, old);
 	if (!err)
 		err = ksm_take_bytes(kp, to, copy);
+	/* nobody sees the frame's bytes through the new entry before this */
+	if (copy)
+		smp_wmb();
 	if (!err && PageAnonExclusive(kp->page) &&
 	    folio_try_share_anon_rmap_pte(folio, kp->page))
 		err = -EBUSY;
@@ -263,22 +308,27 @@ put:
 }
 
 /*
- * The payer is a cgroup that maps the frame: the slot's. Its page goes as the
- * frame comes, so the charge is forced, and where the page was charged to the
- * same cgroup it is one without an event. @kp's folio and the frame are locked.
+ * The payer is a cgroup that maps the frame: the slot's. Where the page was
+ * charged to it too, the page goes as the frame comes, so the charge is forced
+ * and makes no event; else there has to be room for it. @kp's folio and the
+ * frame are locked.
  */
 static int ksm_charge(struct ksm_mm *slot, struct ksm_page *kp,
 		      struct folio *frame)
 {
 #ifdef CONFIG_MEMCG
-	if (folio_memcg(kp->folio) &&
-	    folio_memcg(kp->folio) == READ_ONCE(slot->group)->memcg) {
+	bool same;
+
+	spin_lock(&slot->lock);
+	same = folio_memcg(kp->folio) &&
+	       folio_memcg(kp->folio) == slot->group->memcg;
+	spin_unlock(&slot->lock);
+	if (same) {
 		mem_cgroup_replace_folio(kp->folio, frame);
 		return 0;
 	}
 #endif
-	return mem_cgroup_charge(frame, slot->mm,
-				 GFP_NOWAIT | __GFP_HIGH | __GFP_NOWARN);
+	return ksm_slot_charge_folio(slot, frame, GFP_NOWAIT | __GFP_NOWARN);
 }
 
 /**

@@ -11,11 +11,13 @@
 #include <linux/slab.h>
 #include <linux/swap.h>
 
+#include <trace/events/ksm.h>
+
 #include "../internal.h"
 #include "ksm.h"
 
 #define KSM_IDLE_DELAY	(HZ / 10)
-#define KSM_IDLE_BATCH	1024
+#define KSM_IDLE_AGAIN	HZ
 
 static LLIST_HEAD(ksm_idle_nodes);
 static void ksm_idle_work_fn(struct work_struct *work);
@@ -114,6 +116,7 @@ struct ksm_node *ksm_node_alloc(struct ksm_domain *domain)
  */
 void ksm_node_free(struct ksm_node *node)
 {
+	trace_ksm_remove_ksm_page(node->pfn);
 	ksm_content_del(node);
 	list_del(&node->link);
 	ksm_node_drop_recs(node);
@@ -162,24 +165,20 @@ static bool ksm_idle_one(struct ksm_node *node)
 	return done;
 }
 
+/* Go through the list once; true if some are still in the swap cache. */
 static bool ksm_idle_pass(void)
 {
 	struct ksm_node *node, *next;
-	unsigned long nr = 0;
 	bool more = false;
 
 	llist_for_each_entry_safe(node, next, llist_del_all(&ksm_idle_nodes),
 				  idle) {
-		if (nr++ < KSM_IDLE_BATCH) {
-			down_read(&ksm_gate);
-			if (ksm_idle_one(node)) {
-				up_read(&ksm_gate);
-				continue;
-			}
-			up_read(&ksm_gate);
+		down_read(&ksm_gate);
+		if (!ksm_idle_one(node)) {
+			llist_add(&node->idle, &ksm_idle_nodes);
+			more = true;
 		}
-		llist_add(&node->idle, &ksm_idle_nodes);
-		more = true;
+		up_read(&ksm_gate);
 		cond_resched();
 	}
 	return more;
@@ -189,7 +188,7 @@ static void ksm_idle_work_fn(struct work_struct *work)
 {
 	if (ksm_idle_pass())
 		queue_delayed_work(system_unbound_wq, &ksm_idle_work,
-				   KSM_IDLE_DELAY);
+				   KSM_IDLE_AGAIN);
 }
 
 /**

@@ -59,6 +59,9 @@ void ksm_pool_refill(void)
 			   __GFP_THISNODE) & ~__GFP_DIRECT_RECLAIM;
 	int nid;
 
+	/* not while memory goes: what we took could not be moved away */
+	if (!down_read_trylock(&ksm_gate))
+		return;
 	for_each_node_state(nid, N_MEMORY) {
 		struct ksm_pool *pool = &ksm_pools[nid];
 		struct folio *folio;
@@ -73,6 +76,7 @@ void ksm_pool_refill(void)
 			}
 		}
 	}
+	up_read(&ksm_gate);
 }
 
 /**
@@ -95,6 +99,11 @@ struct folio *ksm_pool_get(int nid)
 		pool->folio[i] = pool->folio[--pool->nr];
 	}
 	spin_unlock(&pool->lock);
+	/* it may have broken while it lay here; one try less, then */
+	if (folio && folio_test_hwpoison(folio)) {
+		folio_put(folio);
+		folio = NULL;
+	}
 	return folio;
 }
 
@@ -109,7 +118,10 @@ void ksm_pool_drain(void)
 	int nid;
 
 	for_each_node(nid) {
-		while ((folio = ksm_pool_get(nid)))
-			folio_put(folio);
+		while (READ_ONCE(ksm_pools[nid].nr)) {
+			folio = ksm_pool_get(nid);
+			if (folio)
+				folio_put(folio);
+		}
 	}
 }

@@ -95,7 +95,7 @@ static void ksm_round_check(void)
 	struct ksm_group *group;
 	unsigned long served = 0;
 
-	if (ksm_unpassed)
+	if (ksm_unpassed || !ksm_root_group.sched.active)
 		return;
 	list_for_each_entry(group, &ksm_groups, link) {
 		if (group->served)
@@ -172,6 +172,8 @@ void ksm_slot_refresh(struct ksm_mm *slot)
 	WRITE_ONCE(slot->takes_part, part);
 	ksm_slot_list(slot);
 	ksm_slot_mod(slot, KSM_G_PROCESSES, part ? 1 : -1);
+	if (!part)
+		ksm_slot_foreign(slot);
 	ksm_round_check();
 }
 
@@ -196,7 +198,7 @@ void ksm_slot_join(struct ksm_mm *slot, struct ksm_group *group)
 	} else {
 		foreign = ksm_slot_move(slot, group);
 	}
-	if (foreign)
+	if (foreign || (slot->tracked && slot->tracked != slot->domain))
 		ksm_slot_foreign(slot);
 	ksm_slot_refresh(slot);
 	ksm_round_check();
@@ -248,6 +250,14 @@ struct ksm_mm *ksm_slot_next(void)
 	return slot;
 }
 
+/* Pages of a slot that something is remembered of. */
+static u32 ksm_slot_tracked(struct ksm_mm *slot)
+{
+	return READ_ONCE(slot->gauge[KSM_G_UNSHARED]) +
+	       READ_ONCE(slot->gauge[KSM_G_VOLATILE]) +
+	       READ_ONCE(slot->gauge[KSM_G_MERGING]);
+}
+
 /**
  * ksm_slot_pass_begin - a pass over a slot's memory begins at its start
  * @slot: the slot
@@ -257,6 +267,7 @@ void ksm_slot_pass_begin(struct ksm_mm *slot)
 	spin_lock(&ksm_lock);
 	slot->pass_round = ksm_round;
 	spin_unlock(&ksm_lock);
+	trace_ksm_start_scan(slot->pass_round, ksm_slot_tracked(slot));
 	slot->pass++;
 	slot->drains = ksm_drains();
 }
@@ -288,11 +299,27 @@ static bool ksm_slot_pass_counts(struct ksm_mm *slot)
  */
 void ksm_slot_pass_end(struct ksm_mm *slot)
 {
+	trace_ksm_stop_scan(slot->pass_round, ksm_slot_tracked(slot));
 	if (!ksm_slot_pass_counts(slot))
 		return;
 	spin_lock(&ksm_lock);
 	if (slot->takes_part && slot->pass_round == ksm_round &&
 	    slot->round != ksm_round) {
+		slot->round = ksm_round;
+		ksm_group_count(slot->group, -1);
+		ksm_round_check();
+	}
+	spin_unlock(&ksm_lock);
+}
+
+/**
+ * ksm_slot_pass_over - the round need not wait for this slot
+ * @slot: a slot that cannot be scanned now
+ */
+void ksm_slot_pass_over(struct ksm_mm *slot)
+{
+	spin_lock(&ksm_lock);
+	if (ksm_slot_unpassed(slot)) {
 		slot->round = ksm_round;
 		ksm_group_count(slot->group, -1);
 		ksm_round_check();
@@ -392,10 +419,14 @@ static void ksm_slot_release(struct kref *ref)
 {
 	struct ksm_mm *slot = container_of(ref, struct ksm_mm, ref);
 
+	/* until now a cgroup that went moved it to its parent */
 	spin_lock(&ksm_lock);
+	ksm_slot_unlist(slot);
 	list_del(&slot->all);
 	spin_unlock(&ksm_lock);
-	WARN_ON_ONCE(!list_empty(&slot->link));
+	/* a scan that came after the reaper left nothing but this */
+	if (slot->tracked)
+		ksm_domain_put(slot->tracked);
 	if (slot->merged_in)
 		ksm_domain_put(slot->merged_in);
 	mmdrop(slot->mm);
@@ -462,6 +493,17 @@ struct ksm_mm *ksm_slot_make(struct mm_struct *mm)
 	return smp_load_acquire(&mm->ksm);
 }
 
+/* The group of an mm's owner; without one it stays where it is. */
+static struct ksm_group *ksm_mm_group_or(struct mm_struct *mm,
+					 struct ksm_group *group)
+{
+#ifdef CONFIG_MEMCG
+	if (!rcu_access_pointer(mm->owner))
+		return group;
+#endif
+	return ksm_mm_group(mm);
+}
+
 /* The mm belongs to a process: its cgroup counts from now on. */
 static void ksm_slot_settle(struct mm_struct *mm)
 {
@@ -471,7 +513,7 @@ static void ksm_slot_settle(struct mm_struct *mm)
 	spin_lock(&ksm_lock);
 	if (!slot->dead) {
 		slot->listed = true;
-		ksm_slot_join(slot, ksm_mm_group(mm));
+		ksm_slot_join(slot, ksm_mm_group_or(mm, slot->group));
 	}
 	spin_unlock(&ksm_lock);
 	rcu_read_unlock();
@@ -612,9 +654,6 @@ static void ksm_reap(struct work_struct *work)
 	llist_for_each_entry_safe(slot, next, llist_del_all(&ksm_reap_slots),
 				  reap) {
 		ksm_track_drop(slot);
-		spin_lock(&ksm_lock);
-		ksm_slot_unlist(slot);
-		spin_unlock(&ksm_lock);
 		ksm_slot_put(slot);
 		cond_resched();
 	}

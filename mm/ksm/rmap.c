@@ -16,6 +16,8 @@
 #include <linux/swap.h>
 #include <linux/vmstat.h>
 
+#include <trace/events/ksm.h>
+
 #include "../internal.h"
 #include "ksm.h"
 
@@ -51,14 +53,43 @@ static void ksm_recs_free(struct hlist_head *recs)
 		ksm_rec_free(rec);
 }
 
-/* Take the orphans of a node out; its semaphore is held for writing. */
-static void ksm_orphans_take(struct ksm_node *node, struct hlist_head *orphans)
+/* Is any VMA left where this record leads? */
+static bool ksm_rec_leads(struct ksm_rec *rec)
+{
+	bool leads;
+
+	anon_vma_lock_read(rec->anon_vma);
+	leads = anon_vma_interval_tree_iter_first(&rec->anon_vma->rb_root,
+						  rec->pgoff, rec->pgoff);
+	anon_vma_unlock_read(rec->anon_vma);
+	return leads;
+}
+
+/* Does another record lead where this one does? */
+static bool ksm_rec_double(struct ksm_node *node, struct ksm_rec *rec)
+{
+	struct ksm_rec *pos;
+
+	hlist_for_each_entry(pos, &node->recs, link) {
+		if (pos != rec && pos->anon_vma == rec->anon_vma &&
+		    pos->pgoff == rec->pgoff)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Take out the orphans of a node that lead nowhere, or @all; its semaphore is
+ * held for writing.
+ */
+static void ksm_orphans_take(struct ksm_node *node, struct hlist_head *orphans,
+			     bool all)
 {
 	struct ksm_rec *rec;
 	struct hlist_node *next;
 
 	hlist_for_each_entry_safe(rec, next, &node->recs, link) {
-		if (rec->orphan) {
+		if (rec->orphan && (all || !ksm_rec_leads(rec))) {
 			hlist_del(&rec->link);
 			hlist_add_head(&rec->link, orphans);
 			node->nr_orphans--;
@@ -106,25 +137,12 @@ int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 
 	down_write(ksm_node_sem(node));
 	hlist_add_head(&rec->link, &node->recs);
-	node->nr_recs++;
-	if (node->nr_orphans && node->nr_recs >= atomic_read(&node->mapped))
-		ksm_orphans_take(node, &orphans);
+	if (node->nr_orphans)
+		ksm_orphans_take(node, &orphans, false);
 	up_write(ksm_node_sem(node));
 	ksm_recs_free(&orphans);
 	ksm_slot_mod(slot, KSM_G_METADATA, sizeof(*rec));
 	return 0;
-}
-
-/* Is any VMA left where this record leads? */
-static bool ksm_rec_leads(struct ksm_rec *rec)
-{
-	bool leads;
-
-	anon_vma_lock_read(rec->anon_vma);
-	leads = anon_vma_interval_tree_iter_first(&rec->anon_vma->rb_root,
-						  rec->pgoff, rec->pgoff);
-	anon_vma_unlock_read(rec->anon_vma);
-	return leads;
 }
 
 /**
@@ -145,11 +163,11 @@ void ksm_rec_del(struct ksm_scan *scan, struct ksm_mm *slot, unsigned long addr)
 	ksm_slot_mod(slot, KSM_G_METADATA, -(long)sizeof(*rec));
 	node = rec->node;
 	if (node) {
+		trace_ksm_remove_rmap_item(READ_ONCE(node->pfn), rec, slot->mm);
 		down_write(ksm_node_sem(node));
-		node->nr_recs--;
-		/* somebody maps the frame whom no record but this may lead to */
-		if (atomic_read(&node->mapped) > node->nr_recs &&
-		    ksm_rec_leads(rec)) {
+		/* somebody may map the frame whom no record but this leads to */
+		if (atomic_read(&node->mapped) && ksm_rec_leads(rec) &&
+		    !ksm_rec_double(node, rec)) {
 			rec->orphan = true;
 			node->nr_orphans++;
 			rec = NULL;
@@ -176,7 +194,7 @@ void ksm_node_drop_recs(struct ksm_node *node)
 	if (hlist_empty(&node->recs))
 		return;
 	down_write(ksm_node_sem(node));
-	ksm_orphans_take(node, &orphans);
+	ksm_orphans_take(node, &orphans, true);
 	while (!hlist_empty(&node->recs)) {
 		rec = hlist_entry(node->recs.first, struct ksm_rec, link);
 		hlist_del_init(&rec->link);

@@ -2,22 +2,44 @@
 /*
  * Which cgroup is scanned next: weighted fair queueing by virtual time.
  *
- * At every level of the tree the child that received least work for its
- * weight is served, down to a leaf; the work is then charged to the leaf and
- * to all above it. A subtree without work is not in the tree, so its share
- * goes to its siblings at once; when it comes back it starts level with the
- * one served last, having saved up nothing. O(log n) in the siblings of each
- * level.
+ * At every level of the tree there is a time that goes on as each child's
+ * virtual time would if all were served at once, each by its weight: the mean
+ * of theirs, and what the parent itself is behind or ahead. Served is, of the
+ * children that are not ahead of it, the one that is to be through with its
+ * next batch first; so on down to a leaf. The work is then charged to the leaf
+ * and to all above it.
+ *
+ * Both conditions are needed. The least virtual time alone would serve a
+ * hundred children of weight 1 in a row before one of weight 10000 is served
+ * again, and the nearest deadline alone the one of weight 10000 ten thousand
+ * times in a row. With both, siblings are never more than a batch behind or
+ * ahead, so that work over any stretch is within two batches of the share.
+ * Further down nobody is more than a batch ahead either; being behind can add
+ * up over the levels, which is kept down by deadlines that a parent takes over
+ * from its children: two batches in all with weights as they are used, and in
+ * no tree seen a batch more for every further level.
+ *
+ * A subtree without work is not in the tree, so its share goes to its siblings
+ * at once; when it comes back it starts level with them: having saved up
+ * nothing, and still owing what it had too much, up to a batch. O(log n) in
+ * the siblings of each level.
  *
  * Pure arithmetic: no locks, no time, nothing of memory management; tested
  * alone by tests/sched-kunit.h.
  */
 #include <linux/math64.h>
+#include <linux/minmax.h>
+#include <linux/rbtree_augmented.h>
 
 #include "sched.h"
 
-/* Virtual time of one unit of work at the largest weight is still 2^6. */
-#define KSM_VTIME_SHIFT		20
+/*
+ * Virtual time of one unit of work at weight 1 is 2^12. So a sum of 2^30 of
+ * weights times the largest charge fits in 63 bits.
+ */
+#define KSM_VTIME_SHIFT		12
+
+#define ksm_sched_entry(rb)	rb_entry_safe(rb, struct ksm_sched, node)
 
 /* Virtual time wraps around: only differences mean something. */
 static bool ksm_sched_before(u64 a, u64 b)
@@ -27,15 +49,87 @@ static bool ksm_sched_before(u64 a, u64 b)
 
 static bool ksm_sched_less(struct rb_node *a, const struct rb_node *b)
 {
-	return ksm_sched_before(rb_entry(a, struct ksm_sched, node)->vtime,
-				rb_entry(b, struct ksm_sched, node)->vtime);
+	return ksm_sched_before(ksm_sched_entry(a)->deadline,
+				ksm_sched_entry(b)->deadline);
 }
 
-static struct ksm_sched *ksm_sched_first(struct ksm_sched *parent)
+/* Keep @least; false as long as nodes above may have to follow. */
+static bool ksm_sched_settle(struct ksm_sched *e, bool stop)
 {
-	struct rb_node *first = rb_first_cached(&parent->children);
+	struct ksm_sched *left = ksm_sched_entry(e->node.rb_left);
+	struct ksm_sched *right = ksm_sched_entry(e->node.rb_right);
+	u64 least = e->vtime;
 
-	return first ? rb_entry(first, struct ksm_sched, node) : NULL;
+	if (left && ksm_sched_before(left->least, least))
+		least = left->least;
+	if (right && ksm_sched_before(right->least, least))
+		least = right->least;
+	if (stop && e->least == least)
+		return true;
+	e->least = least;
+	return false;
+}
+
+RB_DECLARE_CALLBACKS(static, ksm_sched_augment, struct ksm_sched, node, least,
+		     ksm_sched_settle);
+
+/* What a batch adds to the virtual time. */
+static u64 ksm_sched_batch(const struct ksm_sched *e)
+{
+	return div_u64((u64)KSM_SCHED_BATCH << KSM_VTIME_SHIFT, e->weight);
+}
+
+/* How far the mean of the children is past @vtime, times their weights. */
+static s64 ksm_sched_past(const struct ksm_sched *parent, u64 vtime)
+{
+	return parent->sum - parent->weights * vtime;
+}
+
+/* After the next batch, or when something below has to be through with its. */
+static u64 ksm_sched_deadline(const struct ksm_sched *e)
+{
+	s64 slack = ksm_sched_batch(e);
+	u64 first;
+
+	if (e->weights) {
+		first = ksm_sched_entry(rb_first_cached(&e->children))->deadline;
+		slack = min(slack, div64_s64(-ksm_sched_past(e, first), e->weight));
+	}
+	return e->vtime + slack;
+}
+
+static void ksm_sched_enqueue(struct ksm_sched *e)
+{
+	struct ksm_sched *parent = e->parent;
+
+	e->deadline = ksm_sched_deadline(e);
+	e->least = e->vtime;
+	parent->sum += e->weight * e->vtime;
+	parent->weights += e->weight;
+	rb_add_augmented_cached(&e->node, &parent->children, ksm_sched_less,
+				&ksm_sched_augment);
+}
+
+static void ksm_sched_dequeue(struct ksm_sched *e)
+{
+	struct ksm_sched *parent = e->parent;
+
+	rb_erase_augmented_cached(&e->node, &parent->children,
+				  &ksm_sched_augment);
+	parent->sum -= e->weight * e->vtime;
+	parent->weights -= e->weight;
+	parent->clock = e->vtime;
+}
+
+/* The mean of the children's virtual times. */
+static u64 ksm_sched_mean(const struct ksm_sched *parent)
+{
+	u64 near;
+
+	if (!parent->weights)
+		return parent->clock;
+	near = ksm_sched_entry(rb_first_cached(&parent->children))->vtime;
+	return near + div64_s64(ksm_sched_past(parent, near), parent->weights);
 }
 
 /**
@@ -46,13 +140,14 @@ static struct ksm_sched *ksm_sched_first(struct ksm_sched *parent)
  */
 void ksm_sched_init(struct ksm_sched *e, struct ksm_sched *parent, u32 weight)
 {
+	*e = (struct ksm_sched) {
+		.children = RB_ROOT_CACHED,
+		.parent = parent,
+		.weight = weight,
+	};
 	RB_CLEAR_NODE(&e->node);
-	e->children = RB_ROOT_CACHED;
-	e->parent = parent;
-	e->vtime = parent ? parent->floor : 0;
-	e->floor = 0;
-	e->weight = weight;
-	e->active = false;
+	if (parent)
+		e->vtime = ksm_sched_mean(parent);
 }
 
 /**
@@ -62,13 +157,20 @@ void ksm_sched_init(struct ksm_sched *e, struct ksm_sched *parent, u32 weight)
 void ksm_sched_wake(struct ksm_sched *e)
 {
 	for (; e && !e->active; e = e->parent) {
+		u64 mean;
+
 		e->active = true;
 		if (!e->parent)
 			break;
-		if (ksm_sched_before(e->vtime, e->parent->floor))
-			e->vtime = e->parent->floor;
-		rb_add_cached(&e->node, &e->parent->children, ksm_sched_less);
+		mean = ksm_sched_mean(e->parent);
+		if (!e->parent->weights || ksm_sched_before(e->vtime, mean))
+			e->vtime = mean;
+		else
+			e->vtime = mean + min(e->vtime - mean, ksm_sched_batch(e));
+		ksm_sched_enqueue(e);
 	}
+	if (e)
+		ksm_sched_charge(e, 0);
 }
 
 /**
@@ -77,13 +179,37 @@ void ksm_sched_wake(struct ksm_sched *e)
  */
 void ksm_sched_sleep(struct ksm_sched *e)
 {
-	for (; e && e->active; e = e->parent) {
-		if (ksm_sched_first(e))
-			break;
+	for (; e && e->active && !e->weights; e = e->parent) {
 		e->active = false;
 		if (e->parent)
-			rb_erase_cached(&e->node, &e->parent->children);
+			ksm_sched_dequeue(e);
 	}
+	if (e)
+		ksm_sched_charge(e, 0);
+}
+
+/*
+ * Of the children that are not ahead, the one that is to be through first.
+ * @owed is what @parent is behind.
+ */
+static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent,
+					 s64 owed)
+{
+	struct ksm_sched *e = ksm_sched_entry(parent->children.rb_root.rb_node);
+	struct ksm_sched *left;
+
+	while (e) {
+		left = ksm_sched_entry(e->node.rb_left);
+		if (left && ksm_sched_past(parent, left->least) + owed >= 0) {
+			e = left;
+			continue;
+		}
+		if (ksm_sched_past(parent, e->vtime) + owed >= 0)
+			return e;
+		e = ksm_sched_entry(e->node.rb_right);
+	}
+	/* some child is not ahead of the mean; this is for broken figures */
+	return ksm_sched_entry(rb_first_cached(&parent->children));
 }
 
 /**
@@ -95,42 +221,58 @@ void ksm_sched_sleep(struct ksm_sched *e)
 struct ksm_sched *ksm_sched_pick(struct ksm_sched *root)
 {
 	struct ksm_sched *e = root, *child;
+	s64 owed = 0;
 
-	if (!root->active)
-		return NULL;
-	while ((child = ksm_sched_first(e)))
+	while (e->weights) {
+		child = ksm_sched_child(e, owed);
+		owed += ksm_sched_past(e, child->vtime);
+		owed = div64_s64(owed, e->weights) * child->weight;
 		e = child;
+	}
 	return e == root ? NULL : e;
 }
 
 /**
  * ksm_sched_charge - book work to a leaf and everything above it
  * @e: the leaf, active or not
- * @work: how much, in any unit
+ * @work: how much, in lines; 0 to let deadlines follow what changed below
  */
 void ksm_sched_charge(struct ksm_sched *e, u64 work)
 {
-	struct ksm_sched *parent, *first;
-
-	for (; (parent = e->parent); e = parent) {
+	work = min_t(u64, work, KSM_SCHED_CHARGE_MAX) << KSM_VTIME_SHIFT;
+	for (; e->parent; e = e->parent) {
 		if (e->active)
-			rb_erase_cached(&e->node, &parent->children);
-		e->vtime += div_u64(work << KSM_VTIME_SHIFT, e->weight);
+			ksm_sched_dequeue(e);
+		e->vtime += div_u64_rem(work + e->rest, e->weight, &e->rest);
 		if (e->active)
-			rb_add_cached(&e->node, &parent->children,
-				      ksm_sched_less);
-		first = ksm_sched_first(parent);
-		if (first && ksm_sched_before(parent->floor, first->vtime))
-			parent->floor = first->vtime;
+			ksm_sched_enqueue(e);
 	}
 }
 
 /**
  * ksm_sched_set_weight - change a weight
  * @e: the entity
- * @weight: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX; holds for work charged from now
+ * @weight: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX
+ *
+ * Holds for work charged from now: how much work the entity is behind or ahead
+ * stays the same.
  */
 void ksm_sched_set_weight(struct ksm_sched *e, u32 weight)
 {
-	e->weight = weight;
+	u64 mean;
+	s64 behind;
+
+	if (!e->parent || !e->active) {
+		WRITE_ONCE(e->weight, weight);
+		return;
+	}
+	mean = ksm_sched_mean(e->parent);
+	behind = (s64)(mean - e->vtime) * e->weight;
+	ksm_sched_dequeue(e);
+	WRITE_ONCE(e->weight, weight);
+	e->vtime = mean - div_s64(behind, weight);
+	ksm_sched_enqueue(e);
+	ksm_sched_charge(e->parent, 0);
 }
+
+#include "tests/sched-kunit.h"

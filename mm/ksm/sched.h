@@ -2,6 +2,7 @@
 #ifndef _MM_KSM_SCHED_H
 #define _MM_KSM_SCHED_H
 
+#include <linux/mm_types.h>
 #include <linux/rbtree.h>
 #include <linux/types.h>
 
@@ -9,14 +10,24 @@
 #define KSM_WEIGHT_DFL		100
 #define KSM_WEIGHT_MAX		10000
 
+/* What one turn is taken to cost: KSM_SLICE, in lines. */
+#define KSM_SCHED_BATCH		PAGE_SIZE
+
+/* More than this at once is not held against anybody. */
+#define KSM_SCHED_CHARGE_MAX	0x100000U
+
 /**
  * struct ksm_sched - one that is served by weight among its siblings
  * @node: in @parent->children while @active
- * @children: active children, the one owed most first
+ * @children: active children, the one to be through first leftmost
  * @parent: NULL for the root
  * @vtime: work received divided by weight
- * @floor: no child that wakes up starts before this: the least @vtime among
- *	the children when one was last served
+ * @deadline: @vtime after one more batch, or earlier for a child's sake
+ * @least: least @vtime in the part of the tree that hangs on @node
+ * @sum: of weight times @vtime of the active children, modulo 2^64
+ * @weights: sum of the weights of the active children
+ * @clock: where @vtime of the children stands while none is active
+ * @rest: work that @vtime does not show yet, as too little
  * @weight: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX
  * @active: it, or something below it, has work
  *
@@ -27,7 +38,12 @@ struct ksm_sched {
 	struct rb_root_cached children;
 	struct ksm_sched *parent;
 	u64 vtime;
-	u64 floor;
+	u64 deadline;
+	u64 least;
+	u64 sum;
+	u64 weights;
+	u64 clock;
+	u32 rest;
 	u32 weight;
 	bool active;
 };

@@ -25,7 +25,7 @@
 
 #define KSM_UNSHARE_GFP	(__GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 #define KSM_UNSHARE_BATCH	(4 * PMD_SIZE)
-#define KSM_FOREIGN_RETRY	(HZ / 2)
+#define KSM_FOREIGN_RETRY	(HZ / 10)
 
 static LIST_HEAD(ksm_foreign_slots);
 static void ksm_foreign_work_fn(struct work_struct *work);
@@ -56,7 +56,8 @@ static struct folio *ksm_unshare_copy(struct vm_area_struct *vma,
 			       addr, false);
 	if (!copy)
 		return ERR_PTR(-ENOMEM);
-	if (mem_cgroup_charge(copy, vma->vm_mm, GFP_KERNEL | KSM_UNSHARE_GFP)) {
+	if (ksm_slot_charge_folio(vma->vm_mm->ksm, copy,
+				  GFP_KERNEL | KSM_UNSHARE_GFP)) {
 		folio_put(copy);
 		return ERR_PTR(-ENOMEM);
 	}
@@ -230,10 +231,23 @@ int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
 				   (void *)(unsigned long)killable);
 }
 
+/* Not even while all its frames are on their way to another place? */
 static bool ksm_slot_merged(struct ksm_mm *slot)
 {
 	return READ_ONCE(slot->gauge[KSM_G_MERGING]) ||
-	       READ_ONCE(slot->gauge[KSM_G_ZERO]);
+	       READ_ONCE(slot->gauge[KSM_G_ZERO]) || READ_ONCE(slot->tracked);
+}
+
+/*
+ * The VMA at or after an address, with mmap_lock held; NULL if there is none
+ * or the mm is at its end. A fork that failed half way still has its parent's.
+ */
+static struct vm_area_struct *ksm_unshare_vma(struct mm_struct *mm,
+					      unsigned long addr)
+{
+	if (!atomic_read(&mm->mm_users) || test_bit(MMF_UNSTABLE, &mm->flags))
+		return NULL;
+	return find_vma(mm, addr);
 }
 
 /**
@@ -241,11 +255,12 @@ static bool ksm_slot_merged(struct ksm_mm *slot)
  * @slot: the process
  * @spare: says which VMAs to leave as they are, or NULL
  *
- * Gives mmap_lock back now and then.
+ * Gives mmap_lock back now and then. A worker does not wait for it: a process
+ * can keep it for as long as it likes.
  *
  * Context: sleeps.
- * Return: 0, -ENOMEM, or -EINTR where the caller is a user's task with a
- * signal.
+ * Return: 0, -ENOMEM; -EINTR where the caller is a user's task with a signal,
+ * -EAGAIN where it is a worker and the process is busy.
  */
 int ksm_unshare_mm(struct ksm_mm *slot,
 		   bool (*spare)(struct ksm_mm *slot, struct vm_area_struct *vma))
@@ -256,9 +271,14 @@ int ksm_unshare_mm(struct ksm_mm *slot,
 	struct vm_area_struct *vma;
 	int err = 0;
 
-	while (!err && ksm_slot_merged(slot)) {
-		mmap_read_lock(mm);
-		vma = atomic_read(&mm->mm_users) ? find_vma(mm, addr) : NULL;
+	if (!ksm_slot_merged(slot))
+		return 0;
+	while (!err) {
+		if (killable && mmap_read_lock_killable(mm))
+			return -EINTR;
+		if (!killable && !mmap_read_trylock(mm))
+			return -EAGAIN;
+		vma = ksm_unshare_vma(mm, addr);
 		if (!vma) {
 			mmap_read_unlock(mm);
 			break;
@@ -279,13 +299,16 @@ int ksm_unshare_mm(struct ksm_mm *slot,
 }
 
 /**
- * ksm_unshare_queue - a slot carries mappings that are foreign
+ * ksm_unshare_queue - a slot carries mappings that it may not have
  * @slot: the slot
  *
  * Context: any that allows a spinlock.
  */
 void ksm_unshare_queue(struct ksm_mm *slot)
 {
+	/* every entry that fork copies may come by here */
+	if (!list_empty_careful(&slot->foreign))
+		return;
 	spin_lock(&ksm_lock);
 	ksm_slot_foreign(slot);
 	spin_unlock(&ksm_lock);
@@ -298,7 +321,7 @@ void ksm_unshare_queue(struct ksm_mm *slot)
 void ksm_slot_foreign(struct ksm_mm *slot)
 {
 	lockdep_assert_held(&ksm_lock);
-	if (!list_empty(&slot->foreign))
+	if (slot->dead || !list_empty(&slot->foreign))
 		return;
 	kref_get(&slot->ref);
 	list_add_tail(&slot->foreign, &ksm_foreign_slots);
@@ -318,16 +341,31 @@ static struct ksm_mm *ksm_foreign_first(void)
 	return slot;
 }
 
+/* What is foreign, or of a process that takes no part any more, is undone. */
+static int ksm_tidy_slot(struct ksm_mm *slot)
+{
+	int err = 0;
+
+	/* all of it: the page table does not say whose a frame is */
+	if (READ_ONCE(slot->gauge[KSM_G_FOREIGN]) || !READ_ONCE(slot->takes_part))
+		err = ksm_unshare_mm(slot, NULL);
+	if (!err && (!READ_ONCE(slot->takes_part) ||
+		     READ_ONCE(slot->tracked) != READ_ONCE(slot->domain)))
+		ksm_track_drop(slot);
+	return err;
+}
+
 static void ksm_foreign_work_fn(struct work_struct *work)
 {
 	struct ksm_mm *slot;
 	LIST_HEAD(again);
 
 	while ((slot = ksm_foreign_first())) {
-		/* all of it: the page table does not say whose a frame is */
-		ksm_unshare_mm(slot, NULL);
+		int err = ksm_tidy_slot(slot);
+
 		spin_lock(&ksm_lock);
-		slot->stuck = READ_ONCE(slot->gauge[KSM_G_FOREIGN]) && !slot->dead;
+		slot->stuck = !slot->dead &&
+			      (err || READ_ONCE(slot->gauge[KSM_G_FOREIGN]));
 		if (slot->stuck && list_empty(&slot->foreign)) {
 			list_add(&slot->foreign, &again);
 			slot = NULL;

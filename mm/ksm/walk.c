@@ -25,6 +25,9 @@
 /* Frames of one content that are tried before a new one is made. */
 #define KSM_TRY_FRAMES	3
 
+/* Visits after which a page is read again whose entry says it is unchanged. */
+#define KSM_READ_AGAIN	8
+
 /**
  * struct ksm_visit - up to 64 neighbouring pages while the lock is held
  * @base: address of the first page of the block
@@ -200,6 +203,30 @@ static int ksm_try_content(struct ksm_scan *scan, struct ksm_page *kp, u64 whole
 	return err;
 }
 
+/* Merged; without memory for the way back it is met again at the next visit. */
+static enum ksm_state ksm_merged_state(struct ksm_mm *slot, unsigned long addr)
+{
+	return xa_load(&slot->recs, addr >> PAGE_SHIFT) ? KSM_S_MERGED :
+							  KSM_S_VOLATILE;
+}
+
+/*
+ * Two equal pages of one huge page: each is held, and a split allows for one
+ * holder, so it is split before the other is.
+ */
+static bool ksm_twin_get(struct ksm_page *twin, struct ksm_page *kp,
+			 struct vm_area_struct *vma, unsigned long addr)
+{
+	if (!ksm_page_get(twin, vma, addr))
+		return false;
+	if (twin->folio != kp->folio || twin->page == kp->page)
+		return true;
+	ksm_page_put(twin);
+	if (!ksm_page_split(kp))
+		return false;
+	return ksm_page_get(twin, vma, addr);
+}
+
 /* Does the candidate still hold what the page holds? */
 static bool ksm_twins(struct ksm_scan *scan, struct ksm_page *a,
 		      struct ksm_page *b)
@@ -226,9 +253,11 @@ static int ksm_pair(struct ksm_scan *scan, struct ksm_page *kp,
 	struct ksm_node *node;
 	int err = -ENOENT;
 
-	if (!vma || !vma->anon_vma ||
+	/* its process may be leaving the domain: its bytes are no business here */
+	if (READ_ONCE(other->slot->domain) != scan->domain ||
+	    !vma || !vma->anon_vma ||
 	    !ksm_vma_eligible(ksm_slot_policy(other->slot), vma) ||
-	    !ksm_page_get(&twin, vma, addr)) {
+	    !ksm_twin_get(&twin, kp, vma, addr)) {
 		ksm_page_forget(scan, other, j);
 		return -ENOENT;
 	}
@@ -247,7 +276,7 @@ static int ksm_pair(struct ksm_scan *scan, struct ksm_page *kp,
 	scan->fresh++;
 	scan->work += 2 * KSM_PAGE_LINES;
 	if (!ksm_merge_into(scan, other->slot, &twin, node)) {
-		ksm_page_set(scan, other, j, KSM_S_MERGED);
+		ksm_page_set(scan, other, j, ksm_merged_state(other->slot, addr));
 		if (other->slot == scan->slot)
 			scan->event[KSM_E_MERGED]++;
 		else
@@ -326,6 +355,8 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 		ksm_meet_merged(scan, vma, block, i);
 		return;
 	}
+	if (block->state[i] == KSM_S_WHOLE && READ_ONCE(ksm_knobs.smart_scan))
+		ksm_page_clean(&kp);
 	bytes = kmap_local_page(kp.page);
 	look = ksm_digest_look(secret, bytes);
 	if (look == scan->domain->zero_look)
@@ -356,7 +387,7 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 	if ((err == -ENOENT || err == -EMLINK) && block->age[i])
 		err = ksm_try_pair(scan, &kp, ksm_loc(block, i), look, whole);
 	if (!err) {
-		ksm_page_set(scan, block, i, KSM_S_MERGED);
+		ksm_page_set(scan, block, i, ksm_merged_state(scan->slot, kp.addr));
 		scan->event[KSM_E_MERGED]++;
 		goto put;
 	}
@@ -430,6 +461,17 @@ static void ksm_visit_look(struct ksm_scan *scan, struct ksm_visit *v)
 	}
 }
 
+/*
+ * Smart scan: a page that only its whole fingerprint tells from others need not
+ * be read whole again while its entry stays clean, see ksm_page_clean(). Who
+ * writes around the entry, as devices do, is found out at every eighth visit.
+ */
+static bool ksm_pass_over(const struct ksm_visit *v, unsigned int i)
+{
+	return v->block->state[i] == KSM_S_WHOLE && !(v->dirty & BIT_ULL(i)) &&
+	       v->block->age[i] % KSM_READ_AGAIN && READ_ONCE(ksm_knobs.smart_scan);
+}
+
 /* Compare with what is known. */
 static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
 			    unsigned int i)
@@ -454,12 +496,17 @@ static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
 				ksm_page_set(scan, block, i, KSM_S_VOLATILE);
 			block->look[i] = look;
 			block->age[i] = 0;
-		} else if (block->age[i] < U8_MAX) {
-			block->age[i]++;
+		} else {
+			/* wraps to 1: it was seen unchanged */
+			block->age[i] = block->age[i] == U8_MAX ?
+					1 : block->age[i] + 1;
 		}
 	}
 
-	if (block->state[i] == KSM_S_WHOLE || ksm_look_known(scan->domain, look)) {
+	if (same && ksm_pass_over(v, i)) {
+		scan->event[KSM_E_SKIPPED]++;
+	} else if (block->state[i] == KSM_S_WHOLE ||
+		   ksm_look_known(scan->domain, look)) {
 		v->closer |= BIT_ULL(i);
 	} else if (same && block->state[i] == KSM_S_VOLATILE &&
 		   !(v->closer & BIT_ULL(i))) {

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+//
+// A write to a merged frame: that the mapping goes is counted elsewhere, but
+// only here is it known that a write was why.
+//
+// File: mm/memory.c
+// Function: do_wp_page
+// Expect: 1
+//
+@@
+identifier vmf;
+@@
+ do_wp_page(struct vm_fault *vmf)
+ {
+ 	<...
++	ksm_count_cow(vmf->vma->vm_mm);
+ 	count_vm_event(COW_KSM);
+ 	...>
+ }
