@@ -21,6 +21,7 @@
 
 unsigned long ksm_seed;
 long ksm_steps;
+long ksm_bound = 300;
 
 static const char *case_name = "start";
 static bool case_bad;
@@ -392,7 +393,7 @@ int ksm_main(int argc, char **argv, const struct ksm_case *cases, int nr)
 		return w_worker(argc, argv);
 
 	ksm_seed = time(NULL);
-	while ((opt = getopt(argc, argv, "ln:s:")) != -1) {
+	while ((opt = getopt(argc, argv, "ln:s:t:")) != -1) {
 		switch (opt) {
 		case 'l':
 			for (i = 0; i < nr; i++)
@@ -401,11 +402,14 @@ int ksm_main(int argc, char **argv, const struct ksm_case *cases, int nr)
 		case 'n':
 			ksm_steps = strtol(optarg, NULL, 0);
 			break;
+		case 't':
+			ksm_bound = strtol(optarg, NULL, 0);
+			break;
 		case 's':
 			ksm_seed = strtoul(optarg, NULL, 0);
 			break;
 		default:
-			fprintf(stderr, "usage: %s [-l] [-n steps] [-s seed] [words]\n",
+			fprintf(stderr, "usage: %s [-l] [-n steps] [-s seed] [-t bound] [words]\n",
 				argv[0]);
 			return KSFT_FAIL;
 		}

@@ -55,7 +55,7 @@ typedef __u8 u8;
 #define KSM_SYSFS	"/sys/kernel/mm/ksm/"
 #define PAGE_SZ		4096UL
 #define HUGE_SZ		(512 * PAGE_SZ)
-#define KSM_BOUND	400	/* seconds until a wait counts as a hang */
+#define KSM_BOUND	ksm_bound	/* seconds until a wait counts as a hang */
 
 /* ---- cases ---- */
 
@@ -91,6 +91,7 @@ long ksm_now(void);		/* seconds, monotonic */
 
 extern unsigned long ksm_seed;	/* of every random choice; -s sets it */
 extern long ksm_steps;		/* -n; 0: the program's default */
+extern long ksm_bound;		/* -t */
 unsigned long ksm_random(void);
 
 /* ---- files ---- */
@@ -148,7 +149,8 @@ enum w_op {
 	OP_MAP, OP_SET, OP_POKE, OP_VERIFY, OP_MADV, OP_PRCTL, OP_SPAWN,
 	OP_EXEC, OP_REMAP, OP_UNMAP, OP_PROT, OP_LOCK, OP_PUT, OP_UID,
 	OP_DROPCAP, OP_LEADER, OP_PIN, OP_UNPIN, OP_UFFD, OP_UFFD_WP,
-	OP_UFFD_ZERO, OP_READ, OP_THREAD, OP_KNOW, OP_CHURN, OP_EXIT,
+	OP_UFFD_ZERO, OP_UFFD_MOVE, OP_READ, OP_THREAD, OP_KNOW, OP_CHURN,
+	OP_EXIT,
 };
 
 enum w_map { MAP_PLAIN, MAP_HUGE };
@@ -167,6 +169,8 @@ long w_do(struct worker *w, const struct w_cmd *cmd);	/* >= 0 or -errno */
 #define W(w, ...)	w_do(w, &(struct w_cmd){ __VA_ARGS__ })
 void w_start(struct worker *w, const struct w_cmd *cmd);	/* and don't wait */
 long w_finish(struct worker *w);
+bool w_answers(struct worker *w, long *ret);	/* or has died */
+bool w_ready(struct worker *w);			/* w_finish() won't wait */
 
 int w_map(struct worker *w, long pages, enum w_map kind);
 /* pages first .. first+nr-1 get the contents tag, tag+step, ...; 0 is zeroes */

@@ -119,18 +119,33 @@ void w_start(struct worker *w, const struct w_cmd *cmd)
 	     "worker %d is gone", w->pid);
 }
 
-long w_finish(struct worker *w)
+bool w_ready(struct worker *w)
+{
+	return readable(w->fd, 0);
+}
+
+bool w_answers(struct worker *w, long *ret)
 {
 	struct w_reply r;
-	int status = 0;
 
 	NEED(readable(w->fd, KSM_BOUND * 1000), "worker %d hangs", w->pid);
-	if (recv(w->fd, &r, sizeof(r), 0) != sizeof(r)) {
-		readable(w->pidfd, 10000);
+	if (recv(w->fd, &r, sizeof(r), 0) != sizeof(r))
+		return false;
+	*ret = r.ret;
+	return true;
+}
+
+long w_finish(struct worker *w)
+{
+	int status = 0;
+	long ret = 0;
+
+	if (!w_answers(w, &ret)) {
+		readable(w->pidfd, KSM_BOUND * 1000);
 		waitpid(w->pid, &status, WNOHANG);
 		NEED(false, "worker %d died, status %x", w->pid, status);
 	}
-	return r.ret;
+	return ret;
 }
 
 long w_do(struct worker *w, const struct w_cmd *cmd)

@@ -29,6 +29,14 @@
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
+#ifndef UFFDIO_MOVE		/* since 6.8 */
+struct uffdio_move {
+	__u64 dst, src, len, mode;
+	__s64 move;
+};
+
+#define UFFDIO_MOVE	_IOWR(UFFDIO, 5, struct uffdio_move)
+#endif
 
 static struct span spans[W_AREAS];
 static const char *call_back;		/* name of the controller's socket */
@@ -202,6 +210,25 @@ static long do_uffd_zero(struct span *s, const struct w_cmd *c)
 
 	if (ioctl(uffd, UFFDIO_ZEROPAGE, &zero))
 		return -errno;
+	span_forget(s, c->a[0], c->a[1]);
+	return 0;
+}
+
+/* page a[0] becomes page a[2] of area a[3], as garbage collectors do it */
+static long do_uffd_move(struct span *s, const struct w_cmd *c)
+{
+	struct span *to = &spans[c->a[3]];
+	struct uffdio_move move = {
+		.src = (unsigned long)s->mem + c->a[0] * PAGE_SZ,
+		.dst = (unsigned long)to->mem + c->a[2] * PAGE_SZ,
+		.len = c->a[1] * PAGE_SZ,
+	};
+	long i;
+
+	if (ioctl(uffd, UFFDIO_MOVE, &move))
+		return -errno;
+	for (i = 0; i < c->a[1]; i++)
+		to->want[c->a[2] + i] = s->want[c->a[0] + i];
 	span_forget(s, c->a[0], c->a[1]);
 	return 0;
 }
@@ -395,6 +422,8 @@ static long command(int fd, const struct w_cmd *c)
 		return do_uffd_wp(s, c);
 	case OP_UFFD_ZERO:
 		return do_uffd_zero(s, c);
+	case OP_UFFD_MOVE:
+		return do_uffd_move(s, c);
 	case OP_READ:
 		return do_read(s, c);
 	case OP_THREAD:

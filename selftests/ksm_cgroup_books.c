@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The books: memory.ksm.stat, /proc/PID/ksm_merging_pages and ksm_stat.
+ *
+ * - every key says what was done, and the very next read says it: no case lets
+ *   the scanner run between an operation and the look at the counters
+ * - gauges move with the process, and are zero when the last one is gone;
+ *   events stay where they happened, and with the parent after rmdir
+ * - a cgroup's figures are the sum of its children's, the root's are the files
+ *   in /sys/kernel/mm/ksm
+ *
+ * The cgroups say madvise and the workers ask for one range, so that every
+ * figure is known exactly.
+ */
+#include <linux/userfaultfd.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ksmlib.h"
+
+#define N	128
+
+static const char * const gauges[] = {
+	"ksm_merging_pages", "pages_shared", "pages_sharing", "ksm_zero_pages",
+	"pages_unshared", "pages_volatile", "pages_foreign",
+	"ksm_metadata_bytes", "general_profit", "processes",
+};
+
+static const char * const events[] = {
+	"pages_scanned", "pages_skipped", "pages_merged", "pages_unmerged",
+	"cow_breaks", "merge_failures", "scan_usec",
+};
+
+static const char *cg;
+static struct worker *w[2];
+
+static struct worker *asker(const char *in, u64 tag, long step)
+{
+	struct worker *a = w_dup(in, N, tag, step);
+
+	w_madv(a, 0, MADV_MERGEABLE);
+	return a;
+}
+
+static void stat_is(const char *in, const char *key, long long want,
+		    const char *when)
+{
+	long long value = cg_stat(in, key);
+
+	CHECK(value == want, "%s: %s: %lld, not %lld", when, key, value, want);
+}
+
+static void proc_is(struct worker *p, long merging, const char *when)
+{
+	CHECK(w_merging(p) == merging, "%s: ksm_merging_pages of %d is %lld, not %ld",
+	      when, p->pid, w_merging(p), merging);
+	CHECK(w_merged(p) == merging, "%s: %ld pages are merged, not %ld", when,
+	      w_merged(p), merging);
+}
+
+/* Two processes, N frames, all of them mapped by both. */
+static void pair(void)
+{
+	int i;
+
+	ksm_need_cgroup();
+	cg = cg_new(NULL, "a");
+	cg_set(cg, "memory.ksm", "madvise");
+	for (i = 0; i < 2; i++)
+		w[i] = asker(cg, 5000, 1);
+	ksm_settle();
+	proc_is(w[0], N, "at first");
+	proc_is(w[1], N, "at first");
+	stat_is(cg, "ksm_merging_pages", 2 * N, "at first");
+}
+
+static void frames_are(long mappings, long frames, const char *when)
+{
+	stat_is(cg, "ksm_merging_pages", mappings, when);
+	/* a frame that nobody maps any more may need the kernel's worker */
+	CHECK(WAIT_FOR(cg_stat(cg, "pages_shared") == frames),
+	      "%s: %lld frames, not %ld", when, cg_stat(cg, "pages_shared"), frames);
+	stat_is(cg, "pages_sharing", mappings - frames, when);
+}
+
+static void all_keys(void)
+{
+	long long saved;
+
+	pair();
+	frames_are(2 * N, N, "merged");
+	stat_is(cg, "processes", 2, "merged");
+	stat_is(cg, "pages_merged", 2 * N, "merged");
+	stat_is(cg, "pages_unmerged", 0, "merged");
+	stat_is(cg, "cow_breaks", 0, "merged");
+	stat_is(cg, "pages_foreign", 0, "merged");
+	stat_is(cg, "ksm_zero_pages", 0, "merged");
+	stat_is(cg, "pages_unshared", 0, "merged");
+	stat_is(cg, "pages_volatile", 0, "merged");
+	CHECK(cg_stat(cg, "pages_scanned") >= 2 * N, "%lld pages scanned",
+	      cg_stat(cg, "pages_scanned"));
+	CHECK(cg_stat(cg, "scan_usec") > 0, "scanned in no time");
+	CHECK(cg_stat(cg, "full_scans") >= 3, "%lld full scans",
+	      cg_stat(cg, "full_scans"));
+	CHECK(cg_stat(cg, "ksm_metadata_bytes") > 0, "no metadata");
+	saved = cg_stat(cg, "pages_sharing") * (long long)PAGE_SZ;
+	stat_is(cg, "general_profit", saved - cg_stat(cg, "ksm_metadata_bytes"),
+		"saved less metadata");
+}
+
+static void no_twin(void)
+{
+	long i;
+
+	pair();
+	/* pages with no twin, and after that some that change */
+	w_set(w[0], 0, 0, N, 100000, 1);
+	w_set(w[1], 0, 0, N, 200000, 1);
+	stat_is(cg, "ksm_merging_pages", 0, "all written");
+	stat_is(cg, "cow_breaks", 2 * N, "all written");
+	ksm_settle();
+	stat_is(cg, "pages_unshared", 2 * N, "unique");
+	stat_is(cg, "pages_volatile", 0, "unique");
+	stat_is(cg, "pages_merged", 2 * N, "no more were merged");
+	for (i = 0; i < 10; i++)
+		w_poke_new(w[0], 0, i);
+	ksm_pass(1);
+	w_exit(w[0]);
+	ksm_stop();
+	CHECK(cg_stat(cg, "pages_unshared") + cg_stat(cg, "pages_volatile") == N,
+	      "%lld and %lld watched after one has left",
+	      cg_stat(cg, "pages_unshared"), cg_stat(cg, "pages_volatile"));
+}
+
+static void after_write(void)
+{
+	long i;
+
+	pair();
+	for (i = 0; i < 10; i++) {
+		w_poke(w[0], 0, i, 9, 9);
+		proc_is(w[0], N - 1 - i, "one written");
+		stat_is(cg, "ksm_merging_pages", 2 * N - 1 - i, "one written");
+		stat_is(cg, "cow_breaks", i + 1, "one written");
+	}
+	frames_are(2 * N - 10, N, "ten written");
+	for (i = 0; i < 10; i++)
+		w_poke(w[1], 0, i, 9, 9);
+	frames_are(2 * N - 20, N - 10, "ten written by both");
+	stat_is(cg, "pages_unmerged", 0, "a write is no unmerging");
+}
+
+static void let_go(void)
+{
+	pair();
+	NEED(!W(w[0], .op = OP_UNMAP, .a = { 0, 8, 0 }), "munmap");
+	stat_is(cg, "ksm_merging_pages", 2 * N - 8, "munmap");
+	CHECK(w_merging(w[0]) == N - 8, "munmap: %lld", w_merging(w[0]));
+	NEED(!w_madv_at(w[0], 0, 8, 8, MADV_DONTNEED), "madvise");
+	stat_is(cg, "ksm_merging_pages", 2 * N - 16, "MADV_DONTNEED");
+	CHECK(w_merging(w[0]) == N - 16, "MADV_DONTNEED: %lld", w_merging(w[0]));
+	frames_are(2 * N - 16, N, "one has let go");
+	stat_is(cg, "cow_breaks", 0, "nothing was written");
+	NEED(!w_madv_at(w[1], 0, 0, 16, MADV_UNMERGEABLE), "madvise");
+	stat_is(cg, "pages_unmerged", 16, "MADV_UNMERGEABLE");
+	frames_are(2 * N - 32, N - 16, "both have let go");
+	stat_is(cg, "cow_breaks", 0, "unmerging is no write");
+}
+
+static void forked_and_gone(void)
+{
+	struct worker *child;
+
+	pair();
+	child = w_fork(w[0]);
+	proc_is(child, N, "fork");
+	frames_are(3 * N, N, "fork");
+	stat_is(cg, "processes", 3, "fork");
+	stat_is(cg, "pages_merged", 2 * N, "a fork is no merging");
+	w_set(child, 0, 0, 8, 1, 1);
+	frames_are(3 * N - 8, N, "child wrote");
+	w_exec(child);
+	stat_is(cg, "ksm_merging_pages", 2 * N, "exec");
+	w_exit(w[0]);
+	frames_are(N, N, "one has gone");
+	stat_is(cg, "processes", 1, "one has gone");	/* what is exec'd has not asked */
+	w_exit(w[1]);
+	frames_are(0, 0, "all have gone");
+}
+
+static void nothing_left(const char *when)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(gauges); i++)
+		CHECK(WAIT_FOR(!cg_stat(cg, gauges[i])), "%s: %s is %lld", when,
+		      gauges[i], cg_stat(cg, gauges[i]));
+}
+
+static void after_exit(void)
+{
+	long long had[ARRAY_SIZE(events)];
+	struct worker *z;
+	size_t i;
+
+	pair();
+	ksm_set("use_zero_pages", 1);
+	z = asker(cg, 0, 0);
+	w_set(z, 0, 0, 8, 77000, 1);
+	ksm_settle();
+	w_poke(w[0], 0, 0, 0, 1);
+	stat_is(cg, "ksm_zero_pages", N - 8, "before");
+	for (i = 0; i < ARRAY_SIZE(events); i++)
+		had[i] = cg_stat(cg, events[i]);
+	w_exit(z);
+	w_exit(w[1]);
+	w_exit(w[0]);
+	nothing_left("run=0, all gone");
+	for (i = 0; i < ARRAY_SIZE(events); i++)
+		stat_is(cg, events[i], had[i], "events stay");
+}
+
+static void after_rmdir(void)
+{
+	long long had[ARRAY_SIZE(events)];
+	const char *up, *sub;
+	size_t i;
+
+	ksm_need_cgroup();
+	up = cg_new(NULL, "up");
+	cg_set(up, "memory.ksm", "madvise");
+	sub = cg_new(up, "a");
+	cg = sub;
+	w[0] = asker(sub, 1, 1);
+	w[1] = asker(cg_new(up, "b"), 1, 1);
+	ksm_settle();
+	w_poke(w[0], 0, 1, 1, 1);
+	w_madv(w[0], 0, MADV_UNMERGEABLE);
+	for (i = 0; i < ARRAY_SIZE(events); i++)
+		had[i] = cg_stat(up, events[i]);
+	CHECK(cg_stat(sub, "pages_unmerged") == N - 1, "%lld unmerged",
+	      cg_stat(sub, "pages_unmerged"));
+	w_exit(w[0]);
+	NEED(WAIT_FOR(!cg_rmdir(sub)), "rmdir");
+	for (i = 0; i < ARRAY_SIZE(events); i++)
+		stat_is(up, events[i], had[i], "after rmdir");
+	CHECK(cg_stat(up, "pages_merged") == 2 * N, "%lld merged",
+	      cg_stat(up, "pages_merged"));
+}
+
+static void move_books(void)
+{
+	long long scanned, meta;
+	const char *up, *a, *b;
+
+	ksm_need_cgroup();
+	up = cg_new(NULL, "up");
+	cg_set(up, "memory.ksm", "madvise");
+	a = cg_new(up, "a");
+	b = cg_new(up, "b");
+	w[0] = asker(a, 1, 1);
+	w[1] = asker(a, 1, 1);
+	ksm_settle();
+	scanned = cg_stat(a, "pages_scanned");
+	meta = cg_stat(up, "ksm_metadata_bytes");
+	NEED(!cg_move(b, w[0]->pid), "no move");
+	/* the move itself only queues */
+	CHECK(WAIT_FOR(cg_stat(b, "ksm_merging_pages") == N),
+	      "%lld mappings came along", cg_stat(b, "ksm_merging_pages"));
+	stat_is(a, "ksm_merging_pages", N, "moved away");
+	stat_is(a, "processes", 1, "moved away");
+	stat_is(b, "processes", 1, "arrived");
+	stat_is(a, "pages_scanned", scanned, "events stay");
+	stat_is(a, "pages_merged", 2 * N, "events stay");
+	stat_is(b, "pages_merged", 0, "events stay");
+	stat_is(up, "ksm_merging_pages", 2 * N, "the parent's");
+	stat_is(up, "ksm_metadata_bytes", meta, "the parent's");
+	CHECK(cg_stat(a, "ksm_metadata_bytes") + cg_stat(b, "ksm_metadata_bytes") ==
+	      meta, "metadata: %lld and %lld of %lld",
+	      cg_stat(a, "ksm_metadata_bytes"), cg_stat(b, "ksm_metadata_bytes"),
+	      meta);
+	CHECK(w_same(w[0], w[1], 0) == N, "the move has unshared pages");
+}
+
+static void out_and_in(void)
+{
+	pair();
+	if (!swap_on())
+		ksm_skip("no swap on zram here");
+	NEED(swap_out(cg, w, 2), "they are not swapped out");
+	stat_is(cg, "ksm_merging_pages", 0, "swapped out");
+	CHECK(!w_merging(w[0]), "swapped out: %lld", w_merging(w[0]));
+	CHECK(WAIT_FOR(!cg_stat(cg, "pages_shared")), "%lld frames are left",
+	      cg_stat(cg, "pages_shared"));
+	stat_is(cg, "cow_breaks", 0, "swapped out");
+	w_verify(w[0]);
+	w_verify(w[1]);
+	w_exit(w[0]);
+	w_exit(w[1]);
+	nothing_left("after swap");
+}
+
+/* ---- zero pages ---- */
+
+static struct worker *zero_man(void)
+{
+	struct worker *z;
+
+	ksm_need_cgroup();
+	cg = cg_new(NULL, "a");
+	cg_set(cg, "memory.ksm", "madvise");
+	ksm_set("use_zero_pages", 1);
+	z = asker(cg, 0, 0);
+	ksm_settle();
+	return z;
+}
+
+static void zero_is(struct worker *z, long own, long all, const char *when)
+{
+	CHECK(w_stat(z, "ksm_zero_pages") == own, "%s: ksm_zero_pages of %d is %lld, not %ld",
+	      when, z->pid, w_stat(z, "ksm_zero_pages"), own);
+	stat_is(cg, "ksm_zero_pages", all, when);
+}
+
+static void zero_pages(void)
+{
+	struct worker *z = zero_man(), *child;
+
+	zero_is(z, N, N, "merged");
+	stat_is(cg, "pages_merged", N, "merged");
+	stat_is(cg, "ksm_merging_pages", 0, "merged");
+	w_set(z, 0, 0, 4, 88, 1);
+	zero_is(z, N - 4, N - 4, "written");
+	stat_is(cg, "cow_breaks", 4, "written");
+	NEED(!W(z, .op = OP_UNMAP, .a = { 4, 4, 0 }), "munmap");
+	zero_is(z, N - 8, N - 8, "munmap");
+	NEED(!w_madv_at(z, 0, 8, 4, MADV_DONTNEED), "madvise");
+	zero_is(z, N - 12, N - 12, "MADV_DONTNEED");
+	child = w_fork(z);
+	zero_is(child, N - 12, 2 * (N - 12), "fork");
+	w_poke(child, 0, 20, 0, 1);
+	zero_is(child, N - 13, 2 * (N - 12) - 1, "child wrote");
+	zero_is(z, N - 12, 2 * (N - 12) - 1, "child wrote");
+	NEED(!w_madv_at(z, 0, 30, 10, MADV_UNMERGEABLE), "madvise");
+	zero_is(z, N - 22, 2 * (N - 12) - 11, "MADV_UNMERGEABLE");
+	w_exit(child);
+	zero_is(z, N - 22, N - 22, "child gone");
+	w_exec(z);
+	stat_is(cg, "ksm_zero_pages", 0, "exec");
+}
+
+/* Pages that fork does not hand on are no pages of the child's. */
+static void zero_not_forked(void)
+{
+	struct worker *z = zero_man(), *child;
+
+	NEED(!w_madv_at(z, 0, 0, 16, MADV_DONTFORK), "madvise");
+	NEED(!w_madv_at(z, 0, 16, 16, MADV_WIPEONFORK), "madvise");
+	child = w_fork(z);
+	zero_is(child, N - 32, 2 * N - 32, "fork");
+	zero_is(z, N, 2 * N - 32, "fork");
+	w_exit(child);
+	zero_is(z, N, N, "child gone");
+}
+
+/* The same page, mapped by others than us, is none of ours. */
+static void zero_of_others(void)
+{
+	struct worker *z = zero_man();
+	int a = w_map(z, 32, MAP_PLAIN), b = w_map(z, 32, MAP_PLAIN);
+	long ret;
+
+	W(z, .op = OP_READ, .area = a, .a = { 0, 32 });
+	CHECK(w_count(z, a, F_ZERO) == 32, "a read maps something else");
+	zero_is(z, N, N, "read faults");
+	W(z, .op = OP_SET, .area = a, .a = { 0, 16, 5, 1 });
+	w_madv_at(z, a, 16, 16, MADV_DONTNEED);
+	zero_is(z, N, N, "written and given back");
+
+	ret = W(z, .op = OP_UFFD, .area = b, .a = { UFFDIO_REGISTER_MODE_MISSING });
+	if (ret)
+		ksm_skip("no userfaultfd: %s", strerror(-ret));
+	NEED(!W(z, .op = OP_UFFD_ZERO, .area = b, .a = { 0, 16 }), "UFFDIO_ZEROPAGE");
+	CHECK(w_frame(z, b, 3).flags & F_ZERO, "UFFDIO_ZEROPAGE maps something else");
+	zero_is(z, N, N, "UFFDIO_ZEROPAGE");
+	NEED(!w_madv_at(z, b, 0, 16, MADV_DONTNEED), "madvise");
+	zero_is(z, N, N, "and given back");
+
+	/* a page of ours, moved elsewhere: it is counted on, or given up */
+	ret = W(z, .op = OP_UFFD_MOVE, .area = 0, .a = { 0, 4, 8, b });
+	if (ret) {
+		ksm_note("UFFDIO_MOVE: %s", strerror(-ret));
+	} else {
+		CHECK(w_stat(z, "ksm_zero_pages") == N ||
+		      w_stat(z, "ksm_zero_pages") == N - 4, "%lld after a move",
+		      w_stat(z, "ksm_zero_pages"));
+		CHECK(w_stat(z, "ksm_zero_pages") == cg_stat(cg, "ksm_zero_pages"),
+		      "the two books differ");
+	}
+	/* not area b, where a missing page waits for somebody to bring it */
+	CHECK(!W(z, .op = OP_VERIFY, .area = 0) && !W(z, .op = OP_VERIFY, .area = a),
+	      "wrong bytes");
+	w_exit(z);
+	stat_is(cg, "ksm_zero_pages", 0, "all gone");
+}
+
+static void sums(void)
+{
+	static const char * const files[] = {
+		"pages_shared", "pages_sharing", "pages_unshared",
+		"pages_volatile", "ksm_zero_pages", "pages_scanned",
+		"pages_skipped", "general_profit",
+	};
+	const char *up, *sub[3];
+	long long sum;
+	size_t i, j;
+
+	ksm_need_cgroup();
+	ksm_set("use_zero_pages", 1);
+	up = cg_new(NULL, "up");
+	cg_set(up, "memory.ksm", "madvise");
+	for (i = 0; i < 3; i++) {
+		sub[i] = cg_new(up, (char[]){ 'a' + i, 0 });
+		asker(sub[i], 1000 * (i / 2), 1);
+		w[0] = asker(sub[i], 1000 * i, 1);
+		w_set(w[0], 0, 0, N / 4, 0, 0);
+	}
+	ksm_settle();
+	w_poke(w[0], 0, N / 2, 5, 5);
+	for (i = 0; i < ARRAY_SIZE(gauges) + ARRAY_SIZE(events); i++) {
+		const char *key = i < ARRAY_SIZE(gauges) ? gauges[i] :
+				  events[i - ARRAY_SIZE(gauges)];
+
+		for (sum = 0, j = 0; j < 3; j++)
+			sum += cg_stat(sub[j], key);
+		stat_is(up, key, sum, "sum of the children");
+	}
+	for (i = 0; i < ARRAY_SIZE(files); i++)
+		CHECK(cg_stat(CGROOT, files[i]) == ksm_get(files[i]),
+		      "%s: the root's is %lld, the file's %lld", files[i],
+		      cg_stat(CGROOT, files[i]), ksm_get(files[i]));
+}
+
+static const struct ksm_case cases[] = {
+	{ "every key after a merge", all_keys },
+	{ "pages without a twin", no_twin },
+	{ "copy on write", after_write },
+	{ "munmap, MADV_DONTNEED, MADV_UNMERGEABLE", let_go },
+	{ "fork, exec and exit", forked_and_gone },
+	{ "gauges are zero after the last exit", after_exit },
+	{ "events stay with the parent after rmdir", after_rmdir },
+	{ "gauges move with the process, events stay", move_books },
+	{ "swap", out_and_in },
+	{ "zero pages", zero_pages },
+	{ "zero pages that are not forked", zero_not_forked },
+	{ "zero pages of others", zero_of_others },
+	{ "sums over children and the root's files", sums },
+};
+
+int main(int argc, char **argv)
+{
+	return ksm_main(argc, argv, cases, ARRAY_SIZE(cases));
+}

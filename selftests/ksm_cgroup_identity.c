@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The books add up, whatever was done.
+ *
+ * Processes fork, exec, exit, write, move, are swapped out and merged in a tree
+ * of cgroups whose memory.ksm and memory.ksm.domain change, that come and go,
+ * and which run=2 clears, at random. Whenever things are at rest,
+ *
+ * - each key of the root's memory.ksm.stat, full_scans excepted, is the sum over
+ *   the top-level cgroups, and what the root had of its own at the start
+ * - each key of a cgroup is the sum over its children, and what removed ones had
+ * - the root's are the files in /sys/kernel/mm/ksm
+ * - ksm_merging_pages is what the page tables of the cgroup's processes say,
+ *   ksm_zero_pages what their own books say, processes how many take part
+ *
+ * and after the last exit all gauges are zero. -n sets the steps, -s the seed.
+ *
+ * vm: timeout=900
+ */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ksmlib.h"
+
+#define MEN	8
+#define LEAVES	5
+#define N	96
+
+enum key {
+	MERGING, SHARED, SHARING, ZERO, UNSHARED, VOLATILE, FOREIGN, METADATA,
+	PROFIT, PROCESSES, GAUGES,
+	SCANNED = GAUGES, SKIPPED, MERGED, UNMERGED, COW, FAILURES, USEC, KEYS,
+};
+
+static const char * const names[KEYS] = {
+	[MERGING] = "ksm_merging_pages",
+	[SHARED] = "pages_shared",
+	[SHARING] = "pages_sharing",
+	[ZERO] = "ksm_zero_pages",
+	[UNSHARED] = "pages_unshared",
+	[VOLATILE] = "pages_volatile",
+	[FOREIGN] = "pages_foreign",
+	[METADATA] = "ksm_metadata_bytes",
+	[PROFIT] = "general_profit",
+	[PROCESSES] = "processes",
+	[SCANNED] = "pages_scanned",
+	[SKIPPED] = "pages_skipped",
+	[MERGED] = "pages_merged",
+	[UNMERGED] = "pages_unmerged",
+	[COW] = "cow_breaks",
+	[FAILURES] = "merge_failures",
+	[USEC] = "scan_usec",
+};
+
+/* What /sys/kernel/mm/ksm has of it. */
+static const enum key in_sysfs[] = {
+	SHARED, SHARING, ZERO, UNSHARED, VOLATILE, SCANNED, SKIPPED, PROFIT,
+};
+
+struct books {
+	long long v[KEYS];
+};
+
+static struct man {
+	struct worker *w;
+	int leaf;
+	bool asked;
+} men[MEN];
+
+static const char *up, *inner, *leaf[LEAVES];	/* the last two are in inner */
+static struct books own_root, gone_up, gone_inner;
+
+static long below(long n)
+{
+	return ksm_random() % n;
+}
+
+/* ---- looking ---- */
+
+static struct books books_of(const char *cg)
+{
+	struct books b;
+	int k;
+
+	for (k = 0; k < KEYS; k++)
+		b.v[k] = cg_stat(cg, names[k]);
+	return b;
+}
+
+static void add(struct books *to, struct books b, int sign)
+{
+	int k;
+
+	for (k = 0; k < KEYS; k++)
+		to->v[k] += sign * b.v[k];
+}
+
+static struct books top_level(void)
+{
+	DIR *dir = opendir(CGROOT);
+	struct books sum = { 0 };
+	struct dirent *d;
+	char path[300];
+
+	NEED(dir, "no " CGROOT);
+	while ((d = readdir(dir))) {
+		snprintf(path, sizeof(path), CGROOT "/%s", d->d_name);
+		if (d->d_name[0] != '.' && d->d_type == DT_DIR &&
+		    cg_has(path, "memory.ksm.stat"))
+			add(&sum, books_of(path), 1);
+	}
+	closedir(dir);
+	return sum;
+}
+
+static bool same(const char *what, struct books have, struct books want,
+		 bool loud)
+{
+	bool ok = true;
+	int k;
+
+	for (k = 0; k < KEYS; k++) {
+		if (have.v[k] == want.v[k])
+			continue;
+		ok = false;
+		if (loud)
+			ksm_note("%s: %s is %lld, the parts are %lld", what,
+				 names[k], have.v[k], want.v[k]);
+	}
+	return ok;
+}
+
+static bool root_adds_up(bool loud)
+{
+	struct books want = top_level();
+	struct books have = books_of(CGROOT);
+	bool ok = true;
+	size_t i;
+
+	add(&want, own_root, 1);
+	if (!same("the root", have, want, loud))
+		ok = false;
+	for (i = 0; i < ARRAY_SIZE(in_sysfs); i++) {
+		enum key k = in_sysfs[i];
+		long long file = ksm_get(names[k]);
+
+		if (file == have.v[k])
+			continue;
+		ok = false;
+		if (loud)
+			ksm_note("%s: the file says %lld, the root %lld", names[k],
+				 file, have.v[k]);
+	}
+	return ok;
+}
+
+static bool tree_adds_up(bool loud)
+{
+	struct books want = gone_up, deep = gone_inner;
+	int i;
+
+	for (i = 0; i < LEAVES; i++) {
+		if (leaf[i])
+			add(i < 3 ? &want : &deep, books_of(leaf[i]), 1);
+	}
+	add(&want, books_of(inner), 1);
+	return same("the inner one", books_of(inner), deep, loud) &
+	       same("the upper one", books_of(up), want, loud);
+}
+
+static bool takes_part(const struct man *m)
+{
+	const char *effective = cg_get(leaf[m->leaf], "memory.ksm.effective");
+
+	return !strcmp(effective, "1") ||
+	       (!strcmp(effective, "madvise") && m->asked);
+}
+
+static bool leaf_is_true(int l, bool loud)
+{
+	long long merging = 0, zero = 0, part = 0;
+	struct books b = books_of(leaf[l]);
+	bool ok;
+	int i;
+
+	for (i = 0; i < MEN; i++) {
+		if (!men[i].w || men[i].leaf != l)
+			continue;
+		merging += w_all_ksm(men[i].w);
+		zero += w_stat(men[i].w, "ksm_zero_pages");
+		part += takes_part(&men[i]);
+	}
+	ok = b.v[MERGING] == merging && b.v[ZERO] == zero &&
+	     b.v[PROCESSES] == part;
+	if (!ok && loud)
+		ksm_note("%s (%s): %lld merged, truly %lld; zero %lld, %lld; %lld processes, %lld",
+			 leaf[l], cg_get(leaf[l], "memory.ksm.effective"),
+			 b.v[MERGING], merging, b.v[ZERO], zero,
+			 b.v[PROCESSES], part);
+	return ok;
+}
+
+static bool all_true(bool loud)
+{
+	struct books b = books_of(up);
+	bool ok = root_adds_up(loud) & tree_adds_up(loud);
+	int i;
+
+	for (i = 0; i < LEAVES; i++)
+		if (leaf[i] && !leaf_is_true(i, loud))
+			ok = false;
+	if (b.v[FOREIGN] || b.v[SHARED] + b.v[SHARING] != b.v[MERGING]) {
+		ok = false;
+		if (loud)
+			ksm_note("%lld foreign; %lld frames and %lld beyond them for %lld mappings",
+				 b.v[FOREIGN], b.v[SHARED], b.v[SHARING],
+				 b.v[MERGING]);
+	}
+	return ok;
+}
+
+static void at_rest(long step)
+{
+	int i;
+
+	ksm_stop();
+	/* frames are handed on, and arrivals unshared, by workers */
+	if (!WAIT_FOR(all_true(false))) {
+		all_true(true);
+		ksm_fatal(__FILE__, __LINE__, "the books are wrong at step %ld",
+			  step);
+	}
+	for (i = 0; i < MEN; i++)
+		if (men[i].w)
+			w_verify(men[i].w);
+}
+
+/* ---- doing ---- */
+
+static int some_leaf(void)
+{
+	int l;
+
+	do {
+		l = below(LEAVES);
+	} while (!leaf[l]);
+	return l;
+}
+
+static void make_leaf(int l)
+{
+	leaf[l] = cg_new(l < 3 ? up : inner, (char[]){ 'a' + l, 0 });
+}
+
+static void new_man(struct man *m)
+{
+	m->leaf = some_leaf();
+	m->w = w_dup(leaf[m->leaf], N, 1 + below(4), below(2));
+	m->asked = below(2);
+	if (m->asked)
+		w_madv(m->w, 0, MADV_MERGEABLE);
+}
+
+static void fork_man(struct man *m)
+{
+	struct man *child = &men[below(MEN)];
+	int to = some_leaf();
+
+	if (child->w)
+		return;
+	*child = *m;
+	if (below(2)) {
+		child->leaf = to;
+		child->w = w_spawn(m->w, SPAWN_FORK, leaf[to]);
+	} else {
+		child->w = w_fork(m->w);
+	}
+}
+
+static void exec_man(struct man *m)
+{
+	w_exec(m->w);
+	w_map(m->w, N, MAP_PLAIN);
+	w_set(m->w, 0, 0, N, 1 + below(4), below(2));
+	m->asked = false;
+}
+
+static void write_some(struct man *m)
+{
+	long first = below(N - 16);
+
+	if (below(3))
+		w_set(m->w, 0, first, 1 + below(16), below(6), below(2));
+	else
+		w_poke(m->w, 0, first, below(4096), 1);
+}
+
+static void change_value(void)
+{
+	static const char * const values[] = {
+		"1", "1", "1", "madvise", "inherit", "0"
+	};
+	const char *cg = leaf[some_leaf()];
+
+	switch (below(8)) {
+	case 0:
+		cg = inner;
+		break;
+	case 1:
+		cg = up;
+		break;
+	}
+	if (below(3))
+		cg_set(cg, "memory.ksm", values[below(ARRAY_SIZE(values))]);
+	else
+		cg_set(cg, "memory.ksm.domain", below(2) ? "self" : "parent");
+}
+
+/* Its processes move on first; what it counted stays with its parent. */
+static void remove_leaf(long step)
+{
+	int i, l = some_leaf(), to = some_leaf();
+
+	if (l == to)
+		return;
+	for (i = 0; i < MEN; i++) {
+		if (!men[i].w || men[i].leaf != l)
+			continue;
+		NEED(!cg_move(leaf[to], men[i].w->pid), "no move");
+		men[i].leaf = to;
+	}
+	at_rest(step);
+	add(l < 3 ? &gone_up : &gone_inner, books_of(leaf[l]), 1);
+	NEED(WAIT_FOR(!cg_rmdir(leaf[l])), "rmdir");
+	leaf[l] = NULL;
+	at_rest(step);
+	make_leaf(l);
+	ksm_set("run", 1);
+}
+
+static void something(long step)
+{
+	struct man *m = &men[below(MEN)];
+	int l = some_leaf();
+
+	if (!m->w) {
+		new_man(m);
+		return;
+	}
+	switch (below(20)) {
+	case 0:
+		w_exit(m->w);
+		m->w = NULL;
+		break;
+	case 1 ... 2:
+		fork_man(m);
+		break;
+	case 3:
+		exec_man(m);
+		break;
+	case 4 ... 8:
+		write_some(m);
+		break;
+	case 9:
+		w_madv_at(m->w, 0, below(N - 8), 8, MADV_DONTNEED);
+		break;
+	case 10:
+		w_madv(m->w, 0, MADV_MERGEABLE);
+		m->asked = true;
+		break;
+	case 11 ... 12:
+		NEED(!cg_move(leaf[l], m->w->pid), "no move");
+		m->leaf = l;
+		break;
+	case 13 ... 14:
+		change_value();
+		break;
+	case 15:
+		cg_put(leaf[l], "memory.reclaim", "128K");
+		break;
+	case 16:
+		if (!below(4))
+			ksm_unmerge_all();
+		ksm_set("use_zero_pages", below(2));
+		ksm_set("run", 1);
+		break;
+	case 17:
+		if (!below(3))
+			remove_leaf(step);
+		break;
+	default:
+		ksm_pass(1);
+	}
+}
+
+static void random_walk(void)
+{
+	long step, steps = ksm_steps ? ksm_steps : 1500;
+	int i, k;
+
+	ksm_need_cgroup();
+	if (!swap_on())
+		ksm_note("no swap on zram here");
+	memset(men, 0, sizeof(men));
+	memset(&gone_up, 0, sizeof(gone_up));
+	memset(&gone_inner, 0, sizeof(gone_inner));
+	own_root = books_of(CGROOT);
+	add(&own_root, top_level(), -1);
+	for (k = 0; k < GAUGES; k++)
+		CHECK(!own_root.v[k], "the root has %lld %s of its own",
+		      own_root.v[k], names[k]);
+
+	up = cg_new(NULL, "up");
+	inner = cg_new(up, "inner");
+	for (i = 0; i < LEAVES; i++)
+		make_leaf(i);
+	cg_set(up, "memory.ksm", "1");
+	ksm_pass(1);
+	for (step = 1; step <= steps; step++) {
+		something(step);
+		if (step % 25)
+			continue;
+		at_rest(step);
+		ksm_set("run", 1);
+	}
+
+	at_rest(step);
+	for (i = 0; i < MEN; i++)
+		if (men[i].w)
+			w_exit(men[i].w);
+	memset(men, 0, sizeof(men));
+	for (k = 0; k < GAUGES; k++)
+		CHECK(WAIT_FOR(!cg_stat(up, names[k])), "after the last exit %s is %lld",
+		      names[k], cg_stat(up, names[k]));
+	at_rest(step);
+	CHECK(WAIT_FOR(!cg_key(up, "cgroup.stat", "nr_dying_descendants")),
+	      "%lld cgroups do not die",
+	      cg_key(up, "cgroup.stat", "nr_dying_descendants"));
+}
+
+static const struct ksm_case cases[] = {
+	{ "a random walk keeps the books", random_walk },
+};
+
+int main(int argc, char **argv)
+{
+	return ksm_main(argc, argv, cases, ARRAY_SIZE(cases));
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * No process ever reads other bytes than it wrote, whatever happens at once.
+ *
+ * Two cases. In the first a driver does things to several processes in a random
+ * order, while the scanner runs: it writes duplicates and near duplicates, forks,
+ * maps, unmaps, moves, protects, locks, gives memory up, swaps it out, compacts
+ * and unmerges. In the second the processes write and look on their own, as fast
+ * as they can, children and O_DIRECT included, while the driver stirs. The order
+ * is drawn from a seed that is printed; -s repeats it, -n sets the steps.
+ *
+ * vm: nodes=2 append=movablecore=768M timeout=900
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "ksmlib.h"
+
+#define MEN	5
+#define N	192
+#define KINDS	12	/* contents that are the same everywhere */
+
+static const char *cg[2];
+static struct worker *w[MEN];
+
+static long below(long n)
+{
+	return ksm_random() % n;
+}
+
+static struct worker *man(const char *in)
+{
+	struct worker *m = w_new(in);
+	int area = w_map(m, N, MAP_PLAIN);
+
+	if (!ksm_has_cgroup())
+		w_madv(m, area, MADV_MERGEABLE);
+	w_set(m, area, 0, N, 1 + below(KINDS), below(2));
+	return m;
+}
+
+static void crew(void)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		cg[i] = cg_new(NULL, i ? "b" : "a");
+		if (ksm_has_cgroup())
+			cg_set(cg[i], "memory.ksm", "1");
+	}
+	for (i = 0; i < MEN; i++)
+		w[i] = man(cg[i % 2]);
+}
+
+static void replace_by_child(int i)
+{
+	struct worker *child;
+	int j = below(MEN);
+
+	if (i == j)
+		return;
+	child = w_spawn(w[i], SPAWN_FORK, below(2) ? cg[below(2)] : NULL);
+	w_exit(w[j]);
+	w[j] = child;
+}
+
+static void to_node(struct worker *m, int node)
+{
+	long i, first = below(N - 32);
+	void *at[32];
+	int nodes[32], status[32];
+
+	for (i = 0; i < 32; i++) {
+		at[i] = (void *)(m->area[0].addr + (first + i) * PAGE_SZ);
+		nodes[i] = node;
+	}
+	/* MPOL_MF_MOVE_ALL; a node that is not there is refused, and well so */
+	syscall(SYS_move_pages, m->pid, 32L, at, nodes, status, 4);
+}
+
+static void knobs(void)
+{
+	switch (below(6)) {
+	case 0:
+		ksm_set("use_zero_pages", below(2));
+		break;
+	case 1:
+		ksm_set("smart_scan", below(2));
+		break;
+	case 2:
+		ksm_unmerge_all();
+		break;
+	case 3:
+		ksm_unmerge_all();
+		/* the only time that it may be changed */
+		file_put(KSM_SYSFS "max_page_sharing", below(2) ? "3" : "256");
+		break;
+	case 4:
+		ksm_stop();
+		break;
+	}
+	if (below(4))
+		ksm_set("run", 1);
+}
+
+static void groups(void)
+{
+	static const char * const values[] = { "1", "1", "madvise", "0" };
+
+	if (!ksm_has_cgroup())
+		return;
+	if (below(4))
+		cg_set(cg[below(2)], "memory.ksm", values[below(4)]);
+	else
+		cg_set(cg[below(2)], "memory.ksm.domain",
+		       below(2) ? "self" : "parent");
+}
+
+static void protect(struct worker *m, long first, long nr)
+{
+	static const int prots[] = { PROT_NONE, PROT_READ };
+
+	NEED(!W(m, .op = OP_PROT, .a = { first, nr, prots[below(2)] }), "mprotect");
+	usleep(1000);
+	NEED(!W(m, .op = OP_PROT, .a = { first, nr, PROT_READ | PROT_WRITE }),
+	     "mprotect");
+}
+
+static void remap(struct worker *m)
+{
+	long ret = W(m, .op = OP_REMAP);
+
+	/* what is made of several mappings by now does not move as one */
+	if (ret > 0)
+		m->area[0].addr = ret;
+}
+
+static void something(long step)
+{
+	int i = below(MEN);
+	struct worker *m = w[i];
+	long first = below(N - 32), nr = 1 + below(32);
+	int off;
+
+	switch (below(24)) {
+	case 0 ... 4:
+		w_set(m, 0, first, nr, 1 + below(KINDS), below(2));
+		break;
+	case 5:
+		w_set(m, 0, first, nr, 0, 0);
+		break;
+	case 6 ... 8:
+		/* nearly a duplicate: one byte, or one in the last word */
+		off = below(2) ? below(4096) : 4095 - below(8);
+		w_poke(m, 0, first, off, below(3));
+		break;
+	case 9 ... 10:
+		replace_by_child(i);
+		break;
+	case 11:
+		remap(m);
+		break;
+	case 12:
+		NEED(!W(m, .op = OP_UNMAP, .a = { first, nr, 1 }), "munmap");
+		break;
+	case 13:
+		w_madv_at(m, 0, first, nr, MADV_DONTNEED);
+		break;
+	case 14:
+		w_madv_at(m, 0, first, nr, MADV_FREE);
+		break;
+	case 15:
+		protect(m, first, nr);
+		break;
+	case 16:
+		W(m, .op = OP_LOCK, .a = { first, nr, below(2) });
+		break;
+	case 17:
+		w_madv_at(m, 0, first, nr, MADV_PAGEOUT);
+		break;
+	case 18:
+		cg_put(cg[below(2)], "memory.reclaim", "256K");
+		break;
+	case 19:
+		to_node(m, below(2));
+		break;
+	case 20:
+		if (step % 8 == 0)
+			file_put("/proc/sys/vm/compact_memory", "1");
+		break;
+	case 21:
+		w_madv_at(m, 0, first, nr,
+			  below(2) ? MADV_UNMERGEABLE : MADV_MERGEABLE);
+		break;
+	case 22:
+		knobs();
+		break;
+	case 23:
+		groups();
+		break;
+	}
+}
+
+static void all_right(const char *when)
+{
+	long bad, bus;
+	int i;
+
+	for (i = 0; i < MEN; i++) {
+		bad = w_bad(w[i], &bus);
+		NEED(!bad && !bus, "%s: process %d reads %ld wrong pages", when,
+		     w[i]->pid, bad);
+	}
+}
+
+static void driven(void)
+{
+	long step, steps = ksm_steps ? ksm_steps : 3000;
+
+	if (!swap_on())
+		ksm_note("no swap on zram here");
+	crew();
+	ksm_pass(1);
+	for (step = 0; step < steps; step++) {
+		something(step);
+		if (step % 50 == 49)
+			all_right("on the way");
+	}
+	all_right("in the end");
+	if (ksm_has_cgroup()) {
+		cg_set(cg[0], "memory.ksm", "1");
+		cg_set(cg[1], "memory.ksm", "1");
+	}
+	ksm_settle();
+	all_right("merged");
+	ksm_unmerge_all();
+	all_right("unmerged");
+}
+
+/* A file that holds the contents 1 to KINDS, for reads past the cache. */
+static bool make_file(char *path)
+{
+	int area, fd = mkstemp(path), mem;
+	struct worker *m;
+	static char buf[KINDS * PAGE_SZ];
+	char proc[64];
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	m = w_new(NULL);
+	area = w_map(m, KINDS, MAP_PLAIN);
+	w_set(m, area, 0, KINDS, 1, 1);
+	snprintf(proc, sizeof(proc), "/proc/%d/mem", m->pid);
+	mem = open(proc, O_RDONLY | O_CLOEXEC);
+	ok = mem >= 0 &&
+	     pread(mem, buf, sizeof(buf), m->area[area].addr) == sizeof(buf) &&
+	     write(fd, buf, sizeof(buf)) == sizeof(buf) && !fsync(fd);
+	close(mem);
+	close(fd);
+	w_exit(m);
+	fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	if (fd < 0)
+		ok = false;
+	else
+		close(fd);
+	return ok;
+}
+
+static void stir(int what)
+{
+	switch (what) {
+	case 0 ... 4:
+		ksm_pass(1);
+		break;
+	case 5:
+		file_put("/proc/sys/vm/compact_memory", "1");
+		break;
+	case 6:
+		cg_put(cg[below(2)], "memory.reclaim", "512K");
+		break;
+	case 7:
+		to_node(w[below(MEN)], below(2));
+		break;
+	case 8:
+		knobs();
+		break;
+	case 9:
+		groups();
+		break;
+	}
+}
+
+static void on_their_own(void)
+{
+	long rounds = ksm_steps ? ksm_steps : 20000;
+	char path[] = "/var/tmp/ksm_stress.XXXXXX";
+	bool direct, busy[MEN];
+	int i, left = MEN;
+
+	if (!swap_on())
+		ksm_note("no swap on zram here");
+	direct = make_file(path);
+	if (!direct)
+		ksm_note("no O_DIRECT on /var/tmp");
+	crew();
+	for (i = 0; i < MEN; i++) {
+		struct w_cmd c = {
+			.op = OP_CHURN,
+			.a = { rounds, ksm_random() | 1, KINDS },
+		};
+
+		if (direct)
+			snprintf(c.path, sizeof(c.path), "%s", path);
+		w_start(w[i], &c);
+		busy[i] = true;
+	}
+	while (left) {
+		stir(below(10));
+		for (i = 0; i < MEN; i++) {
+			long bad;
+
+			if (!busy[i] || !w_ready(w[i]))
+				continue;
+			bad = w_finish(w[i]);
+			busy[i] = false;
+			left--;
+			CHECK(!bad, "process %d: %ld", w[i]->pid, bad);
+		}
+	}
+	unlink(path);
+	all_right("in the end");
+	ksm_settle();
+	all_right("merged");
+}
+
+static const struct ksm_case cases[] = {
+	{ "driven at random", driven },
+	{ "on their own, with children and direct reads", on_their_own },
+};
+
+int main(int argc, char **argv)
+{
+	return ksm_main(argc, argv, cases, ARRAY_SIZE(cases));
+}
