@@ -244,7 +244,7 @@ void ksm_memcg_free(struct mem_cgroup *memcg)
 		return;
 	ksm_group_offline(group);
 	/* what was counted by somebody who still saw it online */
-	for (i = 0; i < NR_KSM_EVENTS; i++)
+	for (i = 0; i < KSM_E_FULL_SCANS; i++)
 		atomic_long_add(atomic_long_read(&group->event[i]),
 				&group->parent->event[i]);
 	WARN_ON_ONCE(group->shared);
@@ -286,7 +286,7 @@ static void ksm_memcg_task(struct task_struct *task)
 
 /**
  * ksm_memcg_attach - a process was moved here
- * @task: its leader
+ * @task: one of its tasks
  */
 void ksm_memcg_attach(struct task_struct *task)
 {
@@ -295,7 +295,7 @@ void ksm_memcg_attach(struct task_struct *task)
 
 /**
  * ksm_memcg_fork - a process was born here
- * @task: its leader
+ * @task: one of its tasks
  */
 void ksm_memcg_fork(struct task_struct *task)
 {
@@ -542,8 +542,7 @@ static int memory_ksm_stat_show(struct seq_file *m, void *v)
 	seq_printf(m, "pages_unmerged %lu\n", s.event[KSM_E_UNMERGED]);
 	seq_printf(m, "cow_breaks %lu\n", s.event[KSM_E_COW]);
 	seq_printf(m, "merge_failures %lu\n", s.event[KSM_E_FAILED]);
-	seq_printf(m, "scan_usec %lu\n",
-		   s.event[KSM_E_SCAN_NSEC] / NSEC_PER_USEC);
+	seq_printf(m, "scan_usec %lu\n", s.event[KSM_E_SCAN_USEC]);
 	seq_printf(m, "full_scans %lu\n", group == &ksm_root_group ?
 		   ksm_full_scans() : s.event[KSM_E_FULL_SCANS]);
 	return 0;

@@ -42,8 +42,10 @@ static u64 ksm_smooth(u64 before, u64 now)
 unsigned int ksm_advise(struct ksm_advisor *a, unsigned int pages, u64 wall_ms,
 			u64 cpu_ms)
 {
-	u64 want, limit, wall = max_t(u64, wall_ms, 1);
+	u64 want, limit, wall;
 
+	/* as much as a target can be, so that the quotient has 64 bits */
+	wall = clamp_t(u64, wall_ms, 1, (u64)UINT_MAX * MSEC_PER_SEC);
 	want = mul_u64_u64_div_u64(pages, wall, (u64)a->target_secs * MSEC_PER_SEC);
 	/* more is never set, and ten times as much still fits */
 	want = ksm_smooth(a->smoothed, min_t(u64, want, UINT_MAX));

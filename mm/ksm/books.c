@@ -7,6 +7,8 @@
  *
  * Events stay with the group in which they happened.
  */
+#include <linux/math64.h>
+
 #include "ksm.h"
 
 /**
@@ -43,13 +45,21 @@ void ksm_slot_event(struct ksm_mm *slot, enum ksm_event event, unsigned long nr)
 /**
  * ksm_scan_book - book what a scan gathered for its slot
  * @scan: the scan
+ * @nsec: CPU time that it took
+ *
+ * Time is booked in the unit in which it is shown, or sums would not agree
+ * with their parts.
  */
-void ksm_scan_book(struct ksm_scan *scan)
+void ksm_scan_book(struct ksm_scan *scan, u64 nsec)
 {
 	struct ksm_mm *slot = scan->slot;
+	u32 rest;
 	int i;
 
 	spin_lock(&slot->lock);
+	nsec += slot->nsec;
+	scan->event[KSM_E_SCAN_USEC] = div_u64_rem(nsec, NSEC_PER_USEC, &rest);
+	slot->nsec = rest;
 	for (i = 0; i < NR_KSM_GAUGES; i++) {
 		if (!scan->delta[i])
 			continue;

@@ -180,8 +180,7 @@ static unsigned long ksm_scan_slot(struct ksm_mm *slot, unsigned long budget)
 	if (READ_ONCE(slot->tracked) && READ_ONCE(slot->tracked) != domain)
 		ksm_track_drop(slot);
 out:
-	scan.event[KSM_E_SCAN_NSEC] = task_sched_runtime(current) - start;
-	ksm_scan_book(&scan);
+	ksm_scan_book(&scan, task_sched_runtime(current) - start);
 	ksm_slot_charge(slot, scan.work + KSM_SLICE_BASE, rotate);
 	ksm_domain_put(domain);
 	return scan.work + KSM_SLICE_BASE;

@@ -131,7 +131,8 @@ void ksm_group_offline(struct ksm_group *group)
 		ksm_slot_join(slot, group);
 	list_for_each_entry_safe(slot, next, &group->parked, link)
 		ksm_slot_join(slot, group);
-	for (i = 0; i < NR_KSM_EVENTS; i++)
+	/* of full scans the parent has its own; see ksm_group_sums() */
+	for (i = 0; i < KSM_E_FULL_SCANS; i++)
 		atomic_long_add(atomic_long_xchg(&group->event[i], 0),
 				&parent->event[i]);
 	list_del_init(&group->enlist);

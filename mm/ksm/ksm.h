@@ -134,7 +134,7 @@ enum ksm_event {
 	KSM_E_UNMERGED,
 	KSM_E_COW,
 	KSM_E_FAILED,
-	KSM_E_SCAN_NSEC,
+	KSM_E_SCAN_USEC,
 	KSM_E_FULL_SCANS,
 	NR_KSM_EVENTS,
 };
@@ -247,6 +247,7 @@ struct ksm_group {
  * @drains: drains of those batches before the present pass (tracked->mutex)
  * @drains_due: as many are needed before a pass may say that such pages cannot
  *	be merged; 0: none is waited for (tracked->mutex)
+ * @nsec: scan time that makes no whole microsecond yet (ksm_mm.lock)
  * @pass: counts passes, stamps blocks (tracked->mutex)
  *
  * Born by the first call that asks for merging, or with fork; dies after
@@ -282,6 +283,7 @@ struct ksm_mm {
 	bool undrained;
 	unsigned long drains;
 	unsigned long drains_due;
+	u32 nsec;
 	u8 pass;
 };
 
@@ -565,7 +567,7 @@ static inline void ksm_memcg_enlist(struct ksm_group *group)
 /* books.c */
 void ksm_slot_mod(struct ksm_mm *slot, enum ksm_gauge gauge, long nr);
 void ksm_slot_event(struct ksm_mm *slot, enum ksm_event event, unsigned long nr);
-void ksm_scan_book(struct ksm_scan *scan);
+void ksm_scan_book(struct ksm_scan *scan, u64 nsec);
 int ksm_slot_charge_folio(struct ksm_mm *slot, struct folio *folio, gfp_t gfp);
 bool ksm_slot_claim(struct ksm_mm *slot, struct ksm_domain *domain);
 long ksm_slot_move(struct ksm_mm *slot, struct ksm_group *group);

@@ -14,10 +14,11 @@
  * again, and the nearest deadline alone the one of weight 10000 ten thousand
  * times in a row. With both, siblings are never more than a batch behind or
  * ahead, so that work over any stretch is within two batches of the share.
- * Further down nobody is more than a batch ahead either; being behind can add
- * up over the levels, which is kept down by deadlines that a parent takes over
- * from its children: two batches in all with weights as they are used, and in
- * no tree seen a batch more for every further level.
+ * Further down nobody is more than a batch ahead either. Being behind adds up
+ * over the levels: little with weights as they are used, and in no tree seen to
+ * more than a batch for every further level. That could be had for less, by
+ * letting a parent be in a hurry for its children's sake; but then its siblings
+ * would wait for what goes on inside of it.
  *
  * A subtree without work is not in the tree, so its share goes to its siblings
  * at once; when it comes back it starts level with them: having saved up
@@ -85,24 +86,11 @@ static s64 ksm_sched_past(const struct ksm_sched *parent, u64 vtime)
 	return parent->sum - parent->weights * vtime;
 }
 
-/* After the next batch, or when something below has to be through with its. */
-static u64 ksm_sched_deadline(const struct ksm_sched *e)
-{
-	s64 slack = ksm_sched_batch(e);
-	u64 first;
-
-	if (e->weights) {
-		first = ksm_sched_entry(rb_first_cached(&e->children))->deadline;
-		slack = min(slack, div64_s64(-ksm_sched_past(e, first), e->weight));
-	}
-	return e->vtime + slack;
-}
-
 static void ksm_sched_enqueue(struct ksm_sched *e)
 {
 	struct ksm_sched *parent = e->parent;
 
-	e->deadline = ksm_sched_deadline(e);
+	e->deadline = e->vtime + ksm_sched_batch(e);
 	e->least = e->vtime;
 	parent->sum += e->weight * e->vtime;
 	parent->weights += e->weight;
@@ -169,8 +157,6 @@ void ksm_sched_wake(struct ksm_sched *e)
 			e->vtime = mean + min(e->vtime - mean, ksm_sched_batch(e));
 		ksm_sched_enqueue(e);
 	}
-	if (e)
-		ksm_sched_charge(e, 0);
 }
 
 /**
@@ -184,8 +170,6 @@ void ksm_sched_sleep(struct ksm_sched *e)
 		if (e->parent)
 			ksm_sched_dequeue(e);
 	}
-	if (e)
-		ksm_sched_charge(e, 0);
 }
 
 /*
@@ -235,7 +219,7 @@ struct ksm_sched *ksm_sched_pick(struct ksm_sched *root)
 /**
  * ksm_sched_charge - book work to a leaf and everything above it
  * @e: the leaf, active or not
- * @work: how much, in lines; 0 to let deadlines follow what changed below
+ * @work: how much, in lines
  */
 void ksm_sched_charge(struct ksm_sched *e, u64 work)
 {
@@ -272,7 +256,6 @@ void ksm_sched_set_weight(struct ksm_sched *e, u32 weight)
 	WRITE_ONCE(e->weight, weight);
 	e->vtime = mean - div_s64(behind, weight);
 	ksm_sched_enqueue(e);
-	ksm_sched_charge(e->parent, 0);
 }
 
 #include "tests/sched-kunit.h"

@@ -2,9 +2,10 @@
 #ifndef _MM_KSM_SCHED_H
 #define _MM_KSM_SCHED_H
 
-#include <linux/mm_types.h>
 #include <linux/rbtree.h>
 #include <linux/types.h>
+
+#include <asm/page.h>
 
 #define KSM_WEIGHT_MIN		1
 #define KSM_WEIGHT_DFL		100
@@ -22,7 +23,7 @@
  * @children: active children, the one to be through first leftmost
  * @parent: NULL for the root
  * @vtime: work received divided by weight
- * @deadline: @vtime after one more batch, or earlier for a child's sake
+ * @deadline: @vtime after one more batch
  * @least: least @vtime in the part of the tree that hangs on @node
  * @sum: of weight times @vtime of the active children, modulo 2^64
  * @weights: sum of the weights of the active children

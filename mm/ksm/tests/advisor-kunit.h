@@ -90,25 +90,29 @@ static void ksm_advisor_test_cpu(struct kunit *test)
 static void ksm_advisor_test_huge(struct kunit *test)
 {
 	struct ksm_advisor a = KSM_AT_DEFAULTS;
-	const u64 long_ago = div_u64(U64_MAX, NSEC_PER_MSEC);
+	const u64 longest = UINT_MAX * 1000ULL;
 
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 0, 0, 0), 500);
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1000, 0, 1), 500);
 
+	/* pages times milliseconds do not fit in 64 bits */
 	a.smoothed = 0;
 	a.max_pages = UINT_MAX;
-	KUNIT_EXPECT_EQ(test, ksm_advise(&a, UINT_MAX, long_ago, 0), UINT_MAX);
-	KUNIT_EXPECT_EQ(test, ksm_advise(&a, UINT_MAX, long_ago, 0), UINT_MAX);
+	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1U << 31, 1ULL << 33, 0), UINT_MAX);
+	a.target_secs = 1;
+	KUNIT_EXPECT_EQ(test, ksm_advise(&a, UINT_MAX, longest, 0), UINT_MAX);
+	KUNIT_EXPECT_EQ(test, ksm_advise(&a, UINT_MAX, U64_MAX, 0), UINT_MAX);
+	KUNIT_EXPECT_EQ(test, a.smoothed, UINT_MAX);
 	/* limited by CPU: 70 percent of what it was */
-	KUNIT_EXPECT_EQ(test, ksm_advise(&a, UINT_MAX, long_ago, long_ago),
+	KUNIT_EXPECT_EQ(test, ksm_advise(&a, UINT_MAX, longest, longest),
 			div_u64(UINT_MAX * 70ULL, 100));
 
 	/* a target of 136 years, met and missed by half */
 	a.target_secs = UINT_MAX;
 	a.smoothed = 0;
-	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1000000, UINT_MAX * 1000ULL, 0), 1000000);
+	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1000000, longest, 0), 1000000);
 	a.smoothed = 0;
-	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1000000, UINT_MAX * 500ULL, 0), 500000);
+	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1000000, longest / 2, 0), 500000);
 }
 
 static struct kunit_case ksm_advisor_test_cases[] = {

@@ -228,7 +228,7 @@ static void ksm_index_test_rounds(struct kunit *test)
 					     1100, 20000, 0, 30000, 0 };
 	struct ksm_it *it = ksm_it_make(test);
 	unsigned int round, n;
-	bool grow, back;
+	bool grow, back, del;
 
 	for (round = 0; round < ARRAY_SIZE(want); round++) {
 		grow = want[round] > it->nr;
@@ -237,12 +237,13 @@ static void ksm_index_test_rounds(struct kunit *test)
 			/* both mix, except for the last way to full or empty */
 			back = !(prandom_u32_state(&it->rnd) % 16) &&
 			       it->nr > KSM_IT_ENTRIES / 8 && it->nr < KSM_IT_ENTRIES / 8 * 7;
-			if (ksm_it_has(it, n) == (grow == back)) {
-				if (grow == back)
-					ksm_it_del(test, it, n);
-				else
-					ksm_it_add(test, it, n);
-			}
+			del = grow == back;
+			if (ksm_it_has(it, n) != del)
+				continue;
+			if (del)
+				ksm_it_del(test, it, n);
+			else
+				ksm_it_add(test, it, n);
 		}
 		ksm_it_compare(test, it);
 	}

@@ -348,6 +348,18 @@ static void ksm_sched_test_sleep(struct kunit *test)
 	ksm_st_begin(st);
 	ksm_st_serve(test, st, 10000, true);
 	KUNIT_EXPECT_LE(test, ksm_st_worst(st), 2 * KSM_SLICE);
+
+	/* after a time without any work all begin level */
+	ksm_sched_sleep(&st->e[b]);
+	ksm_sched_sleep(&st->e[a]);
+	ksm_st_serve(test, st, 5000, true);
+	ksm_sched_sleep(&st->e[c]);
+	KUNIT_EXPECT_NULL(test, ksm_sched_pick(&st->e[0]));
+	ksm_sched_wake(&st->e[b]);
+	ksm_sched_wake(&st->e[c]);
+	ksm_sched_wake(&st->e[a]);
+	KUNIT_EXPECT_EQ(test, st->e[b].vtime, st->e[c].vtime);
+	KUNIT_EXPECT_EQ(test, st->e[b].vtime, st->e[group].vtime);
 }
 
 /* Nobody gets more by having nothing to do after every turn. */
