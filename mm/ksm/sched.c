@@ -2,23 +2,20 @@
 /*
  * Which cgroup is scanned next: weighted fair queueing by virtual time.
  *
- * At every level of the tree there is a time that goes on as each child's
- * virtual time would if all were served at once, each by its weight: the mean
- * of theirs, and what the parent itself is behind or ahead. Served is, of the
- * children that are not ahead of it, the one that is to be through with its
- * next batch first; so on down to a leaf. The work is then charged to the leaf
- * and to all above it.
+ * At every level of the tree, the mean of the children's virtual times goes on
+ * as each of them would if all were served at once, each by its weight. Served
+ * is, of the children that are not ahead of it, the one that is to be through
+ * with its next batch first; so on down to a leaf. The work is then charged to
+ * the leaf and to all above it.
  *
  * Both conditions are needed. The least virtual time alone would serve a
  * hundred children of weight 1 in a row before one of weight 10000 is served
  * again, and the nearest deadline alone the one of weight 10000 ten thousand
  * times in a row. With both, siblings are never more than a batch behind or
  * ahead, so that work over any stretch is within two batches of the share.
- * Further down nobody is more than a batch ahead either. Being behind adds up
- * over the levels: little with weights as they are used, and in no tree seen to
- * more than a batch for every further level. That could be had for less, by
- * letting a parent be in a hurry for its children's sake; but then its siblings
- * would wait for what goes on inside of it.
+ * That is their share of what their parent gets, whatever goes on below them.
+ * Of the whole, nobody is more than a batch ahead either; being behind can add
+ * up, by less than a batch for every further level.
  *
  * A subtree without work is not in the tree, so its share goes to its siblings
  * at once; when it comes back it starts level with them: having saved up
@@ -172,23 +169,19 @@ void ksm_sched_sleep(struct ksm_sched *e)
 	}
 }
 
-/*
- * Of the children that are not ahead, the one that is to be through first.
- * @owed is what @parent is behind.
- */
-static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent,
-					 s64 owed)
+/* Of the children that are not ahead, the one that is to be through first. */
+static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent)
 {
 	struct ksm_sched *e = ksm_sched_entry(parent->children.rb_root.rb_node);
 	struct ksm_sched *left;
 
 	while (e) {
 		left = ksm_sched_entry(e->node.rb_left);
-		if (left && ksm_sched_past(parent, left->least) + owed >= 0) {
+		if (left && ksm_sched_past(parent, left->least) >= 0) {
 			e = left;
 			continue;
 		}
-		if (ksm_sched_past(parent, e->vtime) + owed >= 0)
+		if (ksm_sched_past(parent, e->vtime) >= 0)
 			return e;
 		e = ksm_sched_entry(e->node.rb_right);
 	}
@@ -204,15 +197,10 @@ static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent,
  */
 struct ksm_sched *ksm_sched_pick(struct ksm_sched *root)
 {
-	struct ksm_sched *e = root, *child;
-	s64 owed = 0;
+	struct ksm_sched *e = root;
 
-	while (e->weights) {
-		child = ksm_sched_child(e, owed);
-		owed += ksm_sched_past(e, child->vtime);
-		owed = div64_s64(owed, e->weights) * child->weight;
-		e = child;
-	}
+	while (e->weights)
+		e = ksm_sched_child(e);
 	return e == root ? NULL : e;
 }
 
