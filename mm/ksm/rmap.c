@@ -395,6 +395,8 @@ struct folio *ksm_might_need_to_copy(struct folio *folio,
 	__folio_set_locked(copy);
 	__folio_mark_uptodate(copy);
 	folio_set_dirty(copy);
+#ifdef CONFIG_SWAP
 	count_vm_event(KSM_SWPIN_COPY);
+#endif
 	return copy;
 }
