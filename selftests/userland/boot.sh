@@ -1,0 +1,69 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# kernel: ksm
+# mem: 1G
+# append: ksmt.fresh=1
+# timeout: 300
+#
+# A machine as it has booted, which is why it has one to itself: run is 3,
+# nobody is merged though MADV_MERGEABLE was said, and one echo into a
+# container's memory.ksm is all that it takes.
+# Functions are called by name, through check and trap.
+# shellcheck disable=SC2317
+# shellcheck source-path=SCRIPTDIR source=tap.bash
+. "$(dirname "$0")/tap.bash"
+
+cleanup() {
+	echo 1 >"$cg/ksmt/cgroup.kill"
+	kill "${pids[@]}"
+	wait
+	rmdir "$cg/ksmt"
+} 2>/dev/null
+
+# begin COMMAND...
+begin() {
+	"$@" &
+	begun=$!
+	pids+=("$begun")
+	wait_for holds "$begun"
+}
+
+inside() {
+	begin bash -c "echo \$\$ >$cg/ksmt/cgroup.procs && exec \"\$@\"" bash "${hold[@]}"
+}
+
+all_merged() {
+	[ "$(merged "$1")" -ge "$hold_pages" ]
+}
+
+need_ksm
+plan 13
+trap cleanup EXIT
+pids=()
+
+check "run is 3" is "$(cat $ksm/run)" 3
+check "the root's value is madvise" is "$(cat $cg/memory.ksm)" madvise
+check "sleep_millisecs is 20" is "$(cat $ksm/sleep_millisecs)" 20
+check "pages_to_scan is 100" is "$(cat $ksm/pages_to_scan)" 100
+check "max_page_sharing is 256" is "$(cat $ksm/max_page_sharing)" 256
+check "merge_across_nodes is 1" is "$(cat $ksm/merge_across_nodes)" 1
+check "use_zero_pages is 0" is "$(cat $ksm/use_zero_pages)" 0
+check "smart_scan is 1" is "$(cat $ksm/smart_scan)" 1
+check "nothing is merged" is "$(cat $ksm/pages_shared) $(cat $ksm/pages_sharing)" "0 0"
+check "nothing was scanned" is "$(cat $ksm/pages_scanned)" 0
+
+echo +memory >$cg/cgroup.subtree_control
+mkdir $cg/ksmt
+inside
+one=$begun
+inside
+begin "${hold[@]}"
+out=$begun
+echo 1 >$cg/ksmt/memory.ksm
+# at the pace of a default: 5000 pages a second
+check "one echo, and it is merged" wait_for all_merged "$one"
+settle
+check "what is outside is left alone" is "$(merged "$out")" 0
+echo 0 >$cg/ksmt/memory.ksm
+check "another, and it is as before" is "$(merged "$one") $(cat $ksm/pages_shared)" "0 0"
+finish

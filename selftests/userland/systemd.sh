@@ -1,0 +1,75 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# kernel: ksm
+# mem: 2G
+# timeout: 300
+#
+# systemd's MemoryKSM=: a unit that says yes is merged without a value of
+# memory.ksm, a unit that says no is left alone in a slice whose memory.ksm is 1,
+# and one that says nothing follows its slice.
+# Functions are called by name, through check and trap.
+# shellcheck disable=SC2317
+# shellcheck source-path=SCRIPTDIR source=tap.bash
+. "$(dirname "$0")/tap.bash"
+
+units=(ksmt-yes1 ksmt-yes2 ksmt-plain ksmt-no ksmt-in1 ksmt-in2)
+
+cleanup() {
+	systemctl -q stop "${units[@]/%/.service}" ksmt.slice 2>/dev/null
+	systemctl -q reset-failed 2>/dev/null
+	ksm_reset
+}
+
+# start UNIT PROPERTY...: the process has filled its memory when this returns
+start() {
+	local unit=$1 pid
+	shift
+	systemd-run -q --unit="$unit" "${@/#/--property=}" "${hold[@]}" || return
+	pid=$(pid_of "$unit")
+	wait_for holds "$pid"
+}
+
+pid_of() {
+	systemctl show -P MainPID "$1.service"
+}
+
+need_ksm
+version=$(systemctl --version | awk 'NR == 1 { print $2 }')
+[ "${version%%[!0-9]*}" -ge 256 ] || skip_all "systemd $version has no working MemoryKSM="
+plan 11
+trap cleanup EXIT
+ksm_fast
+echo 1 >$ksm/run
+
+check "units with MemoryKSM=yes start" start ksmt-yes1 MemoryKSM=yes
+start ksmt-yes2 MemoryKSM=yes
+start ksmt-plain
+settle
+yes=$(pid_of ksmt-yes1)
+check "the process takes part" is "$(pid_stat "$yes" ksm_merge_any)" yes
+check "its pages are merged" between "$(merged "$yes")" $hold_pages 100000
+check "the unit's books say so" between \
+	"$(stat_of "$cg/system.slice/ksmt-yes1.service" ksm_merging_pages)" $hold_pages 100000
+check "a unit that says nothing is left alone" is "$(merged "$(pid_of ksmt-plain)")" 0
+
+start ksmt-no Slice=ksmt.slice MemoryKSM=no
+echo 1 >$cg/ksmt.slice/memory.ksm
+start ksmt-in1 Slice=ksmt.slice
+start ksmt-in2 Slice=ksmt.slice
+settle
+check "in a slice that says 1 a unit is merged" between \
+	"$(merged "$(pid_of ksmt-in1)")" $hold_pages 100000
+check "one with MemoryKSM=no is not" is "$(merged "$(pid_of ksmt-no)")" 0
+check "and its process says that it stays out" is \
+	"$(pid_stat "$(pid_of ksmt-no)" ksm_merge_any)" no
+check "the slice's books count the others" between \
+	"$(stat_of $cg/ksmt.slice ksm_merging_pages)" $((2 * hold_pages)) 100000
+
+systemctl -q restart ksmt-no.service
+wait_for holds "$(pid_of ksmt-no)"
+settle
+check "after a restart it still is not" is "$(merged "$(pid_of ksmt-no)")" 0
+
+systemctl -q stop "${units[@]/%/.service}"
+check "with the units gone nothing is merged" stat_becomes $cg ksm_merging_pages 0
+finish
