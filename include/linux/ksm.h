@@ -122,7 +122,10 @@ static inline void ksm_rmap_del(struct folio *folio, struct vm_area_struct *vma)
  * dirty bit of its (read-only, special) entry: user space relies on that
  * through /proc/PID/smaps and pagemap, as on the stock kernel.
  */
-#define is_ksm_zero_pte(pte)	(is_zero_pfn(pte_pfn(pte)) && pte_dirty(pte))
+static inline bool is_ksm_zero_pte(pte_t pte)
+{
+	return is_zero_pfn(pte_pfn(pte)) && pte_dirty(pte);
+}
 
 void __ksm_zero_add(struct mm_struct *mm, long nr);
 

@@ -279,7 +279,7 @@ static void ksm_memcg_task(struct task_struct *task)
 {
 	task_lock(task);
 	if (task->mm && !(task->flags & PF_KTHREAD) &&
-	    READ_ONCE(task->mm->owner) == task)
+	    rcu_access_pointer(task->mm->owner) == task)
 		ksm_migrate_mm(task->mm);
 	task_unlock(task);
 }
@@ -368,7 +368,7 @@ static int ksm_config_apply(struct ksm_group *group,
 	if (READ_ONCE(group->effective) == KSM_ALWAYS)
 		err = ksm_register_subtree(group->memcg);
 	if (!err)
-		err = ksm_for_each_slot(group, ksm_undo_slot, group);
+		err = ksm_visit_slots(group, ksm_undo_slot, group);
 	if (err)
 		ksm_config_publish(group, &old);
 	return err;

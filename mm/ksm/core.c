@@ -150,7 +150,8 @@ static unsigned long ksm_scan_slot(struct ksm_mm *slot, unsigned long budget)
 	u64 start = task_sched_runtime(current);
 
 	spin_lock(&slot->lock);
-	scan.domain = domain = slot->domain;
+	domain = slot->domain;
+	scan.domain = domain;
 	refcount_inc(&domain->ref);
 	spin_unlock(&slot->lock);
 
@@ -240,9 +241,8 @@ static int ksmd(void *unused)
 static struct mem_cgroup * __init ksm_root_memcg(void)
 {
 #ifdef CONFIG_MEMCG
-	if (!mem_cgroup_disabled()) {
+	if (!mem_cgroup_disabled())
 		return root_mem_cgroup;
-	}
 #endif
 	return NULL;
 }

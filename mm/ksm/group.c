@@ -12,6 +12,7 @@
 
 #include "ksm.h"
 
+/* Settings, and the shape of the group tree; see ksm.h for its place. */
 DEFINE_MUTEX(ksm_config_mutex);
 struct ksm_group ksm_root_group;
 

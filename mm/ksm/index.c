@@ -19,7 +19,7 @@
 #include "ksm.h"
 
 #define KSM_HEADS_SHIFT		(PAGE_SHIFT - 2)
-#define KSM_HEADS		(1UL << KSM_HEADS_SHIFT)
+#define KSM_HEADS		BIT(KSM_HEADS_SHIFT)
 #define KSM_INDEX_MIN		KSM_HEADS
 
 void ksm_index_init(struct ksm_index *index)

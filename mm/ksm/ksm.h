@@ -66,7 +66,7 @@
 
 #define KSM_BLOCK_PAGES		64
 #define KSM_BLOCK_SHIFT		(PAGE_SHIFT + 6)
-#define KSM_BLOCK_SIZE		(1UL << KSM_BLOCK_SHIFT)
+#define KSM_BLOCK_SIZE		BIT(KSM_BLOCK_SHIFT)
 #define KSM_BLOCK_MASK		(~(KSM_BLOCK_SIZE - 1))
 
 /* What one slot is given before the scheduler is asked again, in lines. */
@@ -208,8 +208,8 @@ struct ksm_group {
 	struct ksm_sched own;
 	struct list_head enlist;
 
-	struct mutex write_mutex;
-	spinlock_t lock;
+	struct mutex write_mutex;	/* one writer at a time */
+	spinlock_t lock;		/* shared, offline */
 	long shared;
 	atomic_long_t gauge[NR_KSM_GAUGES];
 	atomic_long_t event[NR_KSM_EVENTS];
@@ -257,7 +257,7 @@ struct ksm_mm {
 	struct mm_struct *mm;
 	struct kref ref;
 
-	spinlock_t lock;
+	spinlock_t lock;		/* where it belongs, and gauges */
 	struct ksm_group *group;
 	struct ksm_domain *domain;
 	struct ksm_domain *merged_in;
@@ -335,7 +335,7 @@ struct ksm_index {
 struct ksm_domain {
 	refcount_t ref;
 	struct list_head all;
-	struct mutex mutex;
+	struct mutex mutex;		/* everything below */
 	struct ksm_secret secret;
 	u32 zero_look;
 	struct ksm_index index;
@@ -541,8 +541,8 @@ void ksm_slot_charge(struct ksm_mm *slot, unsigned long work, bool rotate);
 bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group);
 bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group);
 void ksm_groups_serve(void);
-int ksm_for_each_slot(struct ksm_group *group,
-		      int (*fn)(struct ksm_mm *slot, void *arg), void *arg);
+typedef int (*ksm_slot_fn)(struct ksm_mm *slot, void *arg);
+int ksm_visit_slots(struct ksm_group *group, ksm_slot_fn fn, void *arg);
 void ksm_slot_foreign(struct ksm_mm *slot);
 
 /* group.c */
@@ -641,8 +641,8 @@ struct ksm_node *ksm_merge_fresh(struct ksm_scan *scan, struct ksm_mm *slot,
 /* unshare.c */
 int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, bool killable);
-int ksm_unshare_mm(struct ksm_mm *slot, bool (*spare)(struct ksm_mm *slot,
-		   struct vm_area_struct *vma));
+typedef bool (*ksm_spare_fn)(struct ksm_mm *slot, struct vm_area_struct *vma);
+int ksm_unshare_mm(struct ksm_mm *slot, ksm_spare_fn spare);
 void ksm_unshare_queue(struct ksm_mm *slot);
 int ksm_unmerge_all(void);
 

@@ -202,9 +202,8 @@ static int ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
 	err = ksm_check_alone(scan, kp, old);
 	if (!err)
 		err = ksm_take_bytes(kp, to, copy);
-	/* nobody sees the frame's bytes through the new entry before this */
 	if (copy)
-		smp_wmb();
+		smp_wmb(); /* bytes before the entry: pairs with any reader's walk */
 	if (!err && PageAnonExclusive(kp->page) &&
 	    folio_try_share_anon_rmap_pte(folio, kp->page))
 		err = -EBUSY;

@@ -154,7 +154,7 @@ static bool ksm_idle_one(struct ksm_node *node)
 	} else {
 		/* mapped again, about to be freed, or in the swap cache */
 		clear_bit(0, &node->idle_queued);
-		smp_mb__after_atomic();
+		smp_mb__after_atomic(); /* pairs with ksm_node_idle() */
 		if (!atomic_read(&node->mapped) &&
 		    !test_and_set_bit(0, &node->idle_queued))
 			done = false;

@@ -22,7 +22,7 @@
  * @folio: the frames, uncharged and with one reference
  */
 struct ksm_pool {
-	spinlock_t lock;
+	spinlock_t lock;	/* everything */
 	unsigned int nr;
 	struct folio *folio[KSM_POOL_SIZE];
 };

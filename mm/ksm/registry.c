@@ -371,7 +371,7 @@ static struct ksm_mm *ksm_slot_after(struct ksm_mm *slot, struct ksm_group *top)
 }
 
 /**
- * ksm_for_each_slot - call a function for every slot
+ * ksm_visit_slots - call a function for every slot
  * @group: for those of this group and below; the root group for all
  * @fn: the function; it may sleep; anything but 0 ends the walk
  * @arg: its argument
@@ -380,8 +380,7 @@ static struct ksm_mm *ksm_slot_after(struct ksm_mm *slot, struct ksm_group *top)
  *
  * Return: what @fn returned last.
  */
-int ksm_for_each_slot(struct ksm_group *group,
-		      int (*fn)(struct ksm_mm *slot, void *arg), void *arg)
+int ksm_visit_slots(struct ksm_group *group, ksm_slot_fn fn, void *arg)
 {
 	struct ksm_mm *slot = NULL;
 	int err = 0;
@@ -461,6 +460,7 @@ static bool ksm_slot_attach(struct ksm_mm *slot, struct ksm_group *group)
 	mmgrab(mm);
 	list_add_tail(&slot->all, &ksm_slots);
 	list_add(&slot->link, &group->parked);
+	/* pairs with the acquires in ksm_slot_make() */
 	smp_store_release(&mm->ksm, slot);
 	spin_unlock(&ksm_lock);
 	return true;
@@ -475,9 +475,11 @@ static bool ksm_slot_attach(struct ksm_mm *slot, struct ksm_group *group)
  */
 struct ksm_mm *ksm_slot_make(struct mm_struct *mm)
 {
-	struct ksm_mm *slot = smp_load_acquire(&mm->ksm);
+	struct ksm_mm *slot;
 	bool mine;
 
+	/* pairs with ksm_slot_attach(): a slot that is seen is set up */
+	slot = smp_load_acquire(&mm->ksm);
 	if (slot)
 		return slot;
 	slot = ksm_slot_alloc(mm);
@@ -490,6 +492,7 @@ struct ksm_mm *ksm_slot_make(struct mm_struct *mm)
 		kfree(slot);
 	else
 		trace_ksm_enter(mm);
+	/* as above, if somebody else was quicker */
 	return smp_load_acquire(&mm->ksm);
 }
 

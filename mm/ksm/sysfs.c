@@ -60,30 +60,32 @@ static ssize_t ksm_store_bool(bool *knob, const char *buf, size_t count)
 }
 
 #define KSM_KNOB(name, variable, min, max)				\
+static unsigned int * const name##_knob = &(variable);			\
 static ssize_t name##_show(struct kobject *kobj,			\
 			   struct kobj_attribute *attr, char *buf)	\
 {									\
-	return sysfs_emit(buf, "%u\n", READ_ONCE(variable));		\
+	return sysfs_emit(buf, "%u\n", READ_ONCE(*name##_knob));	\
 }									\
 static ssize_t name##_store(struct kobject *kobj,			\
 			    struct kobj_attribute *attr,		\
 			    const char *buf, size_t count)		\
 {									\
-	return ksm_store_uint(&(variable), buf, count, min, max);	\
+	return ksm_store_uint(name##_knob, buf, count, min, max);	\
 }									\
 static struct kobj_attribute name##_attr = __ATTR_RW(name)
 
 #define KSM_SWITCH(name, variable)					\
+static bool * const name##_knob = &(variable);				\
 static ssize_t name##_show(struct kobject *kobj,			\
 			   struct kobj_attribute *attr, char *buf)	\
 {									\
-	return sysfs_emit(buf, "%u\n", READ_ONCE(variable));		\
+	return sysfs_emit(buf, "%u\n", READ_ONCE(*name##_knob));	\
 }									\
 static ssize_t name##_store(struct kobject *kobj,			\
 			    struct kobj_attribute *attr,		\
 			    const char *buf, size_t count)		\
 {									\
-	return ksm_store_bool(&(variable), buf, count);			\
+	return ksm_store_bool(name##_knob, buf, count);			\
 }									\
 static struct kobj_attribute name##_attr = __ATTR_RW(name)
 
@@ -121,6 +123,7 @@ static ssize_t full_scans_show(struct kobject *kobj,
 {
 	return sysfs_emit(buf, "%lu\n", ksm_full_scans());
 }
+
 static struct kobj_attribute full_scans_attr = __ATTR_RO(full_scans);
 
 static ssize_t stable_node_chains_show(struct kobject *kobj,
@@ -128,6 +131,7 @@ static ssize_t stable_node_chains_show(struct kobject *kobj,
 {
 	return sysfs_emit(buf, "%ld\n", atomic_long_read(&ksm_nr_chains));
 }
+
 static struct kobj_attribute stable_node_chains_attr =
 	__ATTR_RO(stable_node_chains);
 
@@ -136,6 +140,7 @@ static ssize_t stable_node_dups_show(struct kobject *kobj,
 {
 	return sysfs_emit(buf, "%ld\n", atomic_long_read(&ksm_nr_dups));
 }
+
 static struct kobj_attribute stable_node_dups_attr = __ATTR_RO(stable_node_dups);
 
 static ssize_t pages_to_scan_show(struct kobject *kobj,
@@ -153,6 +158,7 @@ static ssize_t pages_to_scan_store(struct kobject *kobj,
 		return -EINVAL;
 	return ksm_store_uint(&ksm_knobs.pages_to_scan, buf, count, 0, UINT_MAX);
 }
+
 static struct kobj_attribute pages_to_scan_attr = __ATTR_RW(pages_to_scan);
 
 static ssize_t run_show(struct kobject *kobj, struct kobj_attribute *attr,
@@ -190,6 +196,7 @@ unlock:
 	mutex_unlock(&run_mutex);
 	return err;
 }
+
 static struct kobj_attribute run_attr = __ATTR_RW(run);
 
 /* Knobs that say which frames may be shared: only while none is. */
@@ -234,6 +241,7 @@ static ssize_t max_page_sharing_store(struct kobject *kobj,
 	return ksm_store_unshared(ksm_set_max_page_sharing, buf, count, 2,
 				  INT_MAX, READ_ONCE(ksm_knobs.max_page_sharing));
 }
+
 static struct kobj_attribute max_page_sharing_attr = __ATTR_RW(max_page_sharing);
 
 #ifdef CONFIG_NUMA
@@ -255,6 +263,7 @@ static ssize_t merge_across_nodes_store(struct kobject *kobj,
 	return ksm_store_unshared(ksm_set_merge_across_nodes, buf, count, 0, 1,
 				  READ_ONCE(ksm_knobs.merge_across_nodes));
 }
+
 static struct kobj_attribute merge_across_nodes_attr =
 	__ATTR_RW(merge_across_nodes);
 #endif
@@ -281,6 +290,7 @@ static ssize_t advisor_mode_store(struct kobject *kobj,
 	up_write(&ksm_gate);
 	return count;
 }
+
 static struct kobj_attribute advisor_mode_attr = __ATTR_RW(advisor_mode);
 
 static struct attribute *ksm_attrs[] = {

@@ -180,11 +180,11 @@ void ksm_page_set(struct ksm_scan *scan, struct ksm_block *block,
 
 	if (ksm_state_indexed(state)) {
 		if (ksm_index_add(domain, block, i))
-			state = block->state[i] = KSM_S_VOLATILE;
+			block->state[i] = KSM_S_VOLATILE;
 		else
 			ksm_track_mod(scan, block->slot, KSM_G_UNSHARED, 1);
 	}
-	if (state == KSM_S_VOLATILE)
+	if (block->state[i] == KSM_S_VOLATILE)
 		ksm_track_mod(scan, block->slot, KSM_G_VOLATILE, 1);
 }
 

@@ -82,7 +82,7 @@ static bool ksm_unshare_install(struct vm_area_struct *vma, pmd_t *pmd,
 	struct mm_struct *mm = vma->vm_mm;
 	struct mmu_notifier_range range;
 	bool done = false;
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* of the page table */
 	pte_t *ptep, pte;
 
 	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm, addr,
@@ -125,7 +125,7 @@ static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
 {
 	struct page *page = NULL;
 	struct folio *copy;
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* of the page table */
 	pte_t *ptep, pte;
 	int err = 0;
 
@@ -166,11 +166,12 @@ static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
 static unsigned long ksm_unshare_next(struct vm_area_struct *vma, pmd_t *pmd,
 				      unsigned long addr, unsigned long end)
 {
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* of the page table */
 	pte_t *start, *ptep;
 
-	start = ptep = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
-	if (!ptep)
+	start = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	ptep = start;
+	if (!start)
 		return end;
 	for (; addr < end; addr += PAGE_SIZE, ptep++) {
 		if (ksm_pte_shared(vma, addr, ptep_get(ptep)))
@@ -262,8 +263,7 @@ static struct vm_area_struct *ksm_unshare_vma(struct mm_struct *mm,
  * Return: 0, -ENOMEM; -EINTR where the caller is a user's task with a signal,
  * -EAGAIN where it is a worker and the process is busy.
  */
-int ksm_unshare_mm(struct ksm_mm *slot,
-		   bool (*spare)(struct ksm_mm *slot, struct vm_area_struct *vma))
+int ksm_unshare_mm(struct ksm_mm *slot, ksm_spare_fn spare)
 {
 	bool killable = !(current->flags & (PF_KTHREAD | PF_EXITING));
 	struct mm_struct *mm = slot->mm;
@@ -401,7 +401,7 @@ static int ksm_unmerge_slot(struct ksm_mm *slot, void *arg)
  */
 int ksm_unmerge_all(void)
 {
-	int err = ksm_for_each_slot(&ksm_root_group, ksm_unmerge_slot, NULL);
+	int err = ksm_visit_slots(&ksm_root_group, ksm_unmerge_slot, NULL);
 
 	ksm_idle_flush();
 	ksm_pool_drain();

@@ -589,11 +589,12 @@ static void ksm_gather_ptes(struct ksm_scan *scan, struct ksm_visit *v,
 			    struct vm_area_struct *vma, pmd_t *pmd,
 			    unsigned long addr, unsigned long end)
 {
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* of the page table */
 	pte_t *start, *ptep;
 
-	start = ptep = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
-	if (!ptep)
+	start = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	ptep = start;
+	if (!start)
 		return;
 	for (; addr < end; addr += PAGE_SIZE, ptep++)
 		ksm_gather_pte(v, vma, addr, ptep_get(ptep));
@@ -689,9 +690,10 @@ bool ksm_walk_slot(struct ksm_scan *scan)
 {
 	unsigned int policy = ksm_slot_policy(scan->slot);
 	struct ksm_mm *slot = scan->slot;
-	VMA_ITERATOR(vmi, slot->mm, slot->cursor);
 	struct vm_area_struct *vma;
+	struct vma_iterator vmi;
 
+	vma_iter_init(&vmi, slot->mm, slot->cursor);
 	for_each_vma(vmi, vma) {
 		unsigned long start = max(slot->cursor, vma->vm_start);
 
