@@ -65,7 +65,7 @@ check "with itself, not with its neighbour" between \
 	"$(($(stat_of "$a" pages_shared) + $(stat_of "$b" pages_shared)))" 2000 60000
 check "the one without is not" is "$(merged "$(pid_of ksmt-c)")" 0
 before=$(stat_of "$a" processes)
-podman exec -d ksmt-a sleep 1000
+podman exec -d ksmt-a sleep 1000 >/dev/null
 check "what is run in it later takes part" wait_for bash -c \
 	"[ \"\$(awk '\$1 == \"processes\" { print \$2 }' $a/memory.ksm.stat)\" -gt $before ]"
 check "its data is that of the one without" is \
