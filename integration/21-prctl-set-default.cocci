@@ -12,4 +12,4 @@ symbol arg3;
 expression mm;
 @@
 -	error = ksm_disable_merge_any(mm);
-+	error = arg3 ? ksm_default_merge_any(mm) : ksm_disable_merge_any(mm);
++	error = ksm_leave_merge_any(mm, arg3);

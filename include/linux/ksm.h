@@ -37,6 +37,19 @@ int ksm_default_merge_any(struct mm_struct *mm);
 int ksm_disable(struct mm_struct *mm);
 bool ksm_merges_any(struct mm_struct *mm);
 
+/**
+ * ksm_leave_merge_any - prctl: the process no longer asks as a whole
+ * @mm: the process
+ * @follow: it follows its cgroup from now on; else it stays out
+ *
+ * Context: mmap_lock for writing.
+ * Return: 0 or an errno; then nothing has changed.
+ */
+static inline int ksm_leave_merge_any(struct mm_struct *mm, bool follow)
+{
+	return follow ? ksm_default_merge_any(mm) : ksm_disable_merge_any(mm);
+}
+
 /* Forcing and asking are properties of the mm: a new VMA needs nothing. */
 static inline void ksm_add_vma(struct vm_area_struct *vma)
 {
