@@ -21,7 +21,7 @@ KSM_TESTS = "cd /mnt/share/mm && ./ksm_tests"
 # test_memcg_sock skips itself, as the VM's kernel has no IPv6.
 MEMCONTROL = {"test_memcg_low": "fails on the stock kernel as well"}
 SWAP = ("zram=$(zramctl -f -s 512M) && mkswap -q $zram && swapon $zram && trap "
-        "'swapoff $zram; zramctl -r $zram' EXIT; ")
+        "'swapoff $zram; echo 1 >/sys/block/${zram##*/}/reset' EXIT; ")
 
 TESTS = [
     ("kunit", "cat /sys/kernel/debug/kunit/*/results", "kunit", {}),
