@@ -70,7 +70,8 @@ static struct man {
 } men[MEN];
 
 static const char *up, *inner, *leaf[LEAVES];	/* the last two are in inner */
-static struct books own_root, gone_up, gone_inner;
+static struct books own_root;
+static struct books gone_up, gone_inner;	/* events of removed children */
 
 static long below(long n)
 {
@@ -322,6 +323,7 @@ static void change_value(void)
 static void remove_leaf(long step)
 {
 	int i, l = some_leaf(), to = some_leaf();
+	struct books had;
 
 	if (l == to)
 		return;
@@ -332,7 +334,9 @@ static void remove_leaf(long step)
 		men[i].leaf = to;
 	}
 	at_rest(step);
-	add(l < 3 ? &gone_up : &gone_inner, books_of(leaf[l]), 1);
+	had = books_of(leaf[l]);
+	memset(had.v, 0, GAUGES * sizeof(*had.v));
+	add(l < 3 ? &gone_up : &gone_inner, had, 1);
 	NEED(WAIT_FOR(!cg_rmdir(leaf[l])), "rmdir");
 	leaf[l] = NULL;
 	at_rest(step);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <fcntl.h>
 #include <setjmp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -61,9 +62,30 @@ static int wrong(struct span *s, long page)
 	ret = differs(scratch, s->mem + page * PAGE_SZ);
 	if (ret != 1 || want.state != GIVEN_UP)
 		return ret;
-	want.tag = 0;
+	want = (struct content){ .off = -1 };
 	make_content(scratch, &want);
 	return differs(scratch, s->mem + page * PAGE_SZ);
+}
+
+/* What is seen instead, for whoever has to find out why. */
+static void tell_wrong(struct span *s, long page)
+{
+	unsigned char *have = s->mem + page * PAGE_SZ;
+	struct content *want = &s->want[page];
+	int i, nr = 0, first = -1;
+
+	make_content(scratch, want);
+	for (i = 0; i < (int)PAGE_SZ; i++) {
+		if (have[i] == ((unsigned char *)scratch)[i])
+			continue;
+		nr++;
+		if (first < 0)
+			first = i;
+	}
+	fprintf(stderr, "# worker %d page %ld: content %llu, byte %d is %d, state %d: ",
+		getpid(), page, want->tag, want->off, want->value, want->state);
+	fprintf(stderr, "%d bytes differ, the first is %d: %d; it begins %llx\n", nr,
+		first, first < 0 ? 0 : have[first], *(u64 *)have);
 }
 
 long span_verify(struct span *s)
@@ -73,7 +95,8 @@ long span_verify(struct span *s)
 	for (i = 0; i < s->pages; i++) {
 		switch (wrong(s, i)) {
 		case 1:
-			bad++;
+			if (++bad < 4)
+				tell_wrong(s, i);
 			break;
 		case -1:
 			bus++;

@@ -86,18 +86,32 @@ static long do_set(struct span *s, const struct w_cmd *c)
 	return 0;
 }
 
+/* Advice that destroys; a range that is locked in part is destroyed in part. */
+static long give_up(struct span *s, long page, int advice)
+{
+	if (madvise(s->mem + page * PAGE_SZ, PAGE_SZ, advice))
+		return -errno;
+	if (advice == MADV_DONTNEED)
+		span_forget(s, page, 1);
+	else
+		s->want[page].state = GIVEN_UP;
+	return 0;
+}
+
 static long do_madv(struct span *s, const struct w_cmd *c)
 {
-	long i, ret;
+	long i, ret = 0, err;
 
+	if (c->a[2] == MADV_DONTNEED || c->a[2] == MADV_FREE) {
+		for (i = 0; i < c->a[1]; i++) {
+			err = give_up(s, c->a[0] + i, c->a[2]);
+			if (err)
+				ret = err;
+		}
+		return ret;
+	}
 	ret = madvise(s->mem + c->a[0] * PAGE_SZ, c->a[1] * PAGE_SZ, c->a[2]);
-	if (ret)
-		return -errno;
-	if (c->a[2] == MADV_DONTNEED)
-		span_forget(s, c->a[0], c->a[1]);
-	for (i = 0; c->a[2] == MADV_FREE && i < c->a[1]; i++)
-		s->want[c->a[0] + i].state = GIVEN_UP;
-	return 0;
+	return ret ? -errno : 0;
 }
 
 static long do_remap(struct span *s)
