@@ -540,6 +540,7 @@ void ksm_slot_pass_over(struct ksm_mm *slot);
 void ksm_slot_charge(struct ksm_mm *slot, unsigned long work, bool rotate);
 bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group);
 bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group);
+void ksm_round_restart(void);
 void ksm_groups_serve(void);
 typedef int (*ksm_slot_fn)(struct ksm_mm *slot, void *arg);
 int ksm_visit_slots(struct ksm_group *group, ksm_slot_fn fn, void *arg);

@@ -205,6 +205,24 @@ void ksm_slot_join(struct ksm_mm *slot, struct ksm_group *group)
 }
 
 /**
+ * ksm_round_restart - somebody begins to wait for full scans
+ *
+ * Whoever writes to run wants everything to be passed from now on: what was
+ * passed before counts no more, nor does a pass that is under way.
+ *
+ * Context: ksm_lock; ksm_groups_serve() follows.
+ */
+void ksm_round_restart(void)
+{
+	struct ksm_group *group;
+
+	lockdep_assert_held(&ksm_lock);
+	ksm_round++;
+	list_for_each_entry(group, &ksm_groups, link)
+		group->unpassed = group->nr_slots;
+}
+
+/**
  * ksm_groups_serve - run changed, or which groups have a value of their own
  *
  * Context: ksm_lock.

@@ -182,6 +182,7 @@ static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr,
 		goto unlock;
 	run = READ_ONCE(ksm_knobs.run);
 	spin_lock(&ksm_lock);
+	ksm_round_restart();
 	ksm_groups_serve();
 	spin_unlock(&ksm_lock);
 	if (run == KSM_RUN_UNMERGE) {
