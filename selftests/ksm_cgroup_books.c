@@ -11,6 +11,8 @@
  *
  * The cgroups say madvise and the workers ask for one range, so that every
  * figure is known exactly.
+ *
+ * vm: timeout=600
  */
 #include <linux/userfaultfd.h>
 #include <stdio.h>

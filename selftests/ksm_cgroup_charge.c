@@ -9,6 +9,8 @@
  *   raises no event in memory.events
  * - nobody escapes a limit by having pages merged, alone or with a sibling
  * - a removed cgroup is kept by nothing that was merged
+ *
+ * vm: timeout=600
  */
 #include <dirent.h>
 #include <stdio.h>

@@ -12,6 +12,8 @@
  *
  * Frames are compared by number, over whole address spaces, while the scanner
  * runs and pages are written; ordinary sharing by fork is not merging.
+ *
+ * vm: timeout=600
  */
 #include <stdio.h>
 #include <string.h>

@@ -10,6 +10,8 @@
  * - run=3 serves only cgroups that have a value of their own
  * - a process is where the owner of its memory is, whatever its threads and the
  *   processes that share the memory do
+ *
+ * vm: timeout=600
  */
 #include <stdio.h>
 #include <string.h>

@@ -9,6 +9,8 @@
  *   inherit decides; the root starts with madvise and cannot inherit
  * - threaded cgroups have none of the files; a controller that goes and comes
  *   back brings the defaults
+ *
+ * vm: timeout=600
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,6 +9,8 @@
  * - ranges marked MADV_DONTDUMP or MADV_WIPEONFORK are merged only if asked
  * - processes that are not dumpable are merged only if whoever wrote the 1 has
  *   CAP_SYS_PTRACE over the host
+ *
+ * vm: timeout=600
  */
 #include <linux/capability.h>
 #include <stdio.h>

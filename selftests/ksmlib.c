@@ -21,7 +21,7 @@
 
 unsigned long ksm_seed;
 long ksm_steps;
-long ksm_bound = 300;
+long ksm_bound = 120;
 
 static const char *case_name = "start";
 static bool case_bad;

@@ -71,5 +71,6 @@ settle
 check "after a restart it still is not" is "$(merged "$(pid_of ksmt-no)")" 0
 
 systemctl -q stop "${units[@]/%/.service}"
-check "with the units gone nothing is merged" stat_becomes $cg ksm_merging_pages 0
+check "with the units gone nothing of theirs is merged" \
+	stat_becomes $cg/system.slice ksm_merging_pages 0
 finish
