@@ -143,23 +143,30 @@ static void payer_removed(void)
 	CHECK(WAIT_FOR(charged_to(w[0], b) == N), "%ld of %d moved along",
 	      charged_to(w[0], b), N);
 	NEED(WAIT_FOR(!cg_rmdir(a)), "rmdir");
-	CHECK(WAIT_FOR(!cg_key(up, "cgroup.stat", "nr_dying_descendants")),
-	      "%lld cgroups do not die",
-	      cg_key(up, "cgroup.stat", "nr_dying_descendants"));
 	CHECK(w_same(w[0], w[1], 0) == N, "the move has unshared pages");
+	CHECK(charged_to(w[0], b) == N, "%ld of %d charged after rmdir",
+	      charged_to(w[0], b), N);
 	w_verify(w[0]);
 	w_verify(w[1]);
+	/* what they have of their own is charged where it was made */
+	w_exit(w[0]);
+	w_exit(w[1]);
+	CHECK(WAIT_FOR(!cg_dying(up)), "%lld cgroups do not die", cg_dying(up));
 }
 
-/* Zero pages and half-merged processes do not keep a cgroup either. */
+/*
+ * Somebody else goes on mapping what was merged with those who are gone: it
+ * must not keep their cgroups. Zero pages neither.
+ */
 static void nothing_pinned(void)
 {
-	struct worker *w[3];
+	struct worker *w[3], *heir;
 	const char *a;
 	int i;
 
 	family();
 	ksm_set("use_zero_pages", 1);
+	heir = w_dup(child("heir"), N, 1, 1);
 	for (i = 0; i < 10; i++) {
 		a = child("a");
 		w[0] = w_dup(a, N, 0, 0);
@@ -170,11 +177,12 @@ static void nothing_pinned(void)
 		     "no move");
 		w_exit(w[2]);
 		NEED(WAIT_FOR(!cg_rmdir(a)), "rmdir");
+		w_exit(w[0]);
+		w_exit(w[1]);
 	}
 	ksm_stop();
-	CHECK(WAIT_FOR(!cg_key(up, "cgroup.stat", "nr_dying_descendants")),
-	      "%lld cgroups do not die",
-	      cg_key(up, "cgroup.stat", "nr_dying_descendants"));
+	CHECK(WAIT_FOR(!cg_dying(up)), "%lld cgroups do not die", cg_dying(up));
+	w_verify(heir);
 }
 
 static void current_falls(void)

@@ -503,9 +503,9 @@ static void taken_away(void)
 	      cg_stat(up, "processes"));
 	CHECK(WAIT_FOR(!cg_stat(up, "pages_shared")), "%lld frames are left",
 	      cg_stat(up, "pages_shared"));
-	CHECK(WAIT_FOR(!cg_key(up, "cgroup.stat", "nr_dying_descendants")),
+	CHECK(WAIT_FOR(!cg_dying(up)),
 	      "%lld cgroups do not die",
-	      cg_key(up, "cgroup.stat", "nr_dying_descendants"));
+	      cg_dying(up));
 }
 
 static const struct ksm_case cases[] = {

@@ -116,6 +116,17 @@ long long cg_key(const char *cg, const char *file, const char *key)
 	return value;
 }
 
+/*
+ * Cgroups below that were removed and still are there. What each CPU collects
+ * for the LRU lists, and file pages that were read there, may keep one for as
+ * long as nothing happens: both are given up first.
+ */
+long long cg_dying(const char *cg)
+{
+	file_put("/proc/sys/vm/drop_caches", "1");
+	return cg_key(cg, "cgroup.stat", "nr_dying_descendants");
+}
+
 long long cg_stat(const char *cg, const char *key)
 {
 	return cg_key(cg, "memory.ksm.stat", key);

@@ -120,6 +120,7 @@ void cg_set(const char *cg, const char *file, const char *value);
 const char *cg_get(const char *cg, const char *file);	/* static, no newline */
 bool cg_has(const char *cg, const char *file);
 long long cg_stat(const char *cg, const char *key);	/* memory.ksm.stat */
+long long cg_dying(const char *cg);
 long long cg_key(const char *cg, const char *file, const char *key);
 long long cg_num(const char *cg, const char *file);
 int cg_move(const char *cg, pid_t pid);			/* 0 or -errno */

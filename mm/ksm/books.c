@@ -6,10 +6,92 @@
  * over the groups: there is no third place that could disagree.
  *
  * Events stay with the group in which they happened.
+ *
+ * A cgroup is charged for its metadata in whole pages, as its books have it and
+ * always: an accounted allocation at the limit would raise an event, and could
+ * not move with the slot. So whoever allocates asks ksm_slot_meta_room() first.
  */
 #include <linux/math64.h>
+#include <linux/page_counter.h>
 
 #include "ksm.h"
+
+/**
+ * ksm_group_charge - charge a group's cgroup for the metadata that it has now
+ * @group: the group
+ *
+ * The counter is raised before @meta_pages and lowered after it, so that two of
+ * us at a time never take it below what it is.
+ *
+ * Context: any.
+ */
+void ksm_group_charge(struct ksm_group *group)
+{
+#ifdef CONFIG_MEMCG
+	struct page_counter *counter;
+	long old, now, new;
+
+	if (!group->memcg || mem_cgroup_is_root(group->memcg))
+		return;
+	counter = &group->memcg->memory;
+	for (;;) {
+		old = atomic_long_read(&group->meta_pages);
+		new = DIV_ROUND_UP(max(ksm_group_metadata(group), 0L), PAGE_SIZE);
+		if (new == old)
+			return;
+		if (new > old)
+			page_counter_charge(counter, new - old);
+		now = atomic_long_cmpxchg(&group->meta_pages, old, new);
+		if (now == old && new < old)
+			page_counter_uncharge(counter, old - new);
+		if (now != old && new > old)
+			page_counter_uncharge(counter, new - old);
+	}
+#endif
+}
+
+#ifdef CONFIG_MEMCG
+/* Whether a cgroup above is full, and the smallest limit on the way there. */
+static bool ksm_memcg_full(struct mem_cgroup *memcg, unsigned long *limit)
+{
+	bool full = false;
+
+	*limit = PAGE_COUNTER_MAX;
+	for (; memcg && !mem_cgroup_is_root(memcg);
+	     memcg = parent_mem_cgroup(memcg)) {
+		unsigned long max = READ_ONCE(memcg->memory.max);
+
+		*limit = min(*limit, max);
+		full |= page_counter_read(&memcg->memory) >= max;
+	}
+	return full;
+}
+#endif
+
+/**
+ * ksm_slot_meta_room - may more be remembered of a slot's memory?
+ * @slot: the slot
+ *
+ * A cgroup that is full is who needs merging most, and what it saves is more
+ * than that takes: it may go over its limit for metadata, by 1/128 of it.
+ *
+ * Context: any that allows a spinlock.
+ */
+bool ksm_slot_meta_room(struct ksm_mm *slot)
+{
+#ifdef CONFIG_MEMCG
+	unsigned long limit;
+	bool room = true;
+
+	spin_lock(&slot->lock);
+	if (slot->group->memcg && ksm_memcg_full(slot->group->memcg, &limit))
+		room = atomic_long_read(&slot->group->meta_pages) < limit / 128;
+	spin_unlock(&slot->lock);
+	return room;
+#else
+	return true;
+#endif
+}
 
 /**
  * ksm_slot_mod - change a gauge
@@ -24,6 +106,8 @@ void ksm_slot_mod(struct ksm_mm *slot, enum ksm_gauge gauge, long nr)
 	spin_lock(&slot->lock);
 	slot->gauge[gauge] += nr;
 	atomic_long_add(nr, &slot->group->gauge[gauge]);
+	if (gauge == KSM_G_METADATA || gauge == KSM_G_UNSHARED)
+		ksm_group_charge(slot->group);
 	spin_unlock(&slot->lock);
 }
 
@@ -73,6 +157,7 @@ void ksm_scan_book(struct ksm_scan *scan, u64 nsec)
 		atomic_long_add(scan->event[i], &slot->group->event[i]);
 		scan->event[i] = 0;
 	}
+	ksm_group_charge(slot->group);
 	spin_unlock(&slot->lock);
 }
 
@@ -179,6 +264,7 @@ static void ksm_payer_mod(struct folio *folio, long nr)
 	/* charged, so the cgroup stays; offline ones answer by their parent */
 	group = ksm_group_lock_payer(ksm_group_of(folio_memcg(folio)));
 	group->shared += nr;
+	ksm_group_charge(group);
 	spin_unlock(&group->lock);
 }
 
@@ -193,14 +279,18 @@ void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm)
 {
 	struct ksm_node *node = ksm_folio_node(folio);
 	struct ksm_mm *slot = mm->ksm;
+	bool first, review;
 	long foreign;
 
 	if (WARN_ON_ONCE(!node || !slot))
 		return;
-	if (atomic_inc_return(&node->mapped) == 1)
+	first = atomic_inc_return(&node->mapped) == 1;
+	if (first)
 		ksm_payer_mod(folio, 1);
 
 	spin_lock(&slot->lock);
+	/* from the swap cache it may come to others than those who pay */
+	review = first && !ksm_payer_fits(slot, folio);
 	if (!slot->gauge[KSM_G_MERGING]) {
 		slot->mixed = false;
 		ksm_slot_own(slot, node->domain);
@@ -211,6 +301,8 @@ void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm)
 	foreign = ksm_slot_nr_foreign(slot);
 	ksm_slot_set(slot, KSM_G_FOREIGN, foreign);
 	spin_unlock(&slot->lock);
+	if (review)
+		ksm_node_review(node);
 	/* also what a fault had in hand when merging was switched off here */
 	if (unlikely(foreign || (READ_ONCE(slot->listed) &&
 				 !READ_ONCE(slot->takes_part))))
@@ -229,20 +321,24 @@ void __ksm_rmap_del(struct folio *folio, struct mm_struct *mm)
 {
 	struct ksm_node *node = ksm_folio_node(folio);
 	struct ksm_mm *slot = mm->ksm;
+	bool last, review;
 
 	if (WARN_ON_ONCE(!node || !slot))
 		return;
-	if (atomic_dec_and_test(&node->mapped)) {
+	last = atomic_dec_and_test(&node->mapped);
+	if (last)
 		ksm_payer_mod(folio, -1);
-		ksm_node_idle(node);
-	}
 
 	spin_lock(&slot->lock);
+	review = last || slot->gauge[KSM_G_FOREIGN] ||
+		 ksm_payer_lost(slot, folio);
 	ksm_slot_set(slot, KSM_G_MERGING, slot->gauge[KSM_G_MERGING] - 1);
 	if (!slot->gauge[KSM_G_MERGING])
 		slot->mixed = false;
 	ksm_slot_set(slot, KSM_G_FOREIGN, ksm_slot_nr_foreign(slot));
 	spin_unlock(&slot->lock);
+	if (review)
+		ksm_node_review(node);
 }
 
 /**
@@ -292,6 +388,10 @@ long ksm_slot_move(struct ksm_mm *slot, struct ksm_group *group)
 			atomic_long_add(slot->gauge[i], &group->gauge[i]);
 		}
 		slot->group = group;
+		if (slot->gauge[KSM_G_MERGING])
+			slot->moves++;
+		ksm_group_charge(old);
+		ksm_group_charge(group);
 	}
 	slot->domain = group->domain;
 	foreign = ksm_slot_nr_foreign(slot);

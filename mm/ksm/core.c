@@ -107,6 +107,25 @@ static void ksm_drain_lru(void)
 	last = jiffies;
 }
 
+static void ksm_drain_work_fn(struct work_struct *work)
+{
+	lru_add_drain_all();
+}
+
+static DECLARE_DELAYED_WORK(ksm_drain_work, ksm_drain_work_fn);
+
+/**
+ * ksm_drain_later - pages that were added to the LRU may be freed at any time
+ *
+ * One that is freed while it sits in the batch of an idle CPU stays, and with
+ * it the cgroup that it is charged to, even one that is removed. For whoever
+ * adds pages on behalf of others: they do not empty our CPU's batch.
+ */
+void ksm_drain_later(void)
+{
+	queue_delayed_work(system_unbound_wq, &ksm_drain_work, HZ / 10);
+}
+
 /* One slice with everything locked; true if the slot's siblings are next. */
 static bool ksm_scan_locked(struct ksm_scan *scan)
 {
@@ -137,17 +156,18 @@ static bool ksm_scan_locked(struct ksm_scan *scan)
  * ksm_scan_slot - scan one slot for a slice
  * @slot: the slot
  * @budget: lines that may be spent
+ * @booked: run time of this thread that was booked so far
  *
  * Context: sleeps; no locks.
  * Return: lines that were spent.
  */
-static unsigned long ksm_scan_slot(struct ksm_mm *slot, unsigned long budget)
+static unsigned long ksm_scan_slot(struct ksm_mm *slot, unsigned long budget,
+				   u64 *booked)
 {
 	struct ksm_scan scan = { .slot = slot, .budget = budget };
-	struct mem_cgroup *memcg, *old;
 	struct ksm_domain *domain;
 	bool rotate = true;
-	u64 start = task_sched_runtime(current);
+	u64 now;
 
 	spin_lock(&slot->lock);
 	domain = slot->domain;
@@ -162,8 +182,6 @@ static unsigned long ksm_scan_slot(struct ksm_mm *slot, unsigned long budget)
 		goto out;
 	}
 
-	memcg = get_mem_cgroup_from_mm(slot->mm);
-	old = set_active_memcg(memcg);
 	down_read(&ksm_gate);
 	mutex_lock(&domain->mutex);
 	if (!ksm_running())
@@ -174,20 +192,21 @@ static unsigned long ksm_scan_slot(struct ksm_mm *slot, unsigned long budget)
 		rotate = false;
 	mutex_unlock(&domain->mutex);
 	up_read(&ksm_gate);
-	set_active_memcg(old);
-	mem_cgroup_put(memcg);
 
 	/* what it left behind in another domain; nothing is merged there now */
 	if (READ_ONCE(slot->tracked) && READ_ONCE(slot->tracked) != domain)
 		ksm_track_drop(slot);
 out:
-	ksm_scan_book(&scan, task_sched_runtime(current) - start);
+	/* since the last slice, so that what lies between them has its payer */
+	now = task_sched_runtime(current);
+	ksm_scan_book(&scan, now - *booked);
+	*booked = now;
 	ksm_slot_charge(slot, scan.work + KSM_SLICE_BASE, rotate);
 	ksm_domain_put(domain);
 	return scan.work + KSM_SLICE_BASE;
 }
 
-static void ksm_scan_batch(void)
+static void ksm_scan_batch(u64 *booked)
 {
 	unsigned long budget = READ_ONCE(ksm_knobs.pages_to_scan) * KSM_PAGE_LINES;
 	unsigned long spent = 0;
@@ -199,7 +218,8 @@ static void ksm_scan_batch(void)
 		if (!slot)
 			break;
 		spent += ksm_scan_slot(slot, min(budget - spent,
-						 (unsigned long)KSM_SLICE));
+						 (unsigned long)KSM_SLICE),
+				       booked);
 		ksm_slot_put(slot);
 		ksm_drain_lru();
 		ksm_pool_refill();
@@ -212,6 +232,7 @@ static void ksm_scan_batch(void)
 
 static int ksmd(void *unused)
 {
+	u64 booked = 0;
 	unsigned int ms;
 
 	set_freezable();
@@ -226,7 +247,7 @@ static int ksmd(void *unused)
 		/* mappings are counted from before the first one is made */
 		if (!static_key_enabled(&ksm_merging_key))
 			static_branch_enable(&ksm_merging_key);
-		ksm_scan_batch();
+		ksm_scan_batch(&booked);
 		ms = READ_ONCE(ksm_knobs.sleep_ms);
 		if (ms)
 			wait_event_freezable_timeout(ksm_sleep_wait,
@@ -257,9 +278,9 @@ static int __init ksm_init(void)
 	if (err)
 		panic("ksm: no memory for the root domain at boot");
 	ksm_group_init(&ksm_root_group, NULL, ksm_root_memcg());
-	ksm_block_cache = KMEM_CACHE(ksm_block, SLAB_ACCOUNT);
+	ksm_block_cache = KMEM_CACHE(ksm_block, 0);
 	ksm_node_cache = KMEM_CACHE(ksm_node, 0);
-	ksm_rec_cache = KMEM_CACHE(ksm_rec, SLAB_ACCOUNT);
+	ksm_rec_cache = KMEM_CACHE(ksm_rec, 0);
 	if (!ksm_block_cache || !ksm_node_cache || !ksm_rec_cache)
 		panic("ksm: no memory for caches at boot");
 	err = ksm_sysfs_init();

@@ -136,6 +136,8 @@ void ksm_group_offline(struct ksm_group *group)
 	for (i = 0; i < KSM_E_FULL_SCANS; i++)
 		atomic_long_add(atomic_long_xchg(&group->event[i], 0),
 				&parent->event[i]);
+	ksm_group_charge(group);
+	ksm_group_charge(parent);
 	list_del_init(&group->enlist);
 	list_del(&group->link);
 	ksm_groups_serve();
@@ -178,6 +180,24 @@ struct ksm_group *ksm_mm_group(struct mm_struct *mm)
 }
 
 /**
+ * ksm_group_metadata - memory that merging takes in a group
+ * @group: the group
+ *
+ * What the slots count, a place in the index for each page that waits in it,
+ * and what belongs to a merged frame, which is with its payer.
+ *
+ * Return: bytes.
+ */
+long ksm_group_metadata(struct ksm_group *group)
+{
+	return atomic_long_read(&group->gauge[KSM_G_METADATA]) +
+	       atomic_long_read(&group->gauge[KSM_G_UNSHARED]) * (long)sizeof(u32) +
+	       READ_ONCE(group->shared) *
+	       (long)(sizeof(struct ksm_node) + sizeof(struct ksm_content) +
+		      sizeof(struct ksm_look));
+}
+
+/**
  * ksm_group_sums - a group's own books
  * @group: the group
  * @sums: they are added here
@@ -187,7 +207,9 @@ void ksm_group_sums(struct ksm_group *group, struct ksm_sums *sums)
 	int i;
 
 	for (i = 0; i < NR_KSM_GAUGES; i++)
-		sums->gauge[i] += atomic_long_read(&group->gauge[i]);
+		sums->gauge[i] += i == KSM_G_METADATA ?
+				  ksm_group_metadata(group) :
+				  atomic_long_read(&group->gauge[i]);
 	for (i = 0; i < NR_KSM_EVENTS; i++) {
 		unsigned long nr = atomic_long_read(&group->event[i]);
 

@@ -181,6 +181,7 @@ struct ksm_sums {
  * @lock: @shared against @offline
  * @shared: merged frames charged here
  * @gauge: sums over the group's slots, changed under the slot's lock
+ * @meta_pages: what the cgroup is charged for metadata
  * @event: what happened to the group's slots, and to those of removed children
  */
 struct ksm_group {
@@ -212,6 +213,7 @@ struct ksm_group {
 	spinlock_t lock;		/* shared, offline */
 	long shared;
 	atomic_long_t gauge[NR_KSM_GAUGES];
+	atomic_long_t meta_pages;
 	atomic_long_t event[NR_KSM_EVENTS];
 };
 
@@ -226,6 +228,8 @@ struct ksm_group {
  *	only change while no frame is mapped
  * @mixed: frames of more than one domain are mapped
  * @gauge: this mm's part of the books
+ * @moves: how often it came to another group with frames mapped (@lock)
+ * @moves_seen: @moves when a worker last had all its frames reviewed (@lock)
  * @all: on ksm_slots until the last reference goes (ksm_lock)
  * @link: on the group's slots or parked (ksm_lock)
  * @listed: the mm belongs to a process: its cgroup is settled (ksm_lock)
@@ -263,6 +267,8 @@ struct ksm_mm {
 	struct ksm_domain *merged_in;
 	bool mixed;
 	long gauge[NR_KSM_GAUGES];
+	unsigned int moves;
+	unsigned int moves_seen;
 
 	struct list_head all;
 	struct list_head link;
@@ -393,8 +399,9 @@ struct ksm_content {
  * @mapped: mappings, ahead of the mapcount
  * @recs: reverse-map records (ksm_rmap_sem[])
  * @nr_orphans: how many of them no slot owns (ksm_rmap_sem[])
- * @idle: on ksm_idle_nodes while @idle_queued
- * @idle_queued: bit 0: the frame lost its last mapping and is to be looked at
+ * @review: on ksm_review_nodes while @review_queued
+ * @review_queued: bit 0: a worker is to look whether the frame is gone, or has
+ *	lost its payer
  *
  * folio->mapping points to it while the folio lives, without a reference to
  * the folio. It is freed, under domain->mutex, when the folio was seen to be
@@ -410,8 +417,8 @@ struct ksm_node {
 	atomic_t mapped;
 	struct hlist_head recs;
 	unsigned int nr_orphans;
-	struct llist_node idle;
-	unsigned long idle_queued;
+	struct llist_node review;
+	unsigned long review_queued;
 };
 
 /**
@@ -536,6 +543,7 @@ void ksm_slot_pass_begin(struct ksm_mm *slot);
 void ksm_slot_pass_end(struct ksm_mm *slot);
 void ksm_drain_want(void);
 unsigned long ksm_drains(void);
+void ksm_drain_later(void);
 void ksm_slot_pass_over(struct ksm_mm *slot);
 void ksm_slot_charge(struct ksm_mm *slot, unsigned long work, bool rotate);
 bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group);
@@ -555,6 +563,7 @@ void ksm_group_offline(struct ksm_group *group);
 struct ksm_group *ksm_group_of(struct mem_cgroup *memcg);
 struct ksm_group *ksm_mm_group(struct mm_struct *mm);
 void ksm_group_sums(struct ksm_group *group, struct ksm_sums *sums);
+long ksm_group_metadata(struct ksm_group *group);
 long ksm_sums_profit(const struct ksm_sums *sums);
 #ifdef CONFIG_MEMCG
 void ksm_memcg_enlist(struct ksm_group *group);
@@ -569,6 +578,8 @@ static inline void ksm_memcg_enlist(struct ksm_group *group)
 void ksm_slot_mod(struct ksm_mm *slot, enum ksm_gauge gauge, long nr);
 void ksm_slot_event(struct ksm_mm *slot, enum ksm_event event, unsigned long nr);
 void ksm_scan_book(struct ksm_scan *scan, u64 nsec);
+void ksm_group_charge(struct ksm_group *group);
+bool ksm_slot_meta_room(struct ksm_mm *slot);
 int ksm_slot_charge_folio(struct ksm_mm *slot, struct folio *folio, gfp_t gfp);
 bool ksm_slot_claim(struct ksm_mm *slot, struct ksm_domain *domain);
 long ksm_slot_move(struct ksm_mm *slot, struct ksm_group *group);
@@ -659,16 +670,46 @@ void ksm_folio_set_node(struct folio *folio, struct ksm_node *node);
 struct folio *ksm_node_folio(struct ksm_node *node);
 struct ksm_node *ksm_node_alloc(struct ksm_domain *domain);
 void ksm_node_free(struct ksm_node *node);
-void ksm_node_idle(struct ksm_node *node);
+void ksm_node_review(struct ksm_node *node);
 void ksm_nodes_prune(struct ksm_domain *domain, unsigned long start,
 		     unsigned long end);
 bool ksm_node_forget(struct ksm_node *node);
-void ksm_idle_flush(void);
+void ksm_review_flush(void);
 int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 		struct ksm_page *kp, struct ksm_node *node);
 void ksm_rec_del(struct ksm_scan *scan, struct ksm_mm *slot,
 		 unsigned long addr);
 void ksm_node_drop_recs(struct ksm_node *node);
+
+/* payer.c */
+#ifdef CONFIG_MEMCG
+bool ksm_payer_settle(struct ksm_node *node, struct folio *folio);
+bool ksm_payer_fits(struct ksm_mm *slot, struct folio *folio);
+bool ksm_payer_lost(struct ksm_mm *slot, struct folio *folio);
+int ksm_payer_review(struct vm_area_struct *vma, unsigned long start,
+		     unsigned long end);
+#else
+static inline bool ksm_payer_settle(struct ksm_node *node, struct folio *folio)
+{
+	return true;
+}
+
+static inline bool ksm_payer_fits(struct ksm_mm *slot, struct folio *folio)
+{
+	return true;
+}
+
+static inline bool ksm_payer_lost(struct ksm_mm *slot, struct folio *folio)
+{
+	return false;
+}
+
+static inline int ksm_payer_review(struct vm_area_struct *vma,
+				   unsigned long start, unsigned long end)
+{
+	return 0;
+}
+#endif
 
 /* hotplug.c, sysfs.c */
 int ksm_hotplug_init(void);

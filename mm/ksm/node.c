@@ -6,7 +6,8 @@
  * frame. The node is taken back later: the last unmapping puts it on a list
  * that a worker goes through, whatever the scanner does. Until then anybody
  * who comes from the node must be prepared to find the frame gone, reused or
- * on its way to another place.
+ * on its way to another place. The same worker looks after frames that may
+ * have lost their payer, see payer.c.
  */
 #include <linux/slab.h>
 #include <linux/swap.h>
@@ -16,12 +17,12 @@
 #include "../internal.h"
 #include "ksm.h"
 
-#define KSM_IDLE_DELAY	(HZ / 10)
-#define KSM_IDLE_AGAIN	HZ
+#define KSM_REVIEW_DELAY	(HZ / 10)
+#define KSM_REVIEW_AGAIN	HZ
 
-static LLIST_HEAD(ksm_idle_nodes);
-static void ksm_idle_work_fn(struct work_struct *work);
-static DECLARE_DELAYED_WORK(ksm_idle_work, ksm_idle_work_fn);
+static LLIST_HEAD(ksm_review_nodes);
+static void ksm_review_work_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(ksm_review_work, ksm_review_work_fn);
 
 /**
  * ksm_folio_node - the node of a merged frame
@@ -125,39 +126,44 @@ void ksm_node_free(struct ksm_node *node)
 }
 
 /**
- * ksm_node_idle - a node's frame lost its last mapping
- * @node: the node
+ * ksm_node_review - a node is to be looked at
+ * @node: the node: its frame lost its last mapping, or perhaps its payer
  *
- * Context: page table lock.
+ * Context: page table lock of a mapping that the caller takes away or has.
  */
-void ksm_node_idle(struct ksm_node *node)
+void ksm_node_review(struct ksm_node *node)
 {
-	if (test_and_set_bit(0, &node->idle_queued))
+	if (test_and_set_bit(0, &node->review_queued))
 		return;
-	if (llist_add(&node->idle, &ksm_idle_nodes))
-		queue_delayed_work(system_unbound_wq, &ksm_idle_work,
-				   KSM_IDLE_DELAY);
+	if (llist_add(&node->review, &ksm_review_nodes))
+		queue_delayed_work(system_unbound_wq, &ksm_review_work,
+				   KSM_REVIEW_DELAY);
 }
 
-/* Returns true if the node is no longer idle, one way or the other. */
-static bool ksm_idle_one(struct ksm_node *node)
+/* Returns false if the node is to be looked at again. */
+static bool ksm_review_one(struct ksm_node *node)
 {
 	struct ksm_domain *domain = node->domain;
 	struct folio *folio;
-	bool done = true;
+	bool done;
 
 	refcount_inc(&domain->ref);
 	mutex_lock(&domain->mutex);
+	clear_bit(0, &node->review_queued);
+	/* pairs with ksm_node_review(): what it tells of now comes again */
+	smp_mb__after_atomic();
 	folio = ksm_node_folio(node);
 	if (!folio) {
-		ksm_node_free(node);
+		/* unless the last unmapping has put it on the list again */
+		if (!test_and_set_bit(0, &node->review_queued))
+			ksm_node_free(node);
+		done = true;
 	} else {
-		/* mapped again, about to be freed, or in the swap cache */
-		clear_bit(0, &node->idle_queued);
-		smp_mb__after_atomic(); /* pairs with ksm_node_idle() */
-		if (!atomic_read(&node->mapped) &&
-		    !test_and_set_bit(0, &node->idle_queued))
-			done = false;
+		/* not mapped: it is in the swap cache, or about to be freed */
+		done = atomic_read(&node->mapped) &&
+		       ksm_payer_settle(node, folio);
+		if (!done && test_and_set_bit(0, &node->review_queued))
+			done = true;
 		folio_put(folio);
 	}
 	mutex_unlock(&domain->mutex);
@@ -165,17 +171,17 @@ static bool ksm_idle_one(struct ksm_node *node)
 	return done;
 }
 
-/* Go through the list once; true if some are still in the swap cache. */
-static bool ksm_idle_pass(void)
+/* Go through the list once; true if some are to be looked at again. */
+static bool ksm_review_pass(void)
 {
 	struct ksm_node *node, *next;
 	bool more = false;
 
-	llist_for_each_entry_safe(node, next, llist_del_all(&ksm_idle_nodes),
-				  idle) {
+	llist_for_each_entry_safe(node, next, llist_del_all(&ksm_review_nodes),
+				  review) {
 		down_read(&ksm_gate);
-		if (!ksm_idle_one(node)) {
-			llist_add(&node->idle, &ksm_idle_nodes);
+		if (!ksm_review_one(node)) {
+			llist_add(&node->review, &ksm_review_nodes);
 			more = true;
 		}
 		up_read(&ksm_gate);
@@ -184,11 +190,14 @@ static bool ksm_idle_pass(void)
 	return more;
 }
 
-static void ksm_idle_work_fn(struct work_struct *work)
+static void ksm_review_work_fn(struct work_struct *work)
 {
-	if (ksm_idle_pass())
-		queue_delayed_work(system_unbound_wq, &ksm_idle_work,
-				   KSM_IDLE_AGAIN);
+	if (!ksm_review_pass())
+		return;
+	/* some CPU's batch may be what keeps them */
+	lru_add_drain_all();
+	queue_delayed_work(system_unbound_wq, &ksm_review_work,
+			   KSM_REVIEW_AGAIN);
 }
 
 /**
@@ -219,14 +228,14 @@ bool ksm_node_forget(struct ksm_node *node)
 }
 
 /**
- * ksm_idle_flush - take back the nodes of frames that are gone, now
+ * ksm_review_flush - take back the nodes of frames that are gone, now
  *
  * Context: sleeps; no locks.
  */
-void ksm_idle_flush(void)
+void ksm_review_flush(void)
 {
-	mod_delayed_work(system_unbound_wq, &ksm_idle_work, 0);
-	flush_delayed_work(&ksm_idle_work);
+	mod_delayed_work(system_unbound_wq, &ksm_review_work, 0);
+	flush_delayed_work(&ksm_review_work);
 }
 
 /**
@@ -246,7 +255,7 @@ void ksm_nodes_prune(struct ksm_domain *domain, unsigned long start,
 		if (node->pfn >= start && node->pfn < end) {
 			WRITE_ONCE(node->pfn, KSM_NO_PFN);
 			ksm_content_del(node);
-			ksm_node_idle(node);
+			ksm_node_review(node);
 		}
 	}
 }

@@ -198,7 +198,8 @@ void ksm_slot_join(struct ksm_mm *slot, struct ksm_group *group)
 	} else {
 		foreign = ksm_slot_move(slot, group);
 	}
-	if (foreign || (slot->tracked && slot->tracked != slot->domain))
+	if (foreign || READ_ONCE(slot->moves) != READ_ONCE(slot->moves_seen) ||
+	    (slot->tracked && slot->tracked != slot->domain))
 		ksm_slot_foreign(slot);
 	ksm_slot_refresh(slot);
 	ksm_round_check();
@@ -417,7 +418,7 @@ int ksm_visit_slots(struct ksm_group *group, ksm_slot_fn fn, void *arg)
 
 static struct ksm_mm *ksm_slot_alloc(struct mm_struct *mm)
 {
-	struct ksm_mm *slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	struct ksm_mm *slot = kzalloc(sizeof(*slot), GFP_KERNEL);
 
 	if (!slot)
 		return NULL;
@@ -439,6 +440,7 @@ static void ksm_slot_release(struct kref *ref)
 	/* until now a cgroup that went moved it to its parent */
 	spin_lock(&ksm_lock);
 	ksm_slot_unlist(slot);
+	ksm_slot_mod(slot, KSM_G_METADATA, -(long)sizeof(*slot));
 	list_del(&slot->all);
 	spin_unlock(&ksm_lock);
 	/* a scan that came after the reaper left nothing but this */
@@ -478,6 +480,7 @@ static bool ksm_slot_attach(struct ksm_mm *slot, struct ksm_group *group)
 	mmgrab(mm);
 	list_add_tail(&slot->all, &ksm_slots);
 	list_add(&slot->link, &group->parked);
+	ksm_slot_mod(slot, KSM_G_METADATA, sizeof(*slot));
 	/* pairs with the acquires in ksm_slot_make() */
 	smp_store_release(&mm->ksm, slot);
 	spin_unlock(&ksm_lock);

@@ -5,8 +5,7 @@
  * Blocks of 64 pages hang on the slot by address: ten bytes a page, and four
  * more for its bucket in the index. A block goes when nothing is remembered
  * of its pages any more, or when a pass did not come by it: then no eligible
- * memory is there. They are charged to the cgroup that has the memory, without
- * blocking; a cgroup at its limit may go over it by a small part for them.
+ * memory is there. The cgroup that has the memory pays for them, see books.c.
  *
  * Context: ksm_domain.mutex of the domain that the slot is tracked in.
  */
@@ -41,29 +40,6 @@ struct ksm_block *ksm_block_find(struct ksm_mm *slot, unsigned long addr)
 	return xa_load(&slot->blocks, addr >> KSM_BLOCK_SHIFT);
 }
 
-/*
- * May metadata take a cgroup over its limit? By 1/128 of it: a cgroup that is
- * full is who needs merging most, and what it saves is more than that.
- */
-static bool ksm_may_force(struct ksm_mm *slot)
-{
-#ifdef CONFIG_MEMCG
-	bool may = false;
-
-	spin_lock(&slot->lock);
-	if (slot->group->memcg) {
-		unsigned long max = READ_ONCE(slot->group->memcg->memory.max);
-
-		may = atomic_long_read(&slot->group->gauge[KSM_G_METADATA]) <
-		      max / 128 * PAGE_SIZE;
-	}
-	spin_unlock(&slot->lock);
-	return may;
-#else
-	return false;
-#endif
-}
-
 /**
  * ksm_block_make - remember something around an address
  * @scan: the scan; its slot is the one
@@ -80,9 +56,9 @@ struct ksm_block *ksm_block_make(struct ksm_scan *scan, unsigned long addr)
 
 	if (block)
 		return block;
+	if (!ksm_slot_meta_room(slot))
+		return NULL;
 	block = kmem_cache_zalloc(ksm_block_cache, gfp);
-	if (!block && ksm_may_force(slot))
-		block = kmem_cache_zalloc(ksm_block_cache, gfp | __GFP_HIGH);
 	if (!block)
 		return NULL;
 	block->slot = slot;

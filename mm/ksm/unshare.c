@@ -251,19 +251,17 @@ static struct vm_area_struct *ksm_unshare_vma(struct mm_struct *mm,
 	return find_vma(mm, addr);
 }
 
-/**
- * ksm_unshare_mm - unshare what is merged in a process
- * @slot: the process
- * @spare: says which VMAs to leave as they are, or NULL
+typedef int (*ksm_range_fn)(struct vm_area_struct *vma, unsigned long start,
+			    unsigned long end);
+
+/*
+ * Call a function for all of a process's anonymous memory, piece by piece.
  *
  * Gives mmap_lock back now and then. A worker does not wait for it: a process
  * can keep it for as long as it likes.
- *
- * Context: sleeps.
- * Return: 0, -ENOMEM; -EINTR where the caller is a user's task with a signal,
- * -EAGAIN where it is a worker and the process is busy.
  */
-int ksm_unshare_mm(struct ksm_mm *slot, ksm_spare_fn spare)
+static int ksm_each_range(struct ksm_mm *slot, ksm_spare_fn spare,
+			  ksm_range_fn fn)
 {
 	bool killable = !(current->flags & (PF_KTHREAD | PF_EXITING));
 	struct mm_struct *mm = slot->mm;
@@ -271,8 +269,6 @@ int ksm_unshare_mm(struct ksm_mm *slot, ksm_spare_fn spare)
 	struct vm_area_struct *vma;
 	int err = 0;
 
-	if (!ksm_slot_merged(slot))
-		return 0;
 	while (!err) {
 		if (killable && mmap_read_lock_killable(mm))
 			return -EINTR;
@@ -285,16 +281,41 @@ int ksm_unshare_mm(struct ksm_mm *slot, ksm_spare_fn spare)
 		}
 		addr = max(addr, vma->vm_start);
 		end = min(vma->vm_end, addr + KSM_UNSHARE_BATCH);
-		if (spare && spare(slot, vma))
+		if (!vma->anon_vma || (spare && spare(slot, vma)))
 			end = vma->vm_end;
-		else if (vma->anon_vma)
-			err = ksm_unshare_range(vma, addr, end, killable);
 		else
-			end = vma->vm_end;
+			err = fn(vma, addr, end);
 		mmap_read_unlock(mm);
 		addr = end;
 		cond_resched();
 	}
+	return err;
+}
+
+static int ksm_unshare_piece(struct vm_area_struct *vma, unsigned long start,
+			     unsigned long end)
+{
+	return ksm_unshare_range(vma, start, end,
+				 !(current->flags & (PF_KTHREAD | PF_EXITING)));
+}
+
+/**
+ * ksm_unshare_mm - unshare what is merged in a process
+ * @slot: the process
+ * @spare: says which VMAs to leave as they are, or NULL
+ *
+ * Context: sleeps.
+ * Return: 0, -ENOMEM; -EINTR where the caller is a user's task with a signal,
+ * -EAGAIN where it is a worker and the process is busy.
+ */
+int ksm_unshare_mm(struct ksm_mm *slot, ksm_spare_fn spare)
+{
+	int err;
+
+	if (!ksm_slot_merged(slot))
+		return 0;
+	err = ksm_each_range(slot, spare, ksm_unshare_piece);
+	ksm_drain_later();
 	return err;
 }
 
@@ -341,14 +362,24 @@ static struct ksm_mm *ksm_foreign_first(void)
 	return slot;
 }
 
-/* What is foreign, or of a process that takes no part any more, is undone. */
+/*
+ * What is foreign, or of a process that takes no part any more, is undone. What
+ * came along from another group may have lost its payer.
+ */
 static int ksm_tidy_slot(struct ksm_mm *slot)
 {
+	unsigned int moves = READ_ONCE(slot->moves);
 	int err = 0;
 
 	/* all of it: the page table does not say whose a frame is */
 	if (READ_ONCE(slot->gauge[KSM_G_FOREIGN]) || !READ_ONCE(slot->takes_part))
 		err = ksm_unshare_mm(slot, NULL);
+	if (!err && moves != READ_ONCE(slot->moves_seen)) {
+		if (READ_ONCE(slot->gauge[KSM_G_MERGING]))
+			err = ksm_each_range(slot, NULL, ksm_payer_review);
+		if (!err)
+			WRITE_ONCE(slot->moves_seen, moves);
+	}
 	if (!err && (!READ_ONCE(slot->takes_part) ||
 		     READ_ONCE(slot->tracked) != READ_ONCE(slot->domain)))
 		ksm_track_drop(slot);
@@ -403,7 +434,7 @@ int ksm_unmerge_all(void)
 {
 	int err = ksm_visit_slots(&ksm_root_group, ksm_unmerge_slot, NULL);
 
-	ksm_idle_flush();
+	ksm_review_flush();
 	ksm_pool_drain();
 	return err;
 }

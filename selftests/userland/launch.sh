@@ -53,6 +53,7 @@ one=$begun
 begin "$launch" bash -c '"$@" & child=$!; echo ksm-hold >/proc/$$/comm; wait $child' bash "${hold[@]}"
 wait_for pgrep -P "$begun" >/dev/null
 two=$(pgrep -P "$begun")
+pids+=("$two")
 wait_for holds "$two"
 begin "${hold[@]}"
 plain=$begun

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who pays for a merged frame: always a cgroup that maps it.
+ *
+ * The first payer is the cgroup whose page the frame was made of. When that
+ * one loses a mapping, or a process leaves a cgroup with what it has merged,
+ * the frame is reviewed by a worker (node.c): if the payer maps it no more, a
+ * cgroup that does takes it over. The charge is forced, as it is where
+ * memory.max is lowered: it raises no event, reclaims nothing, kills nobody,
+ * and the next charge of that cgroup's own reclaims.
+ *
+ * While the charge changes hands nothing maps the frame: its mappings are
+ * migration entries, at which a fault waits for the folio lock, and it is on
+ * no LRU list. So lists, the cgroups' statistics and our own books follow from
+ * the mappings going and coming, and nobody sees them half changed.
+ */
+#include <linux/memcontrol.h>
+#include <linux/migrate.h>
+#include <linux/page_counter.h>
+#include <linux/pagewalk.h>
+#include <linux/rmap.h>
+#include <linux/swap.h>
+#include <linux/swapops.h>
+
+#include "../internal.h"
+#include "ksm.h"
+
+/**
+ * struct ksm_heirs - who maps a frame, on the stack of whoever asks
+ * @payer: the cgroup that it is charged to
+ * @heir: another one that maps it, with a reference, or NULL
+ * @kept: @payer maps it
+ */
+struct ksm_heirs {
+	struct mem_cgroup *payer;
+	struct mem_cgroup *heir;
+	bool kept;
+};
+
+static bool ksm_heirs_one(struct folio *folio, struct vm_area_struct *vma,
+			  unsigned long addr, void *arg)
+{
+	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, addr, 0);
+	struct ksm_heirs *heirs = arg;
+	struct mem_cgroup *memcg;
+	struct ksm_mm *slot;
+
+	if (!page_vma_mapped_walk(&pvmw))
+		return true;
+	/* with the page table locked the mapping stays, and so does the slot */
+	slot = vma->vm_mm->ksm;
+	spin_lock(&slot->lock);
+	memcg = slot->group->memcg;
+	if (memcg == heirs->payer)
+		heirs->kept = true;
+	else if (!heirs->heir && atomic_read(&vma->vm_mm->mm_users) &&
+		 css_tryget(&memcg->css))
+		heirs->heir = memcg;
+	spin_unlock(&slot->lock);
+	page_vma_mapped_walk_done(&pvmw);
+	return !heirs->kept;
+}
+
+/* The frame is locked, mapped by nobody and on no list. */
+static void ksm_payer_change(struct folio *folio, struct mem_cgroup *from,
+			     struct mem_cgroup *to)
+{
+	struct pglist_data *pgdat = folio_pgdat(folio);
+
+	if (!mem_cgroup_is_root(to))
+		page_counter_charge(&to->memory, 1);
+	css_get(&to->css);
+	if (folio_test_swapcache(folio)) {
+		mod_lruvec_state(mem_cgroup_lruvec(from, pgdat), NR_SWAPCACHE, -1);
+		mod_lruvec_state(mem_cgroup_lruvec(to, pgdat), NR_SWAPCACHE, 1);
+	}
+	WRITE_ONCE(folio->memcg_data, (unsigned long)to);
+	if (!mem_cgroup_is_root(from))
+		page_counter_uncharge(&from->memory, 1);
+	css_put(&from->css);
+}
+
+static bool ksm_payer_hand_on(struct folio *folio, struct mem_cgroup *from,
+			      struct mem_cgroup *to)
+{
+	bool done = false;
+
+	/* writeback is counted for the cgroup that it began for */
+	if (folio_test_writeback(folio) || folio_test_hwpoison(folio) ||
+	    !folio_isolate_lru(folio))
+		return false;
+	try_to_migrate(folio, 0);
+	if (!folio_mapped(folio)) {
+		ksm_payer_change(folio, from, to);
+		done = true;
+	}
+	remove_migration_ptes(folio, folio, 0);
+	folio_putback_lru(folio);
+	return done;
+}
+
+/**
+ * ksm_payer_settle - have a merged frame paid by a cgroup that maps it
+ * @node: the frame's node
+ * @folio: the frame, with a reference
+ *
+ * Context: domain->mutex, ksm_gate; sleeps.
+ * Return: false if it could not be had now and is to be tried again.
+ */
+bool ksm_payer_settle(struct ksm_node *node, struct folio *folio)
+{
+	struct ksm_heirs heirs = {};
+	struct rmap_walk_control rwc = {
+		.rmap_one = ksm_heirs_one,
+		.arg = &heirs,
+	};
+	bool done = true;
+
+	if (mem_cgroup_disabled() || !cgroup_subsys_on_dfl(memory_cgrp_subsys))
+		return true;
+	if (!folio_trylock(folio))
+		return false;
+	if (ksm_folio_node(folio) != node)
+		goto unlock;
+	heirs.payer = folio_memcg(folio);
+	if (!heirs.payer)
+		goto unlock;
+	rmap_walk_ksm(folio, &rwc);
+	if (!heirs.kept && heirs.heir)
+		done = ksm_payer_hand_on(folio, heirs.payer, heirs.heir);
+	if (heirs.heir)
+		mem_cgroup_put(heirs.heir);
+unlock:
+	folio_unlock(folio);
+	return done;
+}
+
+/**
+ * ksm_payer_fits - does a slot's cgroup pay for this frame?
+ * @slot: the slot
+ * @folio: the frame
+ *
+ * Context: @slot->lock.
+ */
+bool ksm_payer_fits(struct ksm_mm *slot, struct folio *folio)
+{
+	lockdep_assert_held(&slot->lock);
+	return slot->group->memcg == folio_memcg(folio);
+}
+
+/**
+ * ksm_payer_lost - may a cgroup have stopped mapping a frame that it pays?
+ * @slot: who unmaps it
+ * @folio: the frame
+ *
+ * What a slot brought along from another cgroup counts as that one's until a
+ * worker has gone through it.
+ *
+ * Context: @slot->lock.
+ */
+bool ksm_payer_lost(struct ksm_mm *slot, struct folio *folio)
+{
+	return ksm_payer_fits(slot, folio) || slot->moves != slot->moves_seen;
+}
+
+static int ksm_review_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
+			  struct mm_walk *walk)
+{
+	struct vm_area_struct *vma = walk->vma;
+	spinlock_t *ptl;	/* of the page table */
+	pte_t *start, *ptep;
+	int err = 0;
+
+	start = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	ptep = start;
+	if (!start)
+		return 0;
+	for (; addr < end; addr += PAGE_SIZE, ptep++) {
+		struct ksm_node *node = NULL;
+		pte_t pte = ptep_get(ptep);
+		struct page *page;
+
+		if (pte_present(pte)) {
+			page = vm_normal_page(vma, addr, pte);
+			if (page)
+				node = ksm_folio_node(page_folio(page));
+			if (node)
+				ksm_node_review(node);
+		} else if (is_swap_pte(pte) &&
+			   is_migration_entry(pte_to_swp_entry(pte))) {
+			/* it may be a frame on its way: see where it ends up */
+			err = -EAGAIN;
+		}
+	}
+	pte_unmap_unlock(start, ptl);
+	cond_resched();
+	return err;
+}
+
+static const struct mm_walk_ops ksm_review_ops = {
+	.pmd_entry = ksm_review_pmd,
+	.walk_lock = PGWALK_RDLOCK,
+};
+
+/**
+ * ksm_payer_review - a process left a cgroup: have all its frames reviewed
+ * @vma: a VMA of the process
+ * @start: first address
+ * @end: address after the last
+ *
+ * Context: mmap_lock.
+ * Return: 0, or -EAGAIN to be called again later.
+ */
+int ksm_payer_review(struct vm_area_struct *vma, unsigned long start,
+		     unsigned long end)
+{
+	return walk_page_range_vma(vma, start, end, &ksm_review_ops, NULL);
+}
