@@ -503,9 +503,7 @@ static void taken_away(void)
 	      cg_stat(up, "processes"));
 	CHECK(WAIT_FOR(!cg_stat(up, "pages_shared")), "%lld frames are left",
 	      cg_stat(up, "pages_shared"));
-	CHECK(WAIT_FOR(!cg_dying(up)),
-	      "%lld cgroups do not die",
-	      cg_dying(up));
+	CHECK(WAIT_FOR(!cg_dying(up)), "%lld cgroups do not die", cg_dying(up));
 }
 
 static const struct ksm_case cases[] = {

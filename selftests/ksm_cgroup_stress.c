@@ -138,6 +138,23 @@ static void remap(struct worker *m)
 		m->area[0].addr = ret;
 }
 
+/*
+ * MADV_FREE, where it gives up one's own memory only: a page that came back
+ * clean from swap and is shared by fork is lost to all who share it, on the
+ * stock kernel too. A merged frame is not; any other page is written to first.
+ */
+static void give_up(struct worker *m, long first, long nr)
+{
+	struct frame f[N];
+
+	for (; nr--; first++) {
+		w_frames(m, 0, f);
+		if (!(f[first].flags & F_KSM))
+			W(m, .op = OP_DIRTY, .a = { first });
+		w_madv_at(m, 0, first, 1, MADV_FREE);
+	}
+}
+
 static void something(long step)
 {
 	int i = below(MEN);
@@ -170,7 +187,7 @@ static void something(long step)
 		w_madv_at(m, 0, first, nr, MADV_DONTNEED);
 		break;
 	case 14:
-		w_madv_at(m, 0, first, nr, MADV_FREE);
+		give_up(m, first, nr);
 		break;
 	case 15:
 		protect(m, first, nr);

@@ -438,6 +438,10 @@ static long command(int fd, const struct w_cmd *c)
 		return do_uffd_zero(s, c);
 	case OP_UFFD_MOVE:
 		return do_uffd_move(s, c);
+	case OP_DIRTY:
+		at = s->mem + c->a[0] * PAGE_SZ;
+		*(volatile char *)at = *(volatile char *)at;
+		return 0;
 	case OP_READ:
 		return do_read(s, c);
 	case OP_THREAD:

@@ -293,6 +293,12 @@ int ksm_merge_into(struct ksm_scan *scan, struct ksm_mm *slot,
 	err = -EAGAIN;
 	if (!ksm_page_lock(kp))
 		goto unlock;
+	/*
+	 * Its only owner so far may have given it up just now, and it only waits
+	 * in a CPU's batch to be marked so: it is not to be dropped any more.
+	 */
+	if (!folio_test_swapcache(frame))
+		folio_mark_dirty(frame);
 	err = ksm_replace(scan, kp, folio_page(frame, 0), false);
 	folio_unlock(kp->folio);
 	if (!err)

@@ -68,6 +68,8 @@ static struct folio *ksm_unshare_copy(struct vm_area_struct *vma,
 		return ERR_PTR(-EHWPOISON);
 	}
 	__folio_mark_uptodate(copy);
+	/* whoever shares it by fork must not lose it to another's MADV_FREE */
+	folio_set_dirty(copy);
 	return copy;
 }
 
