@@ -89,6 +89,9 @@ def main():
         # With relative paths another clone that shares the cache has hits, too.
         environment.setdefault("CCACHE_DIR", os.path.join(BUILD, "ccache"))
         environment.setdefault("CCACHE_BASEDIR", BUILD)
+        # What is included is learnt from the compiler: without it, everything is
+        # preprocessed once more, a quarter of the time of a first build.
+        environment.setdefault("CCACHE_DEPEND", "1")
         command.append("CC=ccache gcc")
     if "debug" in parts and os.environ.get("KASAN") != "all":
         command.append("CFLAGS_KASAN=$(if $(filter %s,$@),%s)" % (SANITIZED, KASAN_FLAGS))

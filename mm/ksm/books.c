@@ -6,92 +6,10 @@
  * over the groups: there is no third place that could disagree.
  *
  * Events stay with the group in which they happened.
- *
- * A cgroup is charged for its metadata in whole pages, as its books have it and
- * always: an accounted allocation at the limit would raise an event, and could
- * not move with the slot. So whoever allocates asks ksm_slot_meta_room() first.
  */
 #include <linux/math64.h>
-#include <linux/page_counter.h>
 
 #include "ksm.h"
-
-/**
- * ksm_group_charge - charge a group's cgroup for the metadata that it has now
- * @group: the group
- *
- * The counter is raised before @meta_pages and lowered after it, so that two of
- * us at a time never take it below what it is.
- *
- * Context: any.
- */
-void ksm_group_charge(struct ksm_group *group)
-{
-#ifdef CONFIG_MEMCG
-	struct page_counter *counter;
-	long old, now, new;
-
-	if (!group->memcg || mem_cgroup_is_root(group->memcg))
-		return;
-	counter = &group->memcg->memory;
-	for (;;) {
-		old = atomic_long_read(&group->meta_pages);
-		new = DIV_ROUND_UP(max(ksm_group_metadata(group), 0L), PAGE_SIZE);
-		if (new == old)
-			return;
-		if (new > old)
-			page_counter_charge(counter, new - old);
-		now = atomic_long_cmpxchg(&group->meta_pages, old, new);
-		if (now == old && new < old)
-			page_counter_uncharge(counter, old - new);
-		if (now != old && new > old)
-			page_counter_uncharge(counter, new - old);
-	}
-#endif
-}
-
-#ifdef CONFIG_MEMCG
-/* Whether a cgroup above is full, and the smallest limit on the way there. */
-static bool ksm_memcg_full(struct mem_cgroup *memcg, unsigned long *limit)
-{
-	bool full = false;
-
-	*limit = PAGE_COUNTER_MAX;
-	for (; memcg && !mem_cgroup_is_root(memcg);
-	     memcg = parent_mem_cgroup(memcg)) {
-		unsigned long max = READ_ONCE(memcg->memory.max);
-
-		*limit = min(*limit, max);
-		full |= page_counter_read(&memcg->memory) >= max;
-	}
-	return full;
-}
-#endif
-
-/**
- * ksm_slot_meta_room - may more be remembered of a slot's memory?
- * @slot: the slot
- *
- * A cgroup that is full is who needs merging most, and what it saves is more
- * than that takes: it may go over its limit for metadata, by 1/128 of it.
- *
- * Context: any that allows a spinlock.
- */
-bool ksm_slot_meta_room(struct ksm_mm *slot)
-{
-#ifdef CONFIG_MEMCG
-	unsigned long limit;
-	bool room = true;
-
-	spin_lock(&slot->lock);
-	if (slot->group->memcg && ksm_memcg_full(slot->group->memcg, &limit))
-		room = atomic_long_read(&slot->group->meta_pages) < limit / 128;
-	spin_unlock(&slot->lock);
-	return room;
-#else
-	return true;
-#endif
-}
 
 /**
  * ksm_slot_mod - change a gauge

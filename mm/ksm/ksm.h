@@ -578,8 +578,6 @@ static inline void ksm_memcg_enlist(struct ksm_group *group)
 void ksm_slot_mod(struct ksm_mm *slot, enum ksm_gauge gauge, long nr);
 void ksm_slot_event(struct ksm_mm *slot, enum ksm_event event, unsigned long nr);
 void ksm_scan_book(struct ksm_scan *scan, u64 nsec);
-void ksm_group_charge(struct ksm_group *group);
-bool ksm_slot_meta_room(struct ksm_mm *slot);
 int ksm_slot_charge_folio(struct ksm_mm *slot, struct folio *folio, gfp_t gfp);
 bool ksm_slot_claim(struct ksm_mm *slot, struct ksm_domain *domain);
 long ksm_slot_move(struct ksm_mm *slot, struct ksm_group *group);
@@ -683,12 +681,30 @@ void ksm_node_drop_recs(struct ksm_node *node);
 
 /* payer.c */
 #ifdef CONFIG_MEMCG
+void ksm_group_charge(struct ksm_group *group);
+bool ksm_payer_meta_room(struct ksm_mm *slot);
+int ksm_payer_first(struct ksm_mm *slot, struct folio *old, struct folio *frame);
 bool ksm_payer_settle(struct ksm_node *node, struct folio *folio);
 bool ksm_payer_fits(struct ksm_mm *slot, struct folio *folio);
 bool ksm_payer_lost(struct ksm_mm *slot, struct folio *folio);
 int ksm_payer_review(struct vm_area_struct *vma, unsigned long start,
 		     unsigned long end);
 #else
+static inline void ksm_group_charge(struct ksm_group *group)
+{
+}
+
+static inline bool ksm_payer_meta_room(struct ksm_mm *slot)
+{
+	return true;
+}
+
+static inline int ksm_payer_first(struct ksm_mm *slot, struct folio *old,
+				  struct folio *frame)
+{
+	return 0;
+}
+
 static inline bool ksm_payer_settle(struct ksm_node *node, struct folio *folio)
 {
 	return true;

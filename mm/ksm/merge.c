@@ -312,30 +312,6 @@ put:
 	return err;
 }
 
-/*
- * The payer is a cgroup that maps the frame: the slot's. Where the page was
- * charged to it too, the page goes as the frame comes, so the charge is forced
- * and makes no event; else there has to be room for it. @kp's folio and the
- * frame are locked.
- */
-static int ksm_charge(struct ksm_mm *slot, struct ksm_page *kp,
-		      struct folio *frame)
-{
-#ifdef CONFIG_MEMCG
-	bool same;
-
-	spin_lock(&slot->lock);
-	same = folio_memcg(kp->folio) &&
-	       folio_memcg(kp->folio) == slot->group->memcg;
-	spin_unlock(&slot->lock);
-	if (same) {
-		mem_cgroup_replace_folio(kp->folio, frame);
-		return 0;
-	}
-#endif
-	return ksm_slot_charge_folio(slot, frame, GFP_NOWAIT | __GFP_NOWARN);
-}
-
 /**
  * ksm_merge_fresh - make a merged frame of a page
  * @scan: the scan
@@ -380,7 +356,7 @@ struct ksm_node *ksm_merge_fresh(struct ksm_scan *scan, struct ksm_mm *slot,
 	err = -EAGAIN;
 	if (!ksm_page_lock(kp))
 		goto put;
-	err = ksm_charge(slot, kp, frame);
+	err = ksm_payer_first(slot, kp->folio, frame);
 	if (!err)
 		err = ksm_replace(scan, kp, folio_page(frame, 0), true);
 	folio_unlock(kp->folio);

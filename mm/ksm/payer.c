@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who pays for a merged frame: always a cgroup that maps it.
+ * Which cgroup pays, for merged frames and for what is remembered of pages.
  *
- * The first payer is the cgroup whose page the frame was made of. When that
+ * Nothing here goes through the memory controller's way to charge, as that
+ * raises an event at the limit, reclaims, or kills. Counters are changed as
+ * they are where a page is replaced by another.
+ *
+ * A merged frame is paid by a cgroup that maps it. The first payer is the cgroup whose page the frame was made of. When that
  * one loses a mapping, or a process leaves a cgroup with what it has merged,
  * the frame is reviewed by a worker (node.c): if the payer maps it no more, a
  * cgroup that does takes it over. The charge is forced, as it is where
@@ -13,6 +17,10 @@
  * migration entries, at which a fault waits for the folio lock, and it is on
  * no LRU list. So lists, the cgroups' statistics and our own books follow from
  * the mappings going and coming, and nobody sees them half changed.
+ *
+ * Metadata is paid in whole pages by the cgroup that has the memory, as much as
+ * its books say at any time, so that the charge moves with the process. Who is
+ * at his limit may go over it by a small part for that.
  */
 #include <linux/memcontrol.h>
 #include <linux/migrate.h>
@@ -24,6 +32,114 @@
 
 #include "../internal.h"
 #include "ksm.h"
+
+/**
+ * ksm_group_charge - charge a group's cgroup for the metadata that it has now
+ * @group: the group
+ *
+ * The counter is raised before @meta_pages and lowered after it, so that two of
+ * us at a time never take it below what it is.
+ *
+ * Context: any.
+ */
+void ksm_group_charge(struct ksm_group *group)
+{
+	struct page_counter *counter;
+	long old, now, new;
+
+	if (!group->memcg || mem_cgroup_is_root(group->memcg))
+		return;
+	counter = &group->memcg->memory;
+	for (;;) {
+		old = atomic_long_read(&group->meta_pages);
+		new = DIV_ROUND_UP(max(ksm_group_metadata(group), 0L), PAGE_SIZE);
+		if (new == old)
+			return;
+		if (new > old)
+			page_counter_charge(counter, new - old);
+		now = atomic_long_cmpxchg(&group->meta_pages, old, new);
+		if (now == old && new < old)
+			page_counter_uncharge(counter, old - new);
+		if (now != old && new > old)
+			page_counter_uncharge(counter, new - old);
+	}
+}
+
+/* Is a cgroup on the way up full? And the smallest limit there, in pages. */
+static bool ksm_memcg_full(struct mem_cgroup *memcg, unsigned long *limit)
+{
+	bool full = false;
+
+	*limit = PAGE_COUNTER_MAX;
+	for (; memcg && !mem_cgroup_is_root(memcg);
+	     memcg = parent_mem_cgroup(memcg)) {
+		unsigned long max = READ_ONCE(memcg->memory.max);
+
+		*limit = min(*limit, max);
+		full |= page_counter_read(&memcg->memory) >= max;
+	}
+	return full;
+}
+
+/**
+ * ksm_payer_meta_room - may more be remembered of a slot's memory?
+ * @slot: the slot
+ *
+ * A cgroup that is full is who needs merging most, and what it saves is more
+ * than that takes: it may go over its limit for metadata, by 1/128 of it.
+ *
+ * Context: any that allows a spinlock.
+ */
+bool ksm_payer_meta_room(struct ksm_mm *slot)
+{
+	unsigned long limit;
+	bool room = true;
+
+	spin_lock(&slot->lock);
+	if (ksm_memcg_full(slot->group->memcg, &limit))
+		room = atomic_long_read(&slot->group->meta_pages) < limit / 128;
+	spin_unlock(&slot->lock);
+	return room;
+}
+
+/* The folio is locked, mapped by nobody and on no list. */
+static void ksm_payer_set(struct folio *folio, struct mem_cgroup *memcg)
+{
+	if (!mem_cgroup_is_root(memcg))
+		page_counter_charge(&memcg->memory, 1);
+	css_get(&memcg->css);
+	WRITE_ONCE(folio->memcg_data, (unsigned long)memcg);
+}
+
+/**
+ * ksm_payer_first - charge a fresh frame
+ * @slot: whose page it is made of
+ * @old: that page's folio
+ * @frame: the frame, locked and mapped by nobody
+ *
+ * Where the cgroup that has the page pays for it too, the page goes as the
+ * frame comes, so there is always room; else there has to be.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int ksm_payer_first(struct ksm_mm *slot, struct folio *old, struct folio *frame)
+{
+	struct mem_cgroup *memcg;
+	unsigned long limit;
+	int err = -ENOMEM;
+
+	if (mem_cgroup_disabled() || !cgroup_subsys_on_dfl(memory_cgrp_subsys))
+		return mem_cgroup_charge(frame, slot->mm,
+					 GFP_NOWAIT | __GFP_NOWARN);
+	spin_lock(&slot->lock);
+	memcg = slot->group->memcg;
+	if (memcg == folio_memcg(old) || !ksm_memcg_full(memcg, &limit)) {
+		ksm_payer_set(frame, memcg);
+		err = 0;
+	}
+	spin_unlock(&slot->lock);
+	return err;
+}
 
 /**
  * struct ksm_heirs - who maps a frame, on the stack of whoever asks
@@ -61,20 +177,16 @@ static bool ksm_heirs_one(struct folio *folio, struct vm_area_struct *vma,
 	return !heirs->kept;
 }
 
-/* The frame is locked, mapped by nobody and on no list. */
 static void ksm_payer_change(struct folio *folio, struct mem_cgroup *from,
 			     struct mem_cgroup *to)
 {
 	struct pglist_data *pgdat = folio_pgdat(folio);
 
-	if (!mem_cgroup_is_root(to))
-		page_counter_charge(&to->memory, 1);
-	css_get(&to->css);
 	if (folio_test_swapcache(folio)) {
 		mod_lruvec_state(mem_cgroup_lruvec(from, pgdat), NR_SWAPCACHE, -1);
 		mod_lruvec_state(mem_cgroup_lruvec(to, pgdat), NR_SWAPCACHE, 1);
 	}
-	WRITE_ONCE(folio->memcg_data, (unsigned long)to);
+	ksm_payer_set(folio, to);
 	if (!mem_cgroup_is_root(from))
 		page_counter_uncharge(&from->memory, 1);
 	css_put(&from->css);

@@ -56,7 +56,7 @@ struct ksm_block *ksm_block_make(struct ksm_scan *scan, unsigned long addr)
 
 	if (block)
 		return block;
-	if (!ksm_slot_meta_room(slot))
+	if (!ksm_payer_meta_room(slot))
 		return NULL;
 	block = kmem_cache_zalloc(ksm_block_cache, gfp);
 	if (!block)
