@@ -42,12 +42,10 @@ static void group(void)
 		cg_set(cg, "memory.ksm", "1");
 }
 
-/* Three processes on the same N merged frames. */
-static void triplets(void)
+static void three_more(void)
 {
 	int i;
 
-	group();
 	for (i = 0; i < 3; i++) {
 		w[i] = man(N, MAP_PLAIN);
 		w_set(w[i], 0, 0, N, TAG, 1);
@@ -56,6 +54,13 @@ static void triplets(void)
 	NEED(w_same(w[0], w[1], 0) == N && w_same(w[1], w[2], 0) == N,
 	     "only %ld and %ld of %d merged to begin with",
 	     w_same(w[0], w[1], 0), w_same(w[1], w[2], 0), N);
+}
+
+/* Three processes on the same N merged frames. */
+static void triplets(void)
+{
+	group();
+	three_more();
 }
 
 static void all_intact(void)
@@ -345,38 +350,79 @@ static int set_block(long block, const char *state)
 	return file_put(path, state);
 }
 
+/*
+ * A block of the movable zone that can go: one that belongs to two zones can't,
+ * nor one that has memory of the boot in it.
+ */
+static long block_that_goes(void)
+{
+	char path[80], zones[80];
+	long block;
+
+	for (block = 0; block < 256; block++) {
+		snprintf(path, sizeof(path),
+			 "/sys/devices/system/memory/memory%ld/valid_zones", block);
+		if (file_get(path, zones, sizeof(zones)) < 0 ||
+		    strncmp(zones, "Movable", 7) || set_block(block, "offline"))
+			continue;
+		NEED(!set_block(block, "online_movable"),
+		     "block %ld does not come back", block);
+		return block;
+	}
+	return -1;
+}
+
+static bool frames_in(long block)
+{
+	struct frame f[N];
+	int i;
+
+	w_frames(w[0], 0, f);
+	for (i = 0; i < N; i++) {
+		if (block_of(f[i].pfn) == block)
+			return true;
+	}
+	return false;
+}
+
 /* A block of memory goes offline with merged frames in it. */
 static void offlined(void)
 {
+	enum { HOG = 4096, HOGS = 24 };
 	struct frame f[N];
-	long block = -1, gone = -1;
-	int i, tries;
+	int i, hogs;
+	long block;
 
-	triplets();
 	if (access("/sys/devices/system/memory/memory0/state", W_OK))
 		ksm_skip("no memory hot-remove");
-	w_frames(w[0], 0, f);
-	for (tries = 0; tries < 8 && gone < 0; tries++) {
-		for (i = 0; i < N && gone < 0; i++) {
-			if (block_of(f[i].pfn) == block)
-				continue;
-			block = block_of(f[i].pfn);
-			if (!set_block(block, "offline"))
-				gone = block;
-		}
+	block = block_that_goes();
+	if (block < 0)
+		ksm_skip("no block of movable memory that goes offline");
+	/* until frames come from there, fill what they come from instead */
+	triplets();
+	for (hogs = 0; hogs < HOGS && !frames_in(block); hogs++) {
+		struct worker *hog = w_new(NULL);
+
+		w_map(hog, HOG, MAP_PLAIN);
+		w_set(hog, 0, 0, HOG, 1, 1);
+		for (i = 0; i < 3; i++)
+			w_exit(w[i]);
+		three_more();
 	}
-	if (gone < 0)
-		ksm_skip("memory block %ld does not go offline", block);
+	NEED(frames_in(block), "no frame in block %ld", block);
+	/* what holds a page for a moment makes it fail */
+	NEED(WAIT_FOR(!set_block(block, "offline")), "block %ld does not go", block);
 	w_frames(w[0], 0, f);
 	for (i = 0; i < N; i++)
-		CHECK(block_of(f[i].pfn) != gone, "page %d is still there", i);
+		CHECK(block_of(f[i].pfn) != block, "page %d is still there", i);
 	all_intact();
 	CHECK(w_same(w[0], w[1], 0) == N, "%ld of %d still share",
 	      w_same(w[0], w[1], 0), N);
 	ksm_pass(2);
 	ksm_stop();
 	all_intact();
-	NEED(!set_block(gone, "online"), "block %ld does not come back", gone);
+	NEED(!set_block(block, "online_movable"), "block %ld does not come back",
+	     block);
 	again();
 }
 

@@ -37,8 +37,11 @@ struct kmem_cache *ksm_block_cache, *ksm_node_cache, *ksm_rec_cache;
 static DECLARE_WAIT_QUEUE_HEAD(ksm_work_wait);
 static DECLARE_WAIT_QUEUE_HEAD(ksm_sleep_wait);
 
-/* What a slice costs at least, so that nothing is visited for free. */
-#define KSM_SLICE_BASE	8
+/*
+ * What a slice costs besides what it looks at: or a process with a single page
+ * would take half of the CPU time that it shares with one that has a million.
+ */
+#define KSM_SLICE_BASE	KSM_PAGE_LINES
 
 static bool ksm_running(void)
 {
