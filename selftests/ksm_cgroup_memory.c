@@ -372,6 +372,23 @@ static long block_that_goes(void)
 	return -1;
 }
 
+/* Whoever is started from now on takes memory from the block's node. */
+static void memory_near(long block)
+{
+	unsigned long node;
+	char path[80];
+
+	for (node = 0; node < 8 * sizeof(node); node++) {
+		unsigned long mask = 1UL << node;
+
+		snprintf(path, sizeof(path), "/sys/devices/system/node/node%lu/memory%ld",
+			 node, block);
+		if (!access(path, F_OK))
+			syscall(SYS_set_mempolicy, 1 /* MPOL_PREFERRED */, &mask,
+				8 * sizeof(mask));
+	}
+}
+
 static bool frames_in(long block)
 {
 	struct frame f[N];
@@ -399,6 +416,7 @@ static void offlined(void)
 	if (block < 0)
 		ksm_skip("no block of movable memory that goes offline");
 	/* until frames come from there, fill what they come from instead */
+	memory_near(block);
 	triplets();
 	for (hogs = 0; hogs < HOGS && !frames_in(block); hogs++) {
 		struct worker *hog = w_new(NULL);
@@ -409,6 +427,7 @@ static void offlined(void)
 			w_exit(w[i]);
 		three_more();
 	}
+	syscall(SYS_set_mempolicy, 0 /* MPOL_DEFAULT */, NULL, 0);
 	NEED(frames_in(block), "no frame in block %ld", block);
 	/* what holds a page for a moment makes it fail */
 	NEED(WAIT_FOR(!set_block(block, "offline")), "block %ld does not go", block);

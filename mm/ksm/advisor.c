@@ -72,7 +72,7 @@ static unsigned int ksm_advisor_first(const struct ksm_advisor *a)
  * ksm_advisor_set - switch the advisor on or off
  * @on: which
  *
- * Context: ksm_gate held for writing.
+ * Context: ksm_gate_hold().
  */
 void ksm_advisor_set(bool on)
 {
@@ -98,7 +98,8 @@ void ksm_advisor_check(void)
 		return;
 	now = ktime_get_ns();
 	cpu = task_sched_runtime(current);
-	down_write(&ksm_gate);
+	if (ksm_gate_hold())
+		return;
 	if (a->on && a->began) {
 		wall_ms = div_u64(now - a->began, NSEC_PER_MSEC);
 		cpu_ms = div_u64(cpu - a->cpu, NSEC_PER_MSEC);
@@ -110,7 +111,7 @@ void ksm_advisor_check(void)
 	a->began = now;
 	a->cpu = cpu;
 	a->scans = scans;
-	up_write(&ksm_gate);
+	ksm_gate_release();
 }
 
 #include "tests/advisor-kunit.h"

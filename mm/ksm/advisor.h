@@ -16,7 +16,7 @@
  * @cpu: CPU time of ksmd then, in ns
  * @scans: full_scans then
  *
- * Knobs are written with ksm_gate held for writing; the rest is ksmd's.
+ * Knobs are written with ksm_gate_hold(); the rest is ksmd's.
  */
 struct ksm_advisor {
 	bool on;

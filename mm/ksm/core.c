@@ -30,7 +30,6 @@ struct ksm_knobs ksm_knobs = {
 	.smart_scan = true,
 };
 
-DECLARE_RWSEM(ksm_gate);
 DEFINE_STATIC_KEY_FALSE(ksm_merging_key);
 struct kmem_cache *ksm_block_cache, *ksm_node_cache, *ksm_rec_cache;
 
@@ -185,7 +184,7 @@ static unsigned long ksm_scan_slot(struct ksm_mm *slot, unsigned long budget,
 		goto out;
 	}
 
-	down_read(&ksm_gate);
+	ksm_gate_enter();
 	mutex_lock(&domain->mutex);
 	if (!ksm_running())
 		rotate = false;
@@ -194,7 +193,7 @@ static unsigned long ksm_scan_slot(struct ksm_mm *slot, unsigned long budget,
 	else
 		rotate = false;
 	mutex_unlock(&domain->mutex);
-	up_read(&ksm_gate);
+	ksm_gate_leave();
 
 	/* what it left behind in another domain; nothing is merged there now */
 	if (READ_ONCE(slot->tracked) && READ_ONCE(slot->tracked) != domain)

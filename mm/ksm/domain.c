@@ -180,7 +180,7 @@ void ksm_domains_sync(void)
  *
  * They may live on in the swap cache, but nothing is merged with them again.
  *
- * Context: ksm_gate held for writing, so that none is made; sleeps.
+ * Context: ksm_gate_hold(), so that none is made; sleeps.
  * Return: false if some frame is mapped.
  */
 bool ksm_domains_forget(void)

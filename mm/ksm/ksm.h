@@ -15,9 +15,8 @@
  * Lock order, outermost first:
  *
  *   ksm_config_mutex            settings, the shape of the group tree
- *   ksm_gate                    read by whoever goes from a pfn to a folio,
- *                               written by memory offlining and by changes
- *                               of the engine's run state
+ *   ksm_gate_enter()            for whoever goes from a pfn to a folio;
+ *                               ksm_gate_hold() for changes of knobs
  *     ksm_domain.mutex          index, nodes, blocks and recs of a domain
  *       mmap_lock               the second one of a merge is only tried
  *         folio lock            only tried while an mmap_lock is held
@@ -99,7 +98,7 @@ enum ksm_run {
  * @use_zero_pages: map the zero page for pages of zeroes
  * @smart_scan: pass over pages that did not change since they were looked at
  *
- * Written with ksm_gate held for writing; read anywhere with READ_ONCE().
+ * Written with ksm_gate_hold(); read anywhere with READ_ONCE().
  */
 struct ksm_knobs {
 	unsigned int run;
@@ -522,7 +521,6 @@ struct ksm_page {
 
 /* core.c */
 extern struct ksm_knobs ksm_knobs;
-extern struct rw_semaphore ksm_gate;
 extern struct kmem_cache *ksm_block_cache, *ksm_node_cache, *ksm_rec_cache;
 void ksm_wake(void);
 void ksm_wake_sleeper(void);
@@ -728,6 +726,11 @@ static inline int ksm_payer_review(struct vm_area_struct *vma,
 #endif
 
 /* hotplug.c, sysfs.c */
+bool ksm_gate_try(void);
+void ksm_gate_enter(void);
+void ksm_gate_leave(void);
+int ksm_gate_hold(void);
+void ksm_gate_release(void);
 int ksm_hotplug_init(void);
 int ksm_sysfs_init(void);
 void ksm_host_sums(struct ksm_sums *sums);

@@ -179,12 +179,12 @@ static bool ksm_review_pass(void)
 
 	llist_for_each_entry_safe(node, next, llist_del_all(&ksm_review_nodes),
 				  review) {
-		down_read(&ksm_gate);
+		ksm_gate_enter();
 		if (!ksm_review_one(node)) {
 			llist_add(&node->review, &ksm_review_nodes);
 			more = true;
 		}
-		up_read(&ksm_gate);
+		ksm_gate_leave();
 		cond_resched();
 	}
 	return more;
@@ -244,7 +244,7 @@ void ksm_review_flush(void)
  * @start: first pfn
  * @end: pfn after the last
  *
- * Context: ksm_gate held for writing, domain->mutex.
+ * Context: the gate is closed; domain->mutex.
  */
 void ksm_nodes_prune(struct ksm_domain *domain, unsigned long start,
 		     unsigned long end)

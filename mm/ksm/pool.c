@@ -60,7 +60,7 @@ void ksm_pool_refill(void)
 	int nid;
 
 	/* not while memory goes: what we took could not be moved away */
-	if (!down_read_trylock(&ksm_gate))
+	if (!ksm_gate_try())
 		return;
 	for_each_node_state(nid, N_MEMORY) {
 		struct ksm_pool *pool = &ksm_pools[nid];
@@ -76,7 +76,7 @@ void ksm_pool_refill(void)
 			}
 		}
 	}
-	up_read(&ksm_gate);
+	ksm_gate_leave();
 }
 
 /**

@@ -4,7 +4,7 @@
  *
  * Names, units and what reads back are the stock kernel's; run takes 3 in
  * addition. Figures are the sum of all groups' books at the time of reading.
- * Knobs change with ksm_gate held for writing, so that nothing is being
+ * Knobs change with the gate held alone, so that nothing is being
  * scanned under the old value when the write returns.
  */
 #include <linux/kobject.h>
@@ -38,10 +38,10 @@ static ssize_t ksm_store_uint(unsigned int *knob, const char *buf, size_t count,
 
 	if (err || value < min || value > max)
 		return -EINVAL;
-	if (down_write_killable(&ksm_gate))
+	if (ksm_gate_hold())
 		return -EINTR;
 	WRITE_ONCE(*knob, value);
-	up_write(&ksm_gate);
+	ksm_gate_release();
 	ksm_wake_sleeper();
 	return count;
 }
@@ -52,10 +52,10 @@ static ssize_t ksm_store_bool(bool *knob, const char *buf, size_t count)
 
 	if (kstrtobool(buf, &value))
 		return -EINVAL;
-	if (down_write_killable(&ksm_gate))
+	if (ksm_gate_hold())
 		return -EINTR;
 	WRITE_ONCE(*knob, value);
-	up_write(&ksm_gate);
+	ksm_gate_release();
 	return count;
 }
 
@@ -213,13 +213,13 @@ static ssize_t ksm_store_unshared(void (*set)(unsigned int value),
 		return -EINVAL;
 	if (value == now)
 		return count;
-	if (down_write_killable(&ksm_gate))
+	if (ksm_gate_hold())
 		return -EINTR;
 	if (ksm_domains_forget())
 		set(value);
 	else
 		ret = -EBUSY;
-	up_write(&ksm_gate);
+	ksm_gate_release();
 	return ret;
 }
 
@@ -284,11 +284,11 @@ static ssize_t advisor_mode_store(struct kobject *kobj,
 
 	if (!on && !sysfs_streq(buf, "none"))
 		return -EINVAL;
-	if (down_write_killable(&ksm_gate))
+	if (ksm_gate_hold())
 		return -EINTR;
 	if (on != ksm_advisor.on)
 		ksm_advisor_set(on);
-	up_write(&ksm_gate);
+	ksm_gate_release();
 	return count;
 }
 
