@@ -37,7 +37,8 @@ TESTS = [
     ("ksm_tests -C", KSM_TESTS + " -C", "exit", {}),
     ("ksm_tests -N 1", KSM_TESTS + " -N -m 1", "exit", {"nodes": 2}),
     ("ksm_tests -N 0", KSM_TESTS + " -N -m 0", "exit", {"nodes": 2}),
-    # It forks with results in its buffer: by lines, or they come twice.
+    # It forks with results in its buffer: by lines, or they come twice. Its limits
+    # of what reclaim may miss are for a kernel that is not slowed down.
     ("test_memcontrol", SWAP + "stdbuf -oL /mnt/share/cgroup/test_memcontrol", "tap",
-     {"expected": MEMCONTROL, "plan": 14, "timeout": 300}),
+     {"expected": MEMCONTROL, "plan": 14, "timeout": 300, "kernels": ("ksm",)}),
 ]

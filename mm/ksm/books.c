@@ -180,7 +180,7 @@ static void ksm_payer_mod(struct folio *folio, long nr)
 	struct ksm_group *group;
 
 	/* charged, so the cgroup stays; offline ones answer by their parent */
-	group = ksm_group_lock_payer(ksm_group_of(folio_memcg(folio)));
+	group = ksm_group_lock_payer(ksm_group_pays(folio));
 	group->shared += nr;
 	ksm_group_charge(group);
 	spin_unlock(&group->lock);

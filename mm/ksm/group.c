@@ -162,6 +162,22 @@ struct ksm_group *ksm_group_of(struct mem_cgroup *memcg)
 }
 
 /**
+ * ksm_group_pays - the group of the cgroup that a frame is charged to
+ * @folio: the frame
+ *
+ * Return: the group; the root's where cgroups have no say, as on v1, where a
+ * charge may move with a process.
+ */
+struct ksm_group *ksm_group_pays(struct folio *folio)
+{
+#ifdef CONFIG_MEMCG
+	if (!mem_cgroup_disabled() && cgroup_subsys_on_dfl(memory_cgrp_subsys))
+		return ksm_group_of(folio_memcg(folio));
+#endif
+	return &ksm_root_group;
+}
+
+/**
  * ksm_mm_group - the group of a process
  * @mm: the process
  *

@@ -559,6 +559,7 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 void ksm_group_refresh(struct ksm_group *group);
 void ksm_group_offline(struct ksm_group *group);
 struct ksm_group *ksm_group_of(struct mem_cgroup *memcg);
+struct ksm_group *ksm_group_pays(struct folio *folio);
 struct ksm_group *ksm_mm_group(struct mm_struct *mm);
 void ksm_group_sums(struct ksm_group *group, struct ksm_sums *sums);
 long ksm_group_metadata(struct ksm_group *group);

@@ -141,7 +141,7 @@ void ksm_node_review(struct ksm_node *node)
 }
 
 /* Returns false if the node is to be looked at again. */
-static bool ksm_review_one(struct ksm_node *node)
+static bool ksm_review_one(struct ksm_node *node, bool *drain)
 {
 	struct ksm_domain *domain = node->domain;
 	struct folio *folio;
@@ -155,7 +155,8 @@ static bool ksm_review_one(struct ksm_node *node)
 	folio = ksm_node_folio(node);
 	if (!folio) {
 		/* unless the last unmapping has put it on the list again */
-		if (!test_and_set_bit(0, &node->review_queued))
+		if (!atomic_read(&node->mapped) &&
+		    !test_and_set_bit(0, &node->review_queued))
 			ksm_node_free(node);
 		done = true;
 	} else {
@@ -164,6 +165,7 @@ static bool ksm_review_one(struct ksm_node *node)
 		       ksm_payer_settle(node, folio);
 		if (!done && test_and_set_bit(0, &node->review_queued))
 			done = true;
+		*drain |= !done && !folio_test_lru(folio);
 		folio_put(folio);
 	}
 	mutex_unlock(&domain->mutex);
@@ -171,8 +173,11 @@ static bool ksm_review_one(struct ksm_node *node)
 	return done;
 }
 
-/* Go through the list once; true if some are to be looked at again. */
-static bool ksm_review_pass(void)
+/*
+ * Go through the list once; true if some are to be looked at again, @drain if
+ * some CPU's batch on the way to the LRU may be what keeps one.
+ */
+static bool ksm_review_pass(bool *drain)
 {
 	struct ksm_node *node, *next;
 	bool more = false;
@@ -180,7 +185,7 @@ static bool ksm_review_pass(void)
 	llist_for_each_entry_safe(node, next, llist_del_all(&ksm_review_nodes),
 				  review) {
 		ksm_gate_enter();
-		if (!ksm_review_one(node)) {
+		if (!ksm_review_one(node, drain)) {
 			llist_add(&node->review, &ksm_review_nodes);
 			more = true;
 		}
@@ -192,10 +197,12 @@ static bool ksm_review_pass(void)
 
 static void ksm_review_work_fn(struct work_struct *work)
 {
-	if (!ksm_review_pass())
+	bool drain = false;
+
+	if (!ksm_review_pass(&drain))
 		return;
-	/* some CPU's batch may be what keeps them */
-	lru_add_drain_all();
+	if (drain)
+		lru_add_drain_all();
 	queue_delayed_work(system_unbound_wq, &ksm_review_work,
 			   KSM_REVIEW_AGAIN);
 }
@@ -255,7 +262,9 @@ void ksm_nodes_prune(struct ksm_domain *domain, unsigned long start,
 		if (node->pfn >= start && node->pfn < end) {
 			WRITE_ONCE(node->pfn, KSM_NO_PFN);
 			ksm_content_del(node);
-			ksm_node_review(node);
+			/* a broken frame may still be mapped: until it is not */
+			if (!atomic_read(&node->mapped))
+				ksm_node_review(node);
 		}
 	}
 }

@@ -6,12 +6,12 @@
  * raises an event at the limit, reclaims, or kills. Counters are changed as
  * they are where a page is replaced by another.
  *
- * A merged frame is paid by a cgroup that maps it. The first payer is the cgroup whose page the frame was made of. When that
- * one loses a mapping, or a process leaves a cgroup with what it has merged,
- * the frame is reviewed by a worker (node.c): if the payer maps it no more, a
- * cgroup that does takes it over. The charge is forced, as it is where
- * memory.max is lowered: it raises no event, reclaims nothing, kills nobody,
- * and the next charge of that cgroup's own reclaims.
+ * A merged frame is paid by a cgroup that maps it. The first payer is the one
+ * whose page it was made of. When that one loses a mapping, or a process leaves
+ * a cgroup with what it has merged, the frame is reviewed by a worker (node.c):
+ * if the payer maps it no more, a cgroup that does takes it over. The charge is
+ * forced, as it is where memory.max is lowered: it raises no event, reclaims
+ * nothing, kills nobody, and the next charge of that cgroup's own reclaims.
  *
  * While the charge changes hands nothing maps the frame: its mappings are
  * migration entries, at which a fault waits for the folio lock, and it is on
@@ -50,6 +50,8 @@ void ksm_group_charge(struct ksm_group *group)
 	if (!group->memcg || mem_cgroup_is_root(group->memcg))
 		return;
 	counter = &group->memcg->memory;
+	/* of two at a time, the second sees the books that the first has changed */
+	smp_mb();
 	for (;;) {
 		old = atomic_long_read(&group->meta_pages);
 		new = DIV_ROUND_UP(max(ksm_group_metadata(group), 0L), PAGE_SIZE);
@@ -145,11 +147,13 @@ int ksm_payer_first(struct ksm_mm *slot, struct folio *old, struct folio *frame)
  * struct ksm_heirs - who maps a frame, on the stack of whoever asks
  * @payer: the cgroup that it is charged to
  * @heir: another one that maps it, with a reference, or NULL
+ * @nr: mappings that were met
  * @kept: @payer maps it
  */
 struct ksm_heirs {
 	struct mem_cgroup *payer;
 	struct mem_cgroup *heir;
+	int nr;
 	bool kept;
 };
 
@@ -164,6 +168,7 @@ static bool ksm_heirs_one(struct folio *folio, struct vm_area_struct *vma,
 	if (!page_vma_mapped_walk(&pvmw))
 		return true;
 	/* with the page table locked the mapping stays, and so does the slot */
+	heirs->nr++;
 	slot = vma->vm_mm->ksm;
 	spin_lock(&slot->lock);
 	memcg = slot->group->memcg;
@@ -198,8 +203,7 @@ static bool ksm_payer_hand_on(struct folio *folio, struct mem_cgroup *from,
 	bool done = false;
 
 	/* writeback is counted for the cgroup that it began for */
-	if (folio_test_writeback(folio) || folio_test_hwpoison(folio) ||
-	    !folio_isolate_lru(folio))
+	if (folio_test_writeback(folio) || !folio_isolate_lru(folio))
 		return false;
 	try_to_migrate(folio, 0);
 	if (!folio_mapped(folio)) {
@@ -228,18 +232,25 @@ bool ksm_payer_settle(struct ksm_node *node, struct folio *folio)
 	};
 	bool done = true;
 
-	if (mem_cgroup_disabled() || !cgroup_subsys_on_dfl(memory_cgrp_subsys))
+	/* without migration there is no way to have a frame to oneself */
+	if (mem_cgroup_disabled() || !IS_ENABLED(CONFIG_MIGRATION) ||
+	    !cgroup_subsys_on_dfl(memory_cgrp_subsys))
 		return true;
 	if (!folio_trylock(folio))
 		return false;
-	if (ksm_folio_node(folio) != node)
+	if (ksm_folio_node(folio) != node || folio_test_hwpoison(folio))
 		goto unlock;
 	heirs.payer = folio_memcg(folio);
 	if (!heirs.payer)
 		goto unlock;
 	rmap_walk_ksm(folio, &rwc);
-	if (!heirs.kept && heirs.heir)
-		done = ksm_payer_hand_on(folio, heirs.payer, heirs.heir);
+	/*
+	 * Those who are about to exit inherit nothing, and one whose record could
+	 * not be allocated is not met: later, then.
+	 */
+	if (!heirs.kept)
+		done = heirs.heir && heirs.nr == atomic_read(&node->mapped) &&
+		       ksm_payer_hand_on(folio, heirs.payer, heirs.heir);
 	if (heirs.heir)
 		mem_cgroup_put(heirs.heir);
 unlock:
@@ -275,38 +286,45 @@ bool ksm_payer_lost(struct ksm_mm *slot, struct folio *folio)
 	return ksm_payer_fits(slot, folio) || slot->moves != slot->moves_seen;
 }
 
+/*
+ * The folio that an entry is for. One that has already moved on to another
+ * place is found through that: whoever comes to map it first is looked at.
+ */
+static struct folio *ksm_pte_folio(struct vm_area_struct *vma,
+				   unsigned long addr, pte_t pte)
+{
+	struct page *page;
+
+	if (pte_present(pte)) {
+		page = vm_normal_page(vma, addr, pte);
+		return page ? page_folio(page) : NULL;
+	}
+	if (is_swap_pte(pte) && is_migration_entry(pte_to_swp_entry(pte)))
+		return pfn_swap_entry_folio(pte_to_swp_entry(pte));
+	return NULL;
+}
+
 static int ksm_review_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 			  struct mm_walk *walk)
 {
 	struct vm_area_struct *vma = walk->vma;
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *start, *ptep;
-	int err = 0;
 
 	start = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
 	ptep = start;
 	if (!start)
 		return 0;
 	for (; addr < end; addr += PAGE_SIZE, ptep++) {
-		struct ksm_node *node = NULL;
-		pte_t pte = ptep_get(ptep);
-		struct page *page;
+		struct folio *folio = ksm_pte_folio(vma, addr, ptep_get(ptep));
+		struct ksm_node *node = folio ? ksm_folio_node(folio) : NULL;
 
-		if (pte_present(pte)) {
-			page = vm_normal_page(vma, addr, pte);
-			if (page)
-				node = ksm_folio_node(page_folio(page));
-			if (node)
-				ksm_node_review(node);
-		} else if (is_swap_pte(pte) &&
-			   is_migration_entry(pte_to_swp_entry(pte))) {
-			/* it may be a frame on its way: see where it ends up */
-			err = -EAGAIN;
-		}
+		if (node)
+			ksm_node_review(node);
 	}
 	pte_unmap_unlock(start, ptl);
 	cond_resched();
-	return err;
+	return 0;
 }
 
 static const struct mm_walk_ops ksm_review_ops = {
@@ -321,7 +339,7 @@ static const struct mm_walk_ops ksm_review_ops = {
  * @end: address after the last
  *
  * Context: mmap_lock.
- * Return: 0, or -EAGAIN to be called again later.
+ * Return: 0.
  */
 int ksm_payer_review(struct vm_area_struct *vma, unsigned long start,
 		     unsigned long end)

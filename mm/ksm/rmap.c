@@ -14,6 +14,7 @@
 #include <linux/hash.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
+#include <linux/swapops.h>
 #include <linux/vmstat.h>
 
 #include <trace/events/ksm.h>
@@ -53,14 +54,45 @@ static void ksm_recs_free(struct hlist_head *recs)
 		ksm_rec_free(rec);
 }
 
-/* Is any VMA left where this record leads? */
+/*
+ * Is the frame mapped here, or may it be again? It may where it is in swap, or
+ * on its way to another place; then node->mapped tells nothing either.
+ */
+static bool ksm_vma_may_map(struct ksm_node *node, struct vm_area_struct *vma,
+			    unsigned long addr)
+{
+	pmd_t *pmd = mm_find_pmd(vma->vm_mm, addr);
+	spinlock_t *ptl;	/* of the page table */
+	pte_t *ptep, pte;
+
+	if (!pmd)
+		return false;
+	ptep = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	if (!ptep)
+		return false;
+	pte = ptep_get(ptep);
+	pte_unmap_unlock(ptep, ptl);
+	if (pte_present(pte))
+		return pte_pfn(pte) == READ_ONCE(node->pfn);
+	return is_swap_pte(pte);
+}
+
+/* Does this record lead to a mapping of its frame? */
 static bool ksm_rec_leads(struct ksm_rec *rec)
 {
-	bool leads;
+	struct anon_vma_chain *avc;
+	bool leads = false;
 
 	anon_vma_lock_read(rec->anon_vma);
-	leads = anon_vma_interval_tree_iter_first(&rec->anon_vma->rb_root,
-						  rec->pgoff, rec->pgoff);
+	anon_vma_interval_tree_foreach(avc, &rec->anon_vma->rb_root, rec->pgoff,
+				       rec->pgoff) {
+		unsigned long addr = vma_address(avc->vma, rec->pgoff, 1);
+
+		leads = addr != -EFAULT &&
+			ksm_vma_may_map(rec->node, avc->vma, addr);
+		if (leads)
+			break;
+	}
 	anon_vma_unlock_read(rec->anon_vma);
 	return leads;
 }
@@ -166,8 +198,7 @@ void ksm_rec_del(struct ksm_scan *scan, struct ksm_mm *slot, unsigned long addr)
 		trace_ksm_remove_rmap_item(READ_ONCE(node->pfn), rec, slot->mm);
 		down_write(ksm_node_sem(node));
 		/* somebody may map the frame whom no record but this leads to */
-		if (atomic_read(&node->mapped) && ksm_rec_leads(rec) &&
-		    !ksm_rec_double(node, rec)) {
+		if (ksm_rec_leads(rec) && !ksm_rec_double(node, rec)) {
 			rec->orphan = true;
 			node->nr_orphans++;
 			rec = NULL;

@@ -379,7 +379,9 @@ static int ksm_tidy_slot(struct ksm_mm *slot)
 	if (!err && moves != READ_ONCE(slot->moves_seen)) {
 		if (READ_ONCE(slot->gauge[KSM_G_MERGING]))
 			err = ksm_each_range(slot, NULL, ksm_payer_review);
-		if (!err)
+		/* where it exits, the end of each mapping has the frame reviewed */
+		if (!err && atomic_read(&slot->mm->mm_users) &&
+		    !test_bit(MMF_UNSTABLE, &slot->mm->flags))
 			WRITE_ONCE(slot->moves_seen, moves);
 	}
 	if (!err && (!READ_ONCE(slot->takes_part) ||
