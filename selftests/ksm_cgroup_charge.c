@@ -279,6 +279,45 @@ static void at_the_limit(void)
 }
 
 /*
+ * Pages that a child by fork holds outside are not given back by merging, so
+ * the frames for them have to find room.
+ */
+static void shared_by_fork(void)
+{
+	enum { PAGES = 8192 };
+	long long now, then, before;
+	struct worker *w[2], *c[2];
+	const char *a, *out;
+	char line[200];
+	int i;
+
+	family();
+	a = child("a");
+	out = cg_new(NULL, "out");
+	cg_set(out, "memory.ksm", "0");
+	for (i = 0; i < 2; i++) {
+		w[i] = w_dup(a, PAGES, 1, 1);
+		c[i] = w_spawn(w[i], SPAWN_FORK, out);
+	}
+	if (cg_has(a, "memory.swap.max"))
+		cg_set(a, "memory.swap.max", "0");
+	before = events_of(a, line, sizeof(line));
+	now = cg_num(a, "memory.current");
+	snprintf(line, sizeof(line), "%lld", now);
+	cg_set(a, "memory.max", line);
+	ksm_settle();
+	then = cg_num(a, "memory.current");
+	/* a part for metadata is allowed, and each CPU's stock of charge */
+	CHECK(then <= now + now / 128 + 64 * PAGE_SZ * sysconf(_SC_NPROCESSORS_ONLN),
+	      "from %lld, the limit, to %lld", now, then);
+	CHECK(events_of(a, line, sizeof(line)) == before, "merging raised: %s", line);
+	for (i = 0; i < 2; i++) {
+		w_verify(w[i]);
+		w_verify(c[i]);
+	}
+}
+
+/*
  * Members write every page twice, or one writes it and the other its twin, for
  * as long as they live. What they hold in different contents can never be more
  * than what their limits add up to.
@@ -407,6 +446,7 @@ static const struct ksm_case cases[] = {
 	{ "nothing merged keeps a removed cgroup", nothing_pinned },
 	{ "memory.current falls by what is saved", current_falls },
 	{ "a group at its limit is merged, not killed", at_the_limit },
+	{ "pages shared by fork lead out of no limit", shared_by_fork },
 	{ "no escape from a limit, alone", escape_alone },
 	{ "no escape from a limit, in collusion", escape_together },
 	{ "scan_usec is what ksmd used", scan_time },

@@ -410,6 +410,44 @@ static void swap_in(void)
 	W(w[1], .op = OP_UNPIN);
 }
 
+/*
+ * Relatives by fork whose bytes are the same by merging only. An ordinary page
+ * that comes back from swap would do for both, were they still in one domain.
+ */
+static void swap_in_relatives(void)
+{
+	struct worker *w[2], *parent;
+	const char *cg[2];
+	int i, first;
+
+	ksm_need_cgroup();
+	if (!swap_on())
+		ksm_skip("no swap on zram here");
+	for (first = 0; first < 2; first++) {
+		for (i = 0; i < 2; i++) {
+			char name[] = { 'a' + 2 * first + i, 0 };
+
+			cg[i] = cg_new(NULL, name);
+			cg_set(cg[i], "memory.ksm", "1");
+		}
+		parent = w_dup(cg[0], N, 1, 1);
+		for (i = 0; i < 2; i++) {
+			w[i] = w_spawn(parent, SPAWN_FORK, cg[0]);
+			w_set(w[i], 0, 0, N, 9000, 1);
+		}
+		ksm_settle();
+		together(w[0], w[1], "relatives");
+		NEED(swap_out(cg[0], w, 2), "they are not swapped out");
+		NEED(!cg_move(cg[1], w[1]->pid), "no move");
+		for (i = 0; i < 2; i++)
+			W(w[i ^ first], .op = OP_READ, .a = { 0, N });
+		CHECK(!w_same(w[0], w[1], 0), "%ld pages in common, %d came first",
+		      w_same(w[0], w[1], 0), first);
+		for (i = 0; i < 2; i++)
+			w_verify(w[i]);
+	}
+}
+
 /* Everybody forks, moves and writes at random; nobody meets across domains. */
 static void storm(void)
 {
@@ -477,6 +515,7 @@ static const struct ksm_case cases[] = {
 	{ "an arrival that forks and writes on", busy_arrival },
 	{ "the zero page is no domain's", zero_page },
 	{ "swap-in does not cross", swap_in },
+	{ "swap-in does not cross between relatives", swap_in_relatives },
 	{ "random forks, moves and writes over four domains", storm },
 };
 

@@ -390,6 +390,29 @@ static void by_user(void)
 	closed_ones(writer, cg);
 }
 
+/* A pipe keeps the frames in the swap cache: they are not mapped from there. */
+static void refused_in_swap(void)
+{
+	const char *cg;
+	struct worker *w[2];
+	int i;
+
+	cg = busy_group(w);
+	if (!swap_on())
+		ksm_skip("no swap on zram here");
+	ksm_settle();
+	is_in(w[0], "to begin with");
+	NEED(!W(w[1], .op = OP_PIN, .a = { 0, 16 }), "no pin");
+	NEED(swap_out(cg, w, 2), "they are not swapped out");
+	w_madv(w[0], 0, MADV_UNMERGEABLE);
+	for (i = 1; i >= 0; i--)
+		W(w[i], .op = OP_READ, .a = { 0, N });
+	CHECK(!w_merged(w[0]), "%ld of %d merged after swap-in", w_merged(w[0]), N);
+	for (i = 0; i < 2; i++)
+		w_verify(w[i]);
+	W(w[1], .op = OP_UNPIN);
+}
+
 static const struct ksm_case cases[] = {
 	{ "prctl 0 keeps out, through fork and exec", prctl_out },
 	{ "prctl 1 and the way back", prctl_in },
@@ -397,6 +420,7 @@ static const struct ksm_case cases[] = {
 	{ "/proc/PID/ksm_stat tells who takes part", proc_file },
 	{ "MADV_UNMERGEABLE keeps a range out", range_out },
 	{ "MADV_UNMERGEABLE against the prctl", range_against_prctl },
+	{ "MADV_UNMERGEABLE while it is in swap", refused_in_swap },
 	{ "MADV_DONTDUMP ranges are left alone", dontdump },
 	{ "MADV_WIPEONFORK ranges are left alone", wipeonfork },
 	{ "not dumpable, 1 written without CAP_SYS_PTRACE", without_cap },

@@ -30,7 +30,7 @@ PARTS = (
      "cgroup: add memory.ksm",
      "Merging is switched on, weighed and counted for a control group, so\n"
      "that a container's memory is merged without its knowing of KSM."),
-    ("engine", ("mm/ksm", "include/linux/ksm.h"),
+    ("engine", ("mm/ksm", "include/linux/ksm.h", "include/trace/events/ksm.h"),
      "mm/ksm: replace the scanner by one that knows domains",
      "The scanner had one cursor and one pair of trees for the whole host.\n"
      "Lookup by fingerprint in an index for each merge domain takes their\n"

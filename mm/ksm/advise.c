@@ -82,8 +82,11 @@ int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 	return ksm_madvise_unmergeable(vma, start, end, vm_flags);
 }
 
-/* Unshare what no longer takes part; mmap_lock is held for writing. */
-static int ksm_unshare_unasked(struct mm_struct *mm)
+/*
+ * Unshare what no longer takes part, @all: whatever does. mmap_lock is held for
+ * writing, so that nothing is merged again meanwhile.
+ */
+static int ksm_unshare_unasked(struct mm_struct *mm, bool all)
 {
 	VMA_ITERATOR(vmi, mm, 0);
 	struct vm_area_struct *vma;
@@ -94,7 +97,7 @@ static int ksm_unshare_unasked(struct mm_struct *mm)
 		return 0;
 	policy = ksm_slot_policy(mm->ksm);
 	for_each_vma(vmi, vma) {
-		if (!vma->anon_vma || ksm_vma_eligible(policy, vma))
+		if (!vma->anon_vma || (!all && ksm_vma_eligible(policy, vma)))
 			continue;
 		err = ksm_unshare_range(vma, vma->vm_start, vma->vm_end, true);
 		if (err)
@@ -143,12 +146,12 @@ static int ksm_change_any(struct mm_struct *mm, bool opt_out)
 	/* first no more is merged, then what is merged is undone */
 	clear_bit(MMF_VM_MERGE_ANY, &mm->flags);
 	assign_bit(MMF_KSM_OPT_OUT, &mm->flags, opt_out);
-	if (was_any && opt_out)
-		ksm_unask(mm);
-	err = ksm_unshare_unasked(mm);
+	err = ksm_unshare_unasked(mm, was_any && opt_out);
 	if (err) {
 		assign_bit(MMF_VM_MERGE_ANY, &mm->flags, was_any);
 		assign_bit(MMF_KSM_OPT_OUT, &mm->flags, was_out);
+	} else if (was_any && opt_out) {
+		ksm_unask(mm);
 	}
 	ksm_asked_changed(mm);
 	return ksm_restart(err);

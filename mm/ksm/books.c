@@ -215,6 +215,7 @@ void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm)
 	} else if (slot->merged_in != node->domain) {
 		slot->mixed = true;
 	}
+	slot->merged_ever = true;
 	ksm_slot_set(slot, KSM_G_MERGING, slot->gauge[KSM_G_MERGING] + 1);
 	foreign = ksm_slot_nr_foreign(slot);
 	ksm_slot_set(slot, KSM_G_FOREIGN, foreign);
@@ -311,6 +312,8 @@ long ksm_slot_move(struct ksm_mm *slot, struct ksm_group *group)
 		ksm_group_charge(old);
 		ksm_group_charge(group);
 	}
+	if (slot->domain != group->domain && slot->merged_ever)
+		slot->crossed = true;
 	slot->domain = group->domain;
 	foreign = ksm_slot_nr_foreign(slot);
 	ksm_slot_set(slot, KSM_G_FOREIGN, foreign);

@@ -8,6 +8,7 @@
  * parent's. kernel/cgroup/ksm.c has the files; without memory cgroups there is
  * the root group alone.
  */
+#include <linux/cgroup.h>
 #include <linux/memcontrol.h>
 
 #include "ksm.h"
@@ -159,6 +160,25 @@ struct ksm_group *ksm_group_of(struct mem_cgroup *memcg)
 		return READ_ONCE(memcg->ksm);
 #endif
 	return &ksm_root_group;
+}
+
+/**
+ * ksm_slot_cgroup - the id of the cgroup that a process's memory belongs to
+ * @slot: the process
+ *
+ * Return: as for the directory's inode number; 0 without memory cgroups.
+ */
+u64 ksm_slot_cgroup(struct ksm_mm *slot)
+{
+	u64 id = 0;
+
+#ifdef CONFIG_MEMCG
+	spin_lock(&slot->lock);
+	if (slot->group->memcg)
+		id = cgroup_id(slot->group->memcg->css.cgroup);
+	spin_unlock(&slot->lock);
+#endif
+	return id;
 }
 
 /**

@@ -220,12 +220,15 @@ struct ksm_group {
  * struct ksm_mm - an mm that takes part, or did: the slot
  * @mm: the mm, held by mm_count for as long as the slot lives
  * @ref: one for mm->ksm, one for each user outside of locks
- * @lock: @group, @domain, @merged_in, @mixed, @gauge
+ * @lock: @group, @domain, @merged_in, @mixed, @merged_ever, @crossed, @gauge
  * @group: the group of mm->owner's cgroup, never an offline one
  * @domain: group->domain, moved together with the gauges
  * @merged_in: the domain of the frames mapped here, with a reference; may
  *	only change while no frame is mapped
  * @mixed: frames of more than one domain are mapped
+ * @merged_ever: some frame was mapped here, or in what this was forked from
+ * @crossed: since then it came to another domain; what it shares in swap it may
+ *	share by merging
  * @gauge: this mm's part of the books
  * @moves: how often it came to another group with frames mapped (@lock)
  * @moves_seen: @moves when a worker last had all its frames reviewed (@lock)
@@ -238,6 +241,7 @@ struct ksm_group {
  * @round: the round in which it was last passed whole (ksm_lock)
  * @pass_round: the round in which the present pass began (ksm_lock)
  * @foreign: on ksm_foreign_slots (ksm_lock)
+ * @tidy: where the worker that unshares goes on (that worker)
  * @stuck: unsharing failed, so that the scanner need not wait (ksm_lock)
  * @reap: on ksm_reap_slots
  * @tracked: the domain whose index and recs this slot's blocks are in, with a
@@ -265,6 +269,8 @@ struct ksm_mm {
 	struct ksm_domain *domain;
 	struct ksm_domain *merged_in;
 	bool mixed;
+	bool merged_ever;
+	bool crossed;
 	long gauge[NR_KSM_GAUGES];
 	unsigned int moves;
 	unsigned int moves_seen;
@@ -278,6 +284,7 @@ struct ksm_mm {
 	unsigned long round;
 	unsigned long pass_round;
 	struct list_head foreign;
+	unsigned long tidy;
 	bool stuck;
 	struct llist_node reap;
 
@@ -559,6 +566,7 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 void ksm_group_refresh(struct ksm_group *group);
 void ksm_group_offline(struct ksm_group *group);
 struct ksm_group *ksm_group_of(struct mem_cgroup *memcg);
+u64 ksm_slot_cgroup(struct ksm_mm *slot);
 struct ksm_group *ksm_group_pays(struct folio *folio);
 struct ksm_group *ksm_mm_group(struct mm_struct *mm);
 void ksm_group_sums(struct ksm_group *group, struct ksm_sums *sums);
@@ -614,6 +622,7 @@ void ksm_index_del(struct ksm_domain *domain, struct ksm_block *block,
 		   unsigned int i);
 
 /* track.c */
+long ksm_leaf_bytes(struct xarray *xa, unsigned long index);
 struct ksm_block *ksm_block_find(struct ksm_mm *slot, unsigned long addr);
 struct ksm_block *ksm_block_make(struct ksm_scan *scan, unsigned long addr);
 void ksm_block_free(struct ksm_scan *scan, struct ksm_block *block);
@@ -652,6 +661,7 @@ int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, bool killable);
 typedef bool (*ksm_spare_fn)(struct ksm_mm *slot, struct vm_area_struct *vma);
 int ksm_unshare_mm(struct ksm_mm *slot, ksm_spare_fn spare);
+void ksm_unshare_foreign(struct mm_struct *mm);
 void ksm_unshare_queue(struct ksm_mm *slot);
 int ksm_unmerge_all(void);
 

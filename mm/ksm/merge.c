@@ -249,8 +249,8 @@ int ksm_merge_zero(struct ksm_scan *scan, struct ksm_page *kp)
 		err = ksm_replace(scan, kp, ZERO_PAGE(kp->addr), false);
 		folio_unlock(kp->folio);
 	}
-	trace_ksm_merge_one_page(page_to_pfn(ZERO_PAGE(kp->addr)), NULL,
-				 kp->vma->vm_mm, err);
+	trace_ksm_merge_one_page(scan->slot, page_to_pfn(ZERO_PAGE(kp->addr)),
+				 NULL, kp->vma->vm_mm, err);
 	return err;
 }
 
@@ -306,8 +306,9 @@ int ksm_merge_into(struct ksm_scan *scan, struct ksm_mm *slot,
 unlock:
 	folio_unlock(frame);
 put:
-	trace_ksm_merge_with_ksm_page(folio_page(frame, 0), folio_pfn(frame),
-				      node, kp->vma->vm_mm, err);
+	trace_ksm_merge_with_ksm_page(slot, folio_page(frame, 0),
+				      folio_pfn(frame), node, kp->vma->vm_mm,
+				      err);
 	folio_put(frame);
 	return err;
 }
@@ -363,6 +364,7 @@ struct ksm_node *ksm_merge_fresh(struct ksm_scan *scan, struct ksm_mm *slot,
 	if (err)
 		goto put;
 
+	trace_ksm_merge_one_page(slot, node->pfn, node, slot->mm, 0);
 	list_add(&node->link, &domain->nodes);
 	ksm_rec_add(scan, slot, kp, node);
 	folio_add_lru(frame);
@@ -371,6 +373,7 @@ struct ksm_node *ksm_merge_fresh(struct ksm_scan *scan, struct ksm_mm *slot,
 	return node;
 
 put:
+	trace_ksm_merge_one_page(slot, node->pfn, node, slot->mm, err);
 	frame->mapping = NULL;
 	folio_clear_dirty(frame);
 	__folio_clear_swapbacked(frame);

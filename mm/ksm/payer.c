@@ -119,8 +119,9 @@ static void ksm_payer_set(struct folio *folio, struct mem_cgroup *memcg)
  * @old: that page's folio
  * @frame: the frame, locked and mapped by nobody
  *
- * Where the cgroup that has the page pays for it too, the page goes as the
- * frame comes, so there is always room; else there has to be.
+ * Where the cgroup that has the page pays for it too and nobody else maps it,
+ * the page goes as the frame comes, so there is always room; else there has to
+ * be, or merging what is shared by fork would lead out of any limit.
  *
  * Return: 0 or -ENOMEM.
  */
@@ -135,7 +136,8 @@ int ksm_payer_first(struct ksm_mm *slot, struct folio *old, struct folio *frame)
 					 GFP_NOWAIT | __GFP_NOWARN);
 	spin_lock(&slot->lock);
 	memcg = slot->group->memcg;
-	if (memcg == folio_memcg(old) || !ksm_memcg_full(memcg, &limit)) {
+	if ((memcg == folio_memcg(old) && folio_mapcount(old) == 1) ||
+	    !ksm_memcg_full(memcg, &limit)) {
 		ksm_payer_set(frame, memcg);
 		err = 0;
 	}

@@ -286,7 +286,7 @@ void ksm_slot_pass_begin(struct ksm_mm *slot)
 	spin_lock(&ksm_lock);
 	slot->pass_round = ksm_round;
 	spin_unlock(&ksm_lock);
-	trace_ksm_start_scan(slot->pass_round, ksm_slot_tracked(slot));
+	trace_ksm_start_scan(slot, slot->pass_round, ksm_slot_tracked(slot));
 	slot->pass++;
 	slot->drains = ksm_drains();
 }
@@ -318,7 +318,7 @@ static bool ksm_slot_pass_counts(struct ksm_mm *slot)
  */
 void ksm_slot_pass_end(struct ksm_mm *slot)
 {
-	trace_ksm_stop_scan(slot->pass_round, ksm_slot_tracked(slot));
+	trace_ksm_stop_scan(slot, slot->pass_round, ksm_slot_tracked(slot));
 	if (!ksm_slot_pass_counts(slot))
 		return;
 	spin_lock(&ksm_lock);
@@ -512,7 +512,7 @@ struct ksm_mm *ksm_slot_make(struct mm_struct *mm)
 	if (!mine)
 		kfree(slot);
 	else
-		trace_ksm_enter(mm);
+		trace_ksm_enter(slot, mm);
 	/* as above, if somebody else was quicker */
 	return smp_load_acquire(&mm->ksm);
 }
@@ -577,11 +577,14 @@ int __ksm_dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm)
 	if (!slot)
 		return -ENOMEM;
 	slot->asked = oldmm->ksm->asked;
+	slot->merged_ever = READ_ONCE(oldmm->ksm->merged_ever);
+	slot->crossed = READ_ONCE(oldmm->ksm->crossed);
+	ksm_unshare_foreign(oldmm);
 	rcu_read_lock();
 	group = READ_ONCE(oldmm->ksm->group);
 	ksm_slot_attach(slot, group);
 	rcu_read_unlock();
-	trace_ksm_enter(mm);
+	trace_ksm_enter(slot, mm);
 	return 0;
 }
 
@@ -646,7 +649,7 @@ void __ksm_exit(struct mm_struct *mm)
 	slot->dead = true;
 	ksm_slot_refresh(slot);
 	spin_unlock(&ksm_lock);
-	trace_ksm_exit(mm);
+	trace_ksm_exit(slot, mm);
 	if (!listed && atomic_read(&mm->mm_users)) {
 		__ksm_mm_gone(mm);
 		return;

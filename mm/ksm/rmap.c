@@ -54,6 +54,20 @@ static void ksm_recs_free(struct hlist_head *recs)
 		ksm_rec_free(rec);
 }
 
+/* Has this process a record of its own for the frame at this place? */
+static bool ksm_vma_has_rec(struct ksm_rec *rec, struct vm_area_struct *vma,
+			    unsigned long addr)
+{
+	struct ksm_mm *slot = vma->vm_mm->ksm;
+	struct ksm_rec *own;
+
+	/* its records are covered by the mutex that we hold, or not for us */
+	if (!slot || READ_ONCE(slot->tracked) != rec->node->domain)
+		return false;
+	own = xa_load(&slot->recs, addr >> PAGE_SHIFT);
+	return own && own != rec && own->node == rec->node;
+}
+
 /*
  * Is the frame mapped here, or may it be again? It may where it is in swap, or
  * on its way to another place; then node->mapped tells nothing either.
@@ -77,7 +91,7 @@ static bool ksm_vma_may_map(struct ksm_node *node, struct vm_area_struct *vma,
 	return is_swap_pte(pte);
 }
 
-/* Does this record lead to a mapping of its frame? */
+/* Does this record lead to a mapping of its frame that no other is for? */
 static bool ksm_rec_leads(struct ksm_rec *rec)
 {
 	struct anon_vma_chain *avc;
@@ -89,6 +103,7 @@ static bool ksm_rec_leads(struct ksm_rec *rec)
 		unsigned long addr = vma_address(avc->vma, rec->pgoff, 1);
 
 		leads = addr != -EFAULT &&
+			!ksm_vma_has_rec(rec, avc->vma, addr) &&
 			ksm_vma_may_map(rec->node, avc->vma, addr);
 		if (leads)
 			break;
@@ -147,6 +162,7 @@ int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 	unsigned long index = kp->addr >> PAGE_SHIFT;
 	struct anon_vma *anon_vma = kp->vma->anon_vma;
 	struct ksm_rec *rec = xa_load(&slot->recs, index);
+	long bytes = sizeof(*rec);
 	HLIST_HEAD(orphans);
 
 	if (rec && rec->node == node && rec->anon_vma == anon_vma)
@@ -157,6 +173,7 @@ int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 	rec = kmem_cache_alloc(ksm_rec_cache, gfp);
 	if (!rec)
 		return -ENOMEM;
+	bytes += ksm_leaf_bytes(&slot->recs, index);
 	if (xa_err(xa_store(&slot->recs, index, rec, gfp))) {
 		kmem_cache_free(ksm_rec_cache, rec);
 		return -ENOMEM;
@@ -173,7 +190,7 @@ int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 		ksm_orphans_take(node, &orphans, false);
 	up_write(ksm_node_sem(node));
 	ksm_recs_free(&orphans);
-	ksm_slot_mod(slot, KSM_G_METADATA, sizeof(*rec));
+	ksm_slot_mod(slot, KSM_G_METADATA, bytes);
 	return 0;
 }
 
@@ -187,15 +204,18 @@ int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
  */
 void ksm_rec_del(struct ksm_scan *scan, struct ksm_mm *slot, unsigned long addr)
 {
-	struct ksm_rec *rec = xa_erase(&slot->recs, addr >> PAGE_SHIFT);
+	unsigned long index = addr >> PAGE_SHIFT;
+	struct ksm_rec *rec = xa_erase(&slot->recs, index);
 	struct ksm_node *node;
 
 	if (!rec)
 		return;
-	ksm_slot_mod(slot, KSM_G_METADATA, -(long)sizeof(*rec));
+	ksm_slot_mod(slot, KSM_G_METADATA, -(long)sizeof(*rec) -
+		     ksm_leaf_bytes(&slot->recs, index));
 	node = rec->node;
 	if (node) {
-		trace_ksm_remove_rmap_item(READ_ONCE(node->pfn), rec, slot->mm);
+		trace_ksm_remove_rmap_item(slot, READ_ONCE(node->pfn), rec,
+					   slot->mm);
 		down_write(ksm_node_sem(node));
 		/* somebody may map the frame whom no record but this leads to */
 		if (ksm_rec_leads(rec) && !ksm_rec_double(node, rec)) {
@@ -376,7 +396,12 @@ static bool ksm_swapin_fits(struct folio *folio, struct vm_area_struct *vma,
 	if (folio_test_ksm(folio))
 		return node && slot && READ_ONCE(slot->takes_part) &&
 		       READ_ONCE(slot->domain) == node->domain &&
-		       READ_ONCE(ksm_knobs.run) != KSM_RUN_UNMERGE;
+		       READ_ONCE(ksm_knobs.run) != KSM_RUN_UNMERGE &&
+		       ksm_vma_eligible(ksm_slot_policy(slot), vma);
+	/* what others have in swap, they may have from merging in another domain */
+	if (slot && READ_ONCE(slot->crossed) && folio_test_swapcache(folio) &&
+	    (folio_mapped(folio) || __swap_count(folio->swap) > 1))
+		return false;
 	/* it was merged when it went out; fresh from swap it belongs nowhere */
 	if (!anon_vma)
 		return true;

@@ -23,6 +23,24 @@ static void ksm_track_mod(struct ksm_scan *scan, struct ksm_mm *slot,
 		ksm_slot_mod(slot, gauge, nr);
 }
 
+/**
+ * ksm_leaf_bytes - memory that an array takes for the neighbours of an index
+ * @xa: the array, of whose entries there is none at @index
+ * @index: the index
+ *
+ * What is remembered of pages that lie far apart is small beside this.
+ *
+ * Return: bytes that an entry at @index brings along, or has brought.
+ */
+long ksm_leaf_bytes(struct xarray *xa, unsigned long index)
+{
+	unsigned long first = index & ~(XA_CHUNK_SIZE - 1);
+
+	if (xa_find(xa, &first, index | (XA_CHUNK_SIZE - 1), XA_PRESENT))
+		return 0;
+	return sizeof(struct xa_node);
+}
+
 static struct ksm_domain *ksm_block_domain(struct ksm_block *block)
 {
 	return block->slot->tracked;
@@ -53,6 +71,7 @@ struct ksm_block *ksm_block_make(struct ksm_scan *scan, unsigned long addr)
 	const gfp_t gfp = GFP_NOWAIT | __GFP_NOWARN;
 	struct ksm_mm *slot = scan->slot;
 	struct ksm_block *block = ksm_block_find(slot, addr);
+	long bytes;
 
 	if (block)
 		return block;
@@ -67,9 +86,11 @@ struct ksm_block *ksm_block_make(struct ksm_scan *scan, unsigned long addr)
 	if (xa_alloc(&scan->domain->blocks, &block->id, block,
 		     XA_LIMIT(1, U32_MAX / KSM_BLOCK_PAGES - 1), gfp))
 		goto free;
+	bytes = sizeof(*block) +
+		ksm_leaf_bytes(&slot->blocks, addr >> KSM_BLOCK_SHIFT);
 	if (xa_err(xa_store(&slot->blocks, addr >> KSM_BLOCK_SHIFT, block, gfp)))
 		goto erase;
-	ksm_track_mod(scan, slot, KSM_G_METADATA, sizeof(*block));
+	ksm_track_mod(scan, slot, KSM_G_METADATA, bytes);
 	return block;
 
 erase:
@@ -113,6 +134,8 @@ void ksm_block_free(struct ksm_scan *scan, struct ksm_block *block)
 		bytes += KSM_BLOCK_PAGES * sizeof(u32);
 	xa_erase(&ksm_block_domain(block)->blocks, block->id);
 	xa_erase(&block->slot->blocks, block->base >> KSM_BLOCK_SHIFT);
+	bytes += ksm_leaf_bytes(&block->slot->blocks,
+				block->base >> KSM_BLOCK_SHIFT);
 	ksm_track_mod(scan, block->slot, KSM_G_METADATA, -bytes);
 	kfree(block->whole);
 	kmem_cache_free(ksm_block_cache, block);

@@ -11,6 +11,7 @@
  * Slots that carry mappings of another domain's frames are unshared by a
  * worker of its own, whatever the scanner does or is told to do.
  */
+#include <linux/delay.h>
 #include <linux/mmu_notifier.h>
 #include <linux/pagewalk.h>
 #include <linux/sched/mm.h>
@@ -26,6 +27,8 @@
 #define KSM_UNSHARE_GFP	(__GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 #define KSM_UNSHARE_BATCH	(4 * PMD_SIZE)
 #define KSM_FOREIGN_RETRY	(HZ / 10)
+#define KSM_CATCH_TRIES		100
+#define KSM_CATCH_WORK		1000
 
 static LIST_HEAD(ksm_foreign_slots);
 static void ksm_foreign_work_fn(struct work_struct *work);
@@ -257,38 +260,67 @@ typedef int (*ksm_range_fn)(struct vm_area_struct *vma, unsigned long start,
 			    unsigned long end);
 
 /*
- * Call a function for all of a process's anonymous memory, piece by piece.
- *
- * Gives mmap_lock back now and then. A worker does not wait for it: a process
- * can keep it for as long as it likes.
+ * A worker does not wait for an mmap_lock: a process can keep it for as long as
+ * it likes. But one that changes its mappings all the time has to be caught.
+ */
+static bool ksm_mmap_catch(struct mm_struct *mm)
+{
+	int tries;
+
+	for (tries = 0; tries < KSM_CATCH_TRIES; tries++) {
+		if (mmap_read_trylock(mm))
+			return true;
+		usleep_range(50, 200);
+	}
+	return false;
+}
+
+/* Some of a process's memory, with mmap_lock held; @addr: where to go on. */
+static int ksm_some_ranges(struct ksm_mm *slot, ksm_spare_fn spare,
+			   ksm_range_fn fn, unsigned long *addr, bool *end)
+{
+	struct vm_area_struct *vma;
+	unsigned long start, stop;
+	int err = 0, nr = 0;
+
+	do {
+		vma = ksm_unshare_vma(slot->mm, *addr);
+		*end = !vma;
+		if (*end)
+			break;
+		start = max(*addr, vma->vm_start);
+		stop = vma->vm_end;
+		if (vma->anon_vma && !(spare && spare(slot, vma))) {
+			/* a piece with page tables counts as a hundred without */
+			stop = min(stop, start + KSM_UNSHARE_BATCH);
+			err = fn(vma, start, stop);
+			nr += 100 * DIV_ROUND_UP(stop - start, PMD_SIZE);
+		}
+		*addr = stop;
+	} while (!err && ++nr < KSM_CATCH_WORK &&
+		 (nr < 100 || !mmap_lock_is_contended(slot->mm)));
+	return err;
+}
+
+/*
+ * Call a function for all of a process's anonymous memory from @addr on, piece
+ * by piece; mmap_lock is given back now and then.
  */
 static int ksm_each_range(struct ksm_mm *slot, ksm_spare_fn spare,
-			  ksm_range_fn fn)
+			  ksm_range_fn fn, unsigned long *addr)
 {
 	bool killable = !(current->flags & (PF_KTHREAD | PF_EXITING));
 	struct mm_struct *mm = slot->mm;
-	unsigned long addr = 0, end;
-	struct vm_area_struct *vma;
+	bool end = false;
 	int err = 0;
 
-	while (!err) {
+	while (!err && !end) {
 		if (killable && mmap_read_lock_killable(mm))
 			return -EINTR;
-		if (!killable && !mmap_read_trylock(mm))
+		if (!killable && !ksm_mmap_catch(mm))
 			return -EAGAIN;
-		vma = ksm_unshare_vma(mm, addr);
-		if (!vma) {
-			mmap_read_unlock(mm);
-			break;
-		}
-		addr = max(addr, vma->vm_start);
-		end = min(vma->vm_end, addr + KSM_UNSHARE_BATCH);
-		if (!vma->anon_vma || (spare && spare(slot, vma)))
-			end = vma->vm_end;
-		else
-			err = fn(vma, addr, end);
+		err = ksm_some_ranges(slot, spare, fn, addr, &end);
 		mmap_read_unlock(mm);
-		addr = end;
 		cond_resched();
 	}
 	return err;
@@ -299,6 +331,18 @@ static int ksm_unshare_piece(struct vm_area_struct *vma, unsigned long start,
 {
 	return ksm_unshare_range(vma, start, end,
 				 !(current->flags & (PF_KTHREAD | PF_EXITING)));
+}
+
+static int ksm_unshare_from(struct ksm_mm *slot, ksm_spare_fn spare,
+			    unsigned long *addr)
+{
+	int err;
+
+	if (!ksm_slot_merged(slot))
+		return 0;
+	err = ksm_each_range(slot, spare, ksm_unshare_piece, addr);
+	ksm_drain_later();
+	return err;
 }
 
 /**
@@ -312,13 +356,32 @@ static int ksm_unshare_piece(struct vm_area_struct *vma, unsigned long start,
  */
 int ksm_unshare_mm(struct ksm_mm *slot, ksm_spare_fn spare)
 {
-	int err;
+	unsigned long addr = 0;
 
-	if (!ksm_slot_merged(slot))
-		return 0;
-	err = ksm_each_range(slot, spare, ksm_unshare_piece);
-	ksm_drain_later();
-	return err;
+	return ksm_unshare_from(slot, spare, &addr);
+}
+
+/**
+ * ksm_unshare_foreign - a process that forks has mappings that it may not have
+ * @mm: the process
+ *
+ * The child would get them, too, and a chain of forks be faster than any
+ * worker. What cannot be done now is left to that.
+ *
+ * Context: mmap_lock for writing; sleeps.
+ */
+void ksm_unshare_foreign(struct mm_struct *mm)
+{
+	VMA_ITERATOR(vmi, mm, 0);
+	struct vm_area_struct *vma;
+
+	if (!READ_ONCE(mm->ksm->gauge[KSM_G_FOREIGN]))
+		return;
+	for_each_vma(vmi, vma) {
+		if (vma->anon_vma &&
+		    ksm_unshare_range(vma, vma->vm_start, vma->vm_end, true))
+			return;
+	}
 }
 
 /**
@@ -375,10 +438,15 @@ static int ksm_tidy_slot(struct ksm_mm *slot)
 
 	/* all of it: the page table does not say whose a frame is */
 	if (READ_ONCE(slot->gauge[KSM_G_FOREIGN]) || !READ_ONCE(slot->takes_part))
-		err = ksm_unshare_mm(slot, NULL);
+		err = ksm_unshare_from(slot, NULL, &slot->tidy);
+	/* what is left, or came behind us, is for the next time */
+	if (!err)
+		slot->tidy = 0;
 	if (!err && moves != READ_ONCE(slot->moves_seen)) {
+		unsigned long addr = 0;
+
 		if (READ_ONCE(slot->gauge[KSM_G_MERGING]))
-			err = ksm_each_range(slot, NULL, ksm_payer_review);
+			err = ksm_each_range(slot, NULL, ksm_payer_review, &addr);
 		/* where it exits, the end of each mapping has the frame reviewed */
 		if (!err && atomic_read(&slot->mm->mm_users) &&
 		    !test_bit(MMF_UNSTABLE, &slot->mm->flags))
