@@ -242,6 +242,8 @@ struct ksm_group {
  * @pass_round: the round in which the present pass began (ksm_lock)
  * @foreign: on ksm_foreign_slots (ksm_lock)
  * @tidy: where the worker that unshares goes on (that worker)
+ * @self: asks the mm's owner to unshare, with a reference, while @asked_self
+ * @asked_self: (ksm_lock)
  * @stuck: unsharing failed, so that the scanner need not wait (ksm_lock)
  * @reap: on ksm_reap_slots
  * @tracked: the domain whose index and recs this slot's blocks are in, with a
@@ -285,6 +287,8 @@ struct ksm_mm {
 	unsigned long pass_round;
 	struct list_head foreign;
 	unsigned long tidy;
+	struct callback_head self;
+	bool asked_self;
 	bool stuck;
 	struct llist_node reap;
 

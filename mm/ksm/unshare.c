@@ -18,6 +18,7 @@
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
+#include <linux/task_work.h>
 
 #include <trace/events/ksm.h>
 
@@ -458,6 +459,67 @@ static int ksm_tidy_slot(struct ksm_mm *slot)
 	return err;
 }
 
+#ifdef CONFIG_MEMCG
+static int ksm_unshare_whole(struct vm_area_struct *vma, unsigned long start,
+			     unsigned long end)
+{
+	/* signals are no excuse here, and one that kills ends it all */
+	return ksm_unshare_range(vma, start, end, false);
+}
+
+static void ksm_unshare_self(struct callback_head *self)
+{
+	struct ksm_mm *slot = container_of(self, struct ksm_mm, self);
+	unsigned long addr = 0;
+
+	if (current->mm == slot->mm && !READ_ONCE(slot->dead))
+		ksm_each_range(slot, NULL, ksm_unshare_whole, &addr);
+	spin_lock(&ksm_lock);
+	slot->asked_self = false;
+	spin_unlock(&ksm_lock);
+	ksm_slot_put(slot);
+}
+
+/*
+ * A process that keeps its mmap_lock busy is to unshare by itself, before it
+ * comes back to user space: it waits for its own lock, at its own cost.
+ */
+static void ksm_unshare_ask(struct ksm_mm *slot)
+{
+	struct task_struct *task;
+	bool ask = false;
+
+	rcu_read_lock();
+	task = rcu_dereference(slot->mm->owner);
+	if (task)
+		get_task_struct(task);
+	rcu_read_unlock();
+	if (!task)
+		return;
+	spin_lock(&ksm_lock);
+	if (!slot->asked_self && !slot->dead) {
+		slot->asked_self = true;
+		kref_get(&slot->ref);
+		ask = true;
+	}
+	spin_unlock(&ksm_lock);
+	if (ask) {
+		init_task_work(&slot->self, ksm_unshare_self);
+		if (task_work_add(task, &slot->self, TWA_SIGNAL)) {
+			spin_lock(&ksm_lock);
+			slot->asked_self = false;
+			spin_unlock(&ksm_lock);
+			ksm_slot_put(slot);
+		}
+	}
+	put_task_struct(task);
+}
+#else
+static void ksm_unshare_ask(struct ksm_mm *slot)
+{
+}
+#endif
+
 static void ksm_foreign_work_fn(struct work_struct *work)
 {
 	struct ksm_mm *slot;
@@ -466,6 +528,8 @@ static void ksm_foreign_work_fn(struct work_struct *work)
 	while ((slot = ksm_foreign_first())) {
 		int err = ksm_tidy_slot(slot);
 
+		if (err == -EAGAIN)
+			ksm_unshare_ask(slot);
 		spin_lock(&ksm_lock);
 		slot->stuck = !slot->dead &&
 			      (err || READ_ONCE(slot->gauge[KSM_G_FOREIGN]));
