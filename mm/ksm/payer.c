@@ -33,6 +33,9 @@
 #include "../internal.h"
 #include "ksm.h"
 
+/* The part of a limit that frames which replace nothing leave free. */
+#define KSM_SPARE	64
+
 /**
  * ksm_group_charge - charge a group's cgroup for the metadata that it has now
  * @group: the group
@@ -67,8 +70,12 @@ void ksm_group_charge(struct ksm_group *group)
 	}
 }
 
-/* Is a cgroup on the way up full? And the smallest limit there, in pages. */
-static bool ksm_memcg_full(struct mem_cgroup *memcg, unsigned long *limit)
+/*
+ * Is a cgroup on the way up full but for the @spare-th part? And the smallest
+ * limit there, in pages.
+ */
+static bool ksm_memcg_full(struct mem_cgroup *memcg, unsigned long spare,
+			   unsigned long *limit)
 {
 	bool full = false;
 
@@ -78,7 +85,7 @@ static bool ksm_memcg_full(struct mem_cgroup *memcg, unsigned long *limit)
 		unsigned long max = READ_ONCE(memcg->memory.max);
 
 		*limit = min(*limit, max);
-		full |= page_counter_read(&memcg->memory) >= max;
+		full |= page_counter_read(&memcg->memory) >= max - max / spare;
 	}
 	return full;
 }
@@ -98,7 +105,7 @@ bool ksm_payer_meta_room(struct ksm_mm *slot)
 	bool room = true;
 
 	spin_lock(&slot->lock);
-	if (ksm_memcg_full(slot->group->memcg, &limit))
+	if (ksm_memcg_full(slot->group->memcg, ULONG_MAX, &limit))
 		room = atomic_long_read(&slot->group->meta_pages) < limit / 128;
 	spin_unlock(&slot->lock);
 	return room;
@@ -120,8 +127,9 @@ static void ksm_payer_set(struct folio *folio, struct mem_cgroup *memcg)
  * @frame: the frame, locked and mapped by nobody
  *
  * Where the cgroup that has the page pays for it too and nobody else maps it,
- * the page goes as the frame comes, so there is always room; else there has to
- * be, or merging what is shared by fork would lead out of any limit.
+ * the page goes as the frame comes, so there is always room. Else there has to
+ * be, and some is left for the cgroup itself: merging what is shared by fork
+ * must not lead out of its limit, nor into it.
  *
  * Return: 0 or -ENOMEM.
  */
@@ -137,7 +145,7 @@ int ksm_payer_first(struct ksm_mm *slot, struct folio *old, struct folio *frame)
 	spin_lock(&slot->lock);
 	memcg = slot->group->memcg;
 	if ((memcg == folio_memcg(old) && folio_mapcount(old) == 1) ||
-	    !ksm_memcg_full(memcg, &limit)) {
+	    !ksm_memcg_full(memcg, KSM_SPARE, &limit)) {
 		ksm_payer_set(frame, memcg);
 		err = 0;
 	}
