@@ -506,6 +506,27 @@ static void taken_away(void)
 	CHECK(WAIT_FOR(!cg_dying(up)), "%lld cgroups do not die", cg_dying(up));
 }
 
+/* A 1 that was written below a 0 takes effect when that one goes. */
+static void zero_lifted(void)
+{
+	const char *up, *in;
+	struct worker *w[2];
+
+	ksm_need_cgroup();
+	up = cg_new(NULL, "up");
+	in = cg_new(up, "in");
+	cg_set(up, "memory.ksm", "0");
+	twins(w, in, 1);
+	cg_set(in, "memory.ksm", "1");
+	CHECK(cg_stat(in, "processes") == 0, "%lld take part under a 0",
+	      cg_stat(in, "processes"));
+	cg_set(up, "memory.ksm", "madvise");
+	CHECK(cg_stat(in, "processes") == 2, "%lld of 2 take part when the write returned",
+	      cg_stat(in, "processes"));
+	ksm_settle();
+	are_merged(w[0], w[1], "the 0 above is gone");
+}
+
 static const struct ksm_case cases[] = {
 	{ "1 merges processes that run already", running },
 	{ "the write of 1 registers everyone", registered },
@@ -518,6 +539,7 @@ static const struct ksm_case cases[] = {
 	{ "1 reaches the whole subtree, cgroups made later too", deep },
 	{ "madvise merges only what asked", only_asked },
 	{ "0 unshares all and keeps everyone out", off },
+	{ "a 1 below a 0 that goes", zero_lifted },
 	{ "0 and 1 in turn while the scanner runs", off_and_on },
 	{ "a process that is moved out is unshared", moved_out },
 	{ "run=3 serves only cgroups with a value", run_3 },

@@ -118,7 +118,10 @@ static int ksm_register_css(struct cgroup_subsys_state *css)
 	return err;
 }
 
-/* Everybody below a cgroup; new ones come by fork, attach and exec. */
+/*
+ * Everybody below a cgroup where 1 holds now, be it by a value that only took
+ * effect with this one; new ones come by fork, attach and exec.
+ */
 static int ksm_register_subtree(struct mem_cgroup *memcg)
 {
 	struct cgroup_subsys_state *css;
@@ -126,7 +129,8 @@ static int ksm_register_subtree(struct mem_cgroup *memcg)
 
 	rcu_read_lock();
 	css_for_each_descendant_pre(css, &memcg->css) {
-		if (!css_tryget_online(css))
+		if (READ_ONCE(ksm_css_group(css)->effective) != KSM_ALWAYS ||
+		    !css_tryget_online(css))
 			continue;
 		rcu_read_unlock();
 		err = ksm_register_css(css);
@@ -161,6 +165,17 @@ void ksm_memcg_enlist(struct ksm_group *group)
 		list_add_tail(&group->enlist, &ksm_enlist_groups);
 	spin_unlock(&ksm_lock);
 	queue_work(system_unbound_wq, &ksm_enlist_work);
+}
+
+/* The same for a whole subtree, whose settings were put back. */
+static void ksm_enlist_subtree(struct mem_cgroup *memcg)
+{
+	struct cgroup_subsys_state *css;
+
+	rcu_read_lock();
+	css_for_each_descendant_pre(css, &memcg->css)
+		ksm_memcg_enlist(ksm_css_group(css));
+	rcu_read_unlock();
 }
 
 static struct cgroup_subsys_state *ksm_enlist_next(void)
@@ -273,6 +288,7 @@ void ksm_memcg_reset(struct mem_cgroup *memcg)
 	spin_unlock(&ksm_lock);
 	ksm_subtree_refresh(memcg);
 	mutex_unlock(&ksm_config_mutex);
+	ksm_enlist_subtree(memcg);
 }
 
 static void ksm_memcg_task(struct task_struct *task)
@@ -360,17 +376,19 @@ static int ksm_config_apply(struct ksm_group *group,
 			    const struct ksm_config *config)
 {
 	struct ksm_config old;
-	int err = 0;
+	int err;
 
 	ksm_config_get(group, &old);
 	ksm_config_publish(group, config);
 	ksm_domains_sync();
-	if (READ_ONCE(group->effective) == KSM_ALWAYS)
-		err = ksm_register_subtree(group->memcg);
+	err = ksm_register_subtree(group->memcg);
 	if (!err)
 		err = ksm_visit_slots(group, ksm_undo_slot, group);
-	if (err)
+	if (err) {
+		/* who came meanwhile has not heard of the old value */
 		ksm_config_publish(group, &old);
+		ksm_enlist_subtree(group->memcg);
+	}
 	return err;
 }
 

@@ -1,6 +1,5 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# kernel: ksm
 # mem: 1G
 # append: ksmt.fresh=1
 # timeout: 300

@@ -1,6 +1,5 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# kernel: ksm
 # mem: 2G
 # timeout: 300
 #
