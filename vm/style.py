@@ -49,11 +49,9 @@ def checkpatch(names):
 def run_checkpatch(tool, paths):
     findings = []
     for path in paths:
-        # TRACE_EVENT() has a form of its own.
-        trace = ",OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT" if "/trace/events/" in path else ""
         done = subprocess.run(["perl"] + tool + ["--strict", "--terse", "--no-summary",
                                                  "--show-types", "--color=never",
-                                                 "--ignore", IGNORE + trace, path],
+                                                 "--ignore", IGNORE, path],
                               cwd=TOP, capture_output=True, text=True, check=False)
         findings += [line.replace(BUILD, "build") for line in done.stdout.splitlines()
                      if re.search(r": (ERROR|WARNING|CHECK):", line)]

@@ -141,16 +141,17 @@ static int ksm_change_any(struct mm_struct *mm, bool opt_out)
 {
 	bool was_any = test_bit(MMF_VM_MERGE_ANY, &mm->flags);
 	bool was_out = test_bit(MMF_KSM_OPT_OUT, &mm->flags);
+	bool unask = was_any && opt_out;
 	int err;
 
 	/* first no more is merged, then what is merged is undone */
 	clear_bit(MMF_VM_MERGE_ANY, &mm->flags);
 	assign_bit(MMF_KSM_OPT_OUT, &mm->flags, opt_out);
-	err = ksm_unshare_unasked(mm, was_any && opt_out);
+	err = ksm_unshare_unasked(mm, unask);
 	if (err) {
 		assign_bit(MMF_VM_MERGE_ANY, &mm->flags, was_any);
 		assign_bit(MMF_KSM_OPT_OUT, &mm->flags, was_out);
-	} else if (was_any && opt_out) {
+	} else if (unask) {
 		ksm_unask(mm);
 	}
 	ksm_asked_changed(mm);

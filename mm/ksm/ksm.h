@@ -231,7 +231,8 @@ struct ksm_group {
  *	share by merging
  * @gauge: this mm's part of the books
  * @moves: how often it came to another group with frames mapped (@lock)
- * @moves_seen: @moves when a worker last had all its frames reviewed (@lock)
+ * @moves_seen: @moves when all its frames were last reviewed; written by who
+ *	reviewed them, and a value too old only has them reviewed once more
  * @all: on ksm_slots until the last reference goes (ksm_lock)
  * @link: on the group's slots or parked (ksm_lock)
  * @listed: the mm belongs to a process: its cgroup is settled (ksm_lock)

@@ -334,14 +334,21 @@ static int ksm_unshare_piece(struct vm_area_struct *vma, unsigned long start,
 				 !(current->flags & (PF_KTHREAD | PF_EXITING)));
 }
 
+/* Signals are no excuse here, and one that kills ends it all. */
+static int ksm_unshare_whole(struct vm_area_struct *vma, unsigned long start,
+			     unsigned long end)
+{
+	return ksm_unshare_range(vma, start, end, false);
+}
+
 static int ksm_unshare_from(struct ksm_mm *slot, ksm_spare_fn spare,
-			    unsigned long *addr)
+			    ksm_range_fn fn, unsigned long *addr)
 {
 	int err;
 
 	if (!ksm_slot_merged(slot))
 		return 0;
-	err = ksm_each_range(slot, spare, ksm_unshare_piece, addr);
+	err = ksm_each_range(slot, spare, fn, addr);
 	ksm_drain_later();
 	return err;
 }
@@ -359,7 +366,7 @@ int ksm_unshare_mm(struct ksm_mm *slot, ksm_spare_fn spare)
 {
 	unsigned long addr = 0;
 
-	return ksm_unshare_from(slot, spare, &addr);
+	return ksm_unshare_from(slot, spare, ksm_unshare_piece, &addr);
 }
 
 /**
@@ -430,24 +437,26 @@ static struct ksm_mm *ksm_foreign_first(void)
 
 /*
  * What is foreign, or of a process that takes no part any more, is undone. What
- * came along from another group may have lost its payer.
+ * came along from another group may have lost its payer. @addr: where to go on
+ * unsharing, for somebody who does not get to the end in one go.
  */
-static int ksm_tidy_slot(struct ksm_mm *slot)
+static int ksm_tidy_slot(struct ksm_mm *slot, unsigned long *addr)
 {
 	unsigned int moves = READ_ONCE(slot->moves);
 	int err = 0;
 
 	/* all of it: the page table does not say whose a frame is */
 	if (READ_ONCE(slot->gauge[KSM_G_FOREIGN]) || !READ_ONCE(slot->takes_part))
-		err = ksm_unshare_from(slot, NULL, &slot->tidy);
+		err = ksm_unshare_from(slot, NULL, ksm_unshare_whole, addr);
 	/* what is left, or came behind us, is for the next time */
 	if (!err)
-		slot->tidy = 0;
+		*addr = 0;
 	if (!err && moves != READ_ONCE(slot->moves_seen)) {
-		unsigned long addr = 0;
+		/* from the start: it may have moved again since it was begun */
+		unsigned long from = 0;
 
 		if (READ_ONCE(slot->gauge[KSM_G_MERGING]))
-			err = ksm_each_range(slot, NULL, ksm_payer_review, &addr);
+			err = ksm_each_range(slot, NULL, ksm_payer_review, &from);
 		/* where it exits, the end of each mapping has the frame reviewed */
 		if (!err && atomic_read(&slot->mm->mm_users) &&
 		    !test_bit(MMF_UNSTABLE, &slot->mm->flags))
@@ -460,20 +469,13 @@ static int ksm_tidy_slot(struct ksm_mm *slot)
 }
 
 #ifdef CONFIG_MEMCG
-static int ksm_unshare_whole(struct vm_area_struct *vma, unsigned long start,
-			     unsigned long end)
-{
-	/* signals are no excuse here, and one that kills ends it all */
-	return ksm_unshare_range(vma, start, end, false);
-}
-
 static void ksm_unshare_self(struct callback_head *self)
 {
 	struct ksm_mm *slot = container_of(self, struct ksm_mm, self);
 	unsigned long addr = 0;
 
 	if (current->mm == slot->mm && !READ_ONCE(slot->dead))
-		ksm_each_range(slot, NULL, ksm_unshare_whole, &addr);
+		ksm_tidy_slot(slot, &addr);
 	spin_lock(&ksm_lock);
 	slot->asked_self = false;
 	spin_unlock(&ksm_lock);
@@ -481,8 +483,8 @@ static void ksm_unshare_self(struct callback_head *self)
 }
 
 /*
- * A process that keeps its mmap_lock busy is to unshare by itself, before it
- * comes back to user space: it waits for its own lock, at its own cost.
+ * A process that keeps its mmap_lock busy is to do the same by itself, before
+ * it comes back to user space: it waits for its own lock, at its own cost.
  */
 static void ksm_unshare_ask(struct ksm_mm *slot)
 {
@@ -526,7 +528,7 @@ static void ksm_foreign_work_fn(struct work_struct *work)
 	LIST_HEAD(again);
 
 	while ((slot = ksm_foreign_first())) {
-		int err = ksm_tidy_slot(slot);
+		int err = ksm_tidy_slot(slot, &slot->tidy);
 
 		if (err == -EAGAIN)
 			ksm_unshare_ask(slot);

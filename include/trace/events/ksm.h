@@ -19,20 +19,16 @@ u64 ksm_slot_cgroup(struct ksm_mm *slot);
 
 /* A pass over one process: the round that it counts for, pages remembered. */
 DECLARE_EVENT_CLASS(ksm_scan_template,
-	TP_PROTO(struct ksm_mm *slot, int seq, u32 rmap_entries),
-	TP_ARGS(slot, seq, rmap_entries),
-	TP_STRUCT__entry(
-		__field(int, seq)
-		__field(u32, rmap_entries)
-		__field(u64, cgroup)
-	),
-	TP_fast_assign(
-		__entry->cgroup = ksm_slot_cgroup(slot);
-		__entry->rmap_entries = rmap_entries;
-		__entry->seq = seq;
-	),
-	TP_printk("seq %d rmap size %d cgroup %llu", __entry->seq,
-		  __entry->rmap_entries, __entry->cgroup)
+		    TP_PROTO(struct ksm_mm *slot, int seq, u32 rmap_entries),
+		    TP_ARGS(slot, seq, rmap_entries),
+		    TP_STRUCT__entry(__field(int, seq)
+				     __field(u32, rmap_entries)
+				     __field(u64, cgroup)),
+		    TP_fast_assign(__entry->cgroup = ksm_slot_cgroup(slot);
+				   __entry->rmap_entries = rmap_entries;
+				   __entry->seq = seq;),
+		    TP_printk("seq %d rmap size %d cgroup %llu", __entry->seq,
+			      __entry->rmap_entries, __entry->cgroup)
 );
 
 DEFINE_EVENT(ksm_scan_template, ksm_start_scan,
@@ -45,17 +41,13 @@ DEFINE_EVENT(ksm_scan_template, ksm_stop_scan,
 
 /* A process comes to be known, or exits. */
 DECLARE_EVENT_CLASS(ksm_enter_exit_template,
-	TP_PROTO(struct ksm_mm *slot, void *mm),
-	TP_ARGS(slot, mm),
-	TP_STRUCT__entry(
-		__field(void *, mm)
-		__field(u64, cgroup)
-	),
-	TP_fast_assign(
-		__entry->cgroup = ksm_slot_cgroup(slot);
-		__entry->mm = mm;
-	),
-	TP_printk("mm %p cgroup %llu", __entry->mm, __entry->cgroup)
+		    TP_PROTO(struct ksm_mm *slot, void *mm),
+		    TP_ARGS(slot, mm),
+		    TP_STRUCT__entry(__field(void *, mm)
+				     __field(u64, cgroup)),
+		    TP_fast_assign(__entry->cgroup = ksm_slot_cgroup(slot);
+				   __entry->mm = mm;),
+		    TP_printk("mm %p cgroup %llu", __entry->mm, __entry->cgroup)
 );
 
 DEFINE_EVENT(ksm_enter_exit_template, ksm_enter,
@@ -66,100 +58,87 @@ DEFINE_EVENT(ksm_enter_exit_template, ksm_exit,
 
 /* A page gives its content to a fresh frame, or becomes the zero page. */
 TRACE_EVENT(ksm_merge_one_page,
-	TP_PROTO(struct ksm_mm *slot, unsigned long pfn, void *rmap_item,
-		 void *mm, int err),
-	TP_ARGS(slot, pfn, rmap_item, mm, err),
-	TP_STRUCT__entry(
-		__field(unsigned long, pfn)
-		__field(void *, rmap_item)
-		__field(void *, mm)
-		__field(int, err)
-		__field(u64, cgroup)
-	),
-	TP_fast_assign(
-		__entry->cgroup = ksm_slot_cgroup(slot);
-		__entry->err = err;
-		__entry->mm = mm;
-		__entry->rmap_item = rmap_item;
-		__entry->pfn = pfn;
-	),
-	TP_printk("ksm pfn %lu rmap_item %p mm %p error %d cgroup %llu",
-		  __entry->pfn, __entry->rmap_item, __entry->mm, __entry->err,
-		  __entry->cgroup)
+	    TP_PROTO(struct ksm_mm *slot, unsigned long pfn, void *rmap_item,
+		     void *mm, int err),
+	    TP_ARGS(slot, pfn, rmap_item, mm, err),
+	    TP_STRUCT__entry(__field(unsigned long, pfn)
+			     __field(void *, rmap_item)
+			     __field(void *, mm)
+			     __field(int, err)
+			     __field(u64, cgroup)),
+	    TP_fast_assign(__entry->cgroup = ksm_slot_cgroup(slot);
+			   __entry->err = err;
+			   __entry->mm = mm;
+			   __entry->rmap_item = rmap_item;
+			   __entry->pfn = pfn;),
+	    TP_printk("ksm pfn %lu rmap_item %p mm %p error %d cgroup %llu",
+		      __entry->pfn, __entry->rmap_item, __entry->mm,
+		      __entry->err, __entry->cgroup)
 );
 
 /* A page is replaced by a merged frame that was there. */
 TRACE_EVENT(ksm_merge_with_ksm_page,
-	TP_PROTO(struct ksm_mm *slot, void *ksm_page, unsigned long pfn,
-		 void *rmap_item, void *mm, int err),
-	TP_ARGS(slot, ksm_page, pfn, rmap_item, mm, err),
-	TP_STRUCT__entry(
-		__field(void *, ksm_page)
-		__field(unsigned long, pfn)
-		__field(void *, rmap_item)
-		__field(void *, mm)
-		__field(int, err)
-		__field(u64, cgroup)
-	),
-	TP_fast_assign(
-		__entry->cgroup = ksm_slot_cgroup(slot);
-		__entry->err = err;
-		__entry->mm = mm;
-		__entry->rmap_item = rmap_item;
-		__entry->pfn = pfn;
-		__entry->ksm_page = ksm_page;
-	),
-	TP_printk("%spfn %lu rmap_item %p mm %p error %d cgroup %llu",
-		  __entry->ksm_page ? "ksm " : "", __entry->pfn,
-		  __entry->rmap_item, __entry->mm, __entry->err, __entry->cgroup)
+	    TP_PROTO(struct ksm_mm *slot, void *ksm_page, unsigned long pfn,
+		     void *rmap_item, void *mm, int err),
+	    TP_ARGS(slot, ksm_page, pfn, rmap_item, mm, err),
+	    TP_STRUCT__entry(__field(void *, ksm_page)
+			     __field(unsigned long, pfn)
+			     __field(void *, rmap_item)
+			     __field(void *, mm)
+			     __field(int, err)
+			     __field(u64, cgroup)),
+	    TP_fast_assign(__entry->cgroup = ksm_slot_cgroup(slot);
+			   __entry->err = err;
+			   __entry->mm = mm;
+			   __entry->rmap_item = rmap_item;
+			   __entry->pfn = pfn;
+			   __entry->ksm_page = ksm_page;),
+	    TP_printk("%spfn %lu rmap_item %p mm %p error %d cgroup %llu",
+		      __entry->ksm_page ? "ksm " : "", __entry->pfn,
+		      __entry->rmap_item, __entry->mm, __entry->err,
+		      __entry->cgroup)
 );
 
 /* The frame that was here is gone; who mapped it has gone before. */
 TRACE_EVENT(ksm_remove_ksm_page,
-	TP_PROTO(unsigned long pfn),
-	TP_ARGS(pfn),
-	TP_STRUCT__entry(__field(unsigned long, pfn)),
-	TP_fast_assign(__entry->pfn = pfn;),
-	TP_printk("pfn %lu", __entry->pfn)
+	    TP_PROTO(unsigned long pfn),
+	    TP_ARGS(pfn),
+	    TP_STRUCT__entry(__field(unsigned long, pfn)),
+	    TP_fast_assign(__entry->pfn = pfn;),
+	    TP_printk("pfn %lu", __entry->pfn)
 );
 
 /* A process no longer maps a frame at some place. */
 TRACE_EVENT(ksm_remove_rmap_item,
-	TP_PROTO(struct ksm_mm *slot, unsigned long pfn, void *rmap_item, void *mm),
-	TP_ARGS(slot, pfn, rmap_item, mm),
-	TP_STRUCT__entry(
-		__field(unsigned long, pfn)
-		__field(void *, rmap_item)
-		__field(void *, mm)
-		__field(u64, cgroup)
-	),
-	TP_fast_assign(
-		__entry->cgroup = ksm_slot_cgroup(slot);
-		__entry->mm = mm;
-		__entry->rmap_item = rmap_item;
-		__entry->pfn = pfn;
-	),
-	TP_printk("pfn %lu rmap_item %p mm %p cgroup %llu", __entry->pfn,
-		  __entry->rmap_item, __entry->mm, __entry->cgroup)
+	    TP_PROTO(struct ksm_mm *slot, unsigned long pfn, void *rmap_item,
+		     void *mm),
+	    TP_ARGS(slot, pfn, rmap_item, mm),
+	    TP_STRUCT__entry(__field(unsigned long, pfn)
+			     __field(void *, rmap_item)
+			     __field(void *, mm)
+			     __field(u64, cgroup)),
+	    TP_fast_assign(__entry->cgroup = ksm_slot_cgroup(slot);
+			   __entry->mm = mm;
+			   __entry->rmap_item = rmap_item;
+			   __entry->pfn = pfn;),
+	    TP_printk("pfn %lu rmap_item %p mm %p cgroup %llu", __entry->pfn,
+		      __entry->rmap_item, __entry->mm, __entry->cgroup)
 );
 
 /* The scan-time advisor has a new opinion of pages_to_scan. */
 TRACE_EVENT(ksm_advisor,
-	TP_PROTO(s64 scan_time, unsigned long pages_to_scan,
-		 unsigned int cpu_percent),
-	TP_ARGS(scan_time, pages_to_scan, cpu_percent),
-	TP_STRUCT__entry(
-		__field(s64, scan_time)
-		__field(unsigned long, pages_to_scan)
-		__field(unsigned int, cpu_percent)
-	),
-	TP_fast_assign(
-		__entry->cpu_percent = cpu_percent;
-		__entry->pages_to_scan = pages_to_scan;
-		__entry->scan_time = scan_time;
-	),
-	TP_printk("ksm scan time %lld pages_to_scan %lu cpu percent %u",
-		  __entry->scan_time, __entry->pages_to_scan, __entry->cpu_percent)
+	    TP_PROTO(s64 scan_time, unsigned long pages_to_scan,
+		     unsigned int cpu_percent),
+	    TP_ARGS(scan_time, pages_to_scan, cpu_percent),
+	    TP_STRUCT__entry(__field(s64, scan_time)
+			     __field(unsigned long, pages_to_scan)
+			     __field(unsigned int, cpu_percent)),
+	    TP_fast_assign(__entry->cpu_percent = cpu_percent;
+			   __entry->pages_to_scan = pages_to_scan;
+			   __entry->scan_time = scan_time;),
+	    TP_printk("ksm scan time %lld pages_to_scan %lu cpu percent %u",
+		      __entry->scan_time, __entry->pages_to_scan,
+		      __entry->cpu_percent)
 );
 
 #endif /* _TRACE_KSM_H */
