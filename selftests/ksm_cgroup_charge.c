@@ -126,6 +126,35 @@ static void payer_unmaps(void)
 		w_verify(w[i]);
 }
 
+/*
+ * A child by fork is led to from its parent's side and, once it was scanned,
+ * from its own. That must not look like one mapping too many.
+ */
+static void relative_inherits(void)
+{
+	const char *a, *b;
+	struct worker *parent, *kid;
+
+	family();
+	need_kpagecgroup();
+	a = child("a");
+	b = child("b");
+	parent = w_dup(a, N, 300, 0);
+	ksm_settle();
+	kid = w_spawn(parent, SPAWN_FORK, b);
+	ksm_settle();
+	NEED(w_same(parent, kid, 0) == N && charged_to(kid, a) == N,
+	     "%ld pages are shared, %ld charged to the parent's",
+	     w_same(parent, kid, 0), charged_to(kid, a));
+	/* the parent's records stay until it is scanned again */
+	w_set(parent, 0, 0, N, 7000, 1);
+	CHECK(WAIT_FOR(charged_to(kid, b) == N), "%ld pages were handed on",
+	      charged_to(kid, b));
+	CHECK(!cg_stat(a, "pages_shared"), "%lld frames stay",
+	      cg_stat(a, "pages_shared"));
+	w_verify(kid);
+}
+
 static void payer_removed(void)
 {
 	struct worker *w[2];
@@ -443,6 +472,7 @@ static void scan_time(void)
 static const struct ksm_case cases[] = {
 	{ "who pays maps the frame", payer_maps },
 	{ "a frame goes on to one who still maps it", payer_unmaps },
+	{ "a frame goes on to a child by fork", relative_inherits },
 	{ "frames leave a cgroup that is removed", payer_removed },
 	{ "nothing merged keeps a removed cgroup", nothing_pinned },
 	{ "memory.current falls by what is saved", current_falls },

@@ -207,11 +207,11 @@ static bool leaf_is_true(int l, bool loud)
 		part += takes_part(&men[i]);
 	}
 	ok = b.v[MERGING] == merging && b.v[ZERO] == zero &&
-	     b.v[PROCESSES] == part;
+	     b.v[PROCESSES] == part && (merging || !b.v[SHARED]);
 	if (!ok && loud)
-		ksm_note("%s (%s): %lld merged, truly %lld; zero %lld, %lld; %lld processes, %lld",
+		ksm_note("%s (%s): %lld merged, truly %lld, %lld frames; zero %lld, %lld; %lld processes, %lld",
 			 leaf[l], cg_get(leaf[l], "memory.ksm.effective"),
-			 b.v[MERGING], merging, b.v[ZERO], zero,
+			 b.v[MERGING], merging, b.v[SHARED], b.v[ZERO], zero,
 			 b.v[PROCESSES], part);
 	return ok;
 }
@@ -401,6 +401,7 @@ static void something(long step)
 		if (!below(4))
 			ksm_unmerge_all();
 		ksm_set("use_zero_pages", below(2));
+		ksm_set("smart_scan", below(2));
 		ksm_set("run", 1);
 		break;
 	case 17:

@@ -157,7 +157,7 @@ int ksm_payer_first(struct ksm_mm *slot, struct folio *old, struct folio *frame)
  * struct ksm_heirs - who maps a frame, on the stack of whoever asks
  * @payer: the cgroup that it is charged to
  * @heir: another one that maps it, with a reference, or NULL
- * @nr: mappings that were met
+ * @nr: mappings that were met, some perhaps twice
  * @kept: @payer maps it
  */
 struct ksm_heirs {
@@ -256,10 +256,11 @@ bool ksm_payer_settle(struct ksm_node *node, struct folio *folio)
 	rmap_walk_ksm(folio, &rwc);
 	/*
 	 * Those who are about to exit inherit nothing, and one whose record could
-	 * not be allocated is not met: later, then.
+	 * not be allocated is not met: later, then. A child by fork can be met
+	 * twice, by its own record and its parent's.
 	 */
 	if (!heirs.kept)
-		done = heirs.heir && heirs.nr == atomic_read(&node->mapped) &&
+		done = heirs.heir && heirs.nr >= atomic_read(&node->mapped) &&
 		       ksm_payer_hand_on(folio, heirs.payer, heirs.heir);
 	if (heirs.heir)
 		mem_cgroup_put(heirs.heir);
