@@ -209,7 +209,7 @@ static bool leaf_is_true(int l, bool loud)
 	ok = b.v[MERGING] == merging && b.v[ZERO] == zero &&
 	     b.v[PROCESSES] == part && (merging || !b.v[SHARED]);
 	if (!ok && loud)
-		ksm_note("%s (%s): %lld merged, truly %lld, %lld frames; zero %lld, %lld; %lld processes, %lld",
+		ksm_note("%s (%s): %lld merged, %lld; %lld frames; %lld zero, %lld; %lld men, %lld",
 			 leaf[l], cg_get(leaf[l], "memory.ksm.effective"),
 			 b.v[MERGING], merging, b.v[SHARED], b.v[ZERO], zero,
 			 b.v[PROCESSES], part);

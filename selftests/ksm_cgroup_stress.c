@@ -112,7 +112,9 @@ static void groups(void)
 
 	if (!ksm_has_cgroup())
 		return;
-	if (below(4))
+	if (below(2))
+		cg_put(cg[below(2)], "memory.ksm.scan", below(2) ? "max" : "256K");
+	else if (below(4))
 		cg_set(cg[below(2)], "memory.ksm", values[below(4)]);
 	else
 		cg_set(cg[below(2)], "memory.ksm.domain",

@@ -187,6 +187,26 @@ static inline void ksm_count_cow_zero(struct mm_struct *mm, pte_t pte)
 		__ksm_count_cow(mm);
 }
 
+bool __ksm_give_up(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep,
+		   pte_t pte);
+
+/**
+ * ksm_give_up - MADV_FREE comes by an entry that maps something
+ * @vma: the mapping's VMA
+ * @addr: where
+ * @ptep: the entry and
+ * @pte: what it says
+ *
+ * Context: page table lock held.
+ * Return: true if that was merged; it is let go of and the entry is empty.
+ */
+static inline bool ksm_give_up(struct vm_area_struct *vma, unsigned long addr,
+			       pte_t *ptep, pte_t pte)
+{
+	return static_branch_unlikely(&ksm_merging_key) &&
+	       __ksm_give_up(vma, addr, ptep, pte);
+}
+
 /* What /proc/PID says. */
 long mm_ksm_zero_pages(struct mm_struct *mm);
 unsigned long mm_ksm_merging_pages(struct mm_struct *mm);
@@ -266,6 +286,12 @@ static inline void ksm_count_cow(struct mm_struct *mm)
 
 static inline void ksm_count_cow_zero(struct mm_struct *mm, pte_t pte)
 {
+}
+
+static inline bool ksm_give_up(struct vm_area_struct *vma, unsigned long addr,
+			       pte_t *ptep, pte_t pte)
+{
+	return false;
 }
 
 static inline void collect_procs_ksm(struct folio *folio, struct page *page,

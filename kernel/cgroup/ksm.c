@@ -538,6 +538,26 @@ static u64 memory_ksm_weight_read(struct cgroup_subsys_state *css,
 	return READ_ONCE(ksm_css_group(css)->sched.weight);
 }
 
+static ssize_t memory_ksm_scan_write(struct kernfs_open_file *of, char *buf,
+				     size_t nbytes, loff_t off)
+{
+	struct cgroup_subsys_state *css = of_css(of);
+	unsigned long pages;
+	int err;
+
+	buf = strstrip(buf);
+	err = *buf ? page_counter_memparse(buf, "max", &pages) : -EINVAL;
+	if (err)
+		return err;
+	/* as long as it may take: the removal of the cgroup does not wait */
+	css_get(css);
+	kernfs_break_active_protection(of->kn);
+	err = ksm_scan_subtree(ksm_css_group(css), pages);
+	kernfs_unbreak_active_protection(of->kn);
+	css_put(css);
+	return err ?: nbytes;
+}
+
 static int memory_ksm_stat_show(struct seq_file *m, void *v)
 {
 	struct ksm_group *group = ksm_css_group(seq_css(m));
@@ -587,6 +607,11 @@ static struct cftype ksm_files[] = {
 		.flags = CFTYPE_NOT_ON_ROOT,
 		.read_u64 = memory_ksm_weight_read,
 		.write_u64 = memory_ksm_weight_write,
+	},
+	{
+		.name = "ksm.scan",
+		.flags = CFTYPE_NS_DELEGATABLE,
+		.write = memory_ksm_scan_write,
 	},
 	{
 		.name = "ksm.stat",

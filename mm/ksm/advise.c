@@ -56,6 +56,9 @@ static int ksm_madvise_unmergeable(struct vm_area_struct *vma,
 
 	if (err)
 		return ksm_restart(err);
+	/* mremap() puts pages where others may be remembered */
+	if (vma->vm_mm->ksm)
+		WRITE_ONCE(vma->vm_mm->ksm->afresh, true);
 	*vm_flags &= ~VM_MERGEABLE;
 	if (ksm_vma_able(vma))
 		*vm_flags |= VM_NOMERGE;

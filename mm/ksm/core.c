@@ -42,7 +42,10 @@ static DECLARE_WAIT_QUEUE_HEAD(ksm_sleep_wait);
  */
 #define KSM_SLICE_BASE	KSM_PAGE_LINES
 
-static bool ksm_running(void)
+/**
+ * ksm_running - is anything to be scanned and merged?
+ */
+bool ksm_running(void)
 {
 	unsigned int run = READ_ONCE(ksm_knobs.run);
 
@@ -52,6 +55,27 @@ static bool ksm_running(void)
 static bool ksm_has_work(void)
 {
 	return ksm_running() && READ_ONCE(ksm_root_group.sched.active);
+}
+
+static void ksm_merging_work_fn(struct work_struct *work)
+{
+	static_branch_enable(&ksm_merging_key);
+}
+
+static DECLARE_WORK(ksm_merging_work, ksm_merging_work_fn);
+
+/**
+ * ksm_merging_begin - mappings are counted from before the first one is made
+ *
+ * Context: sleeps. Patching the kernel is a worker's, as who merges may have
+ * too little CPU time to be let hold its locks.
+ */
+void ksm_merging_begin(void)
+{
+	if (static_key_enabled(&ksm_merging_key))
+		return;
+	queue_work(system_unbound_wq, &ksm_merging_work);
+	flush_work(&ksm_merging_work);
 }
 
 /**
@@ -142,9 +166,11 @@ static bool ksm_scan_locked(struct ksm_scan *scan)
 		mmap_read_unlock(mm);
 		return true;
 	}
+	scan->cursor = slot->cursor;
 	if (!slot->cursor)
 		ksm_slot_pass_begin(slot);
 	done = ksm_walk_slot(scan);
+	slot->cursor = scan->cursor;
 	mmap_read_unlock(mm);
 	slot->undrained |= scan->drain;
 	if (done) {
@@ -166,7 +192,11 @@ static bool ksm_scan_locked(struct ksm_scan *scan)
 static unsigned long ksm_scan_slot(struct ksm_mm *slot, unsigned long budget,
 				   u64 *booked)
 {
-	struct ksm_scan scan = { .slot = slot, .budget = budget };
+	struct ksm_scan scan = {
+		.slot = slot,
+		.pages = ULONG_MAX,
+		.budget = budget,
+	};
 	struct ksm_domain *domain;
 	bool rotate = true;
 	u64 now;
@@ -246,9 +276,7 @@ static int ksmd(void *unused)
 					     kthread_should_stop());
 			continue;
 		}
-		/* mappings are counted from before the first one is made */
-		if (!static_key_enabled(&ksm_merging_key))
-			static_branch_enable(&ksm_merging_key);
+		ksm_merging_begin();
 		ksm_scan_batch(&booked);
 		ms = READ_ONCE(ksm_knobs.sleep_ms);
 		if (ms)

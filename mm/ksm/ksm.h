@@ -68,6 +68,9 @@
 #define KSM_BLOCK_SIZE		BIT(KSM_BLOCK_SHIFT)
 #define KSM_BLOCK_MASK		(~(KSM_BLOCK_SIZE - 1))
 
+/* Of so many visits, one at least looks at a page that does not change. */
+#define KSM_BACKOFF_FLOOR	8
+
 /* What one slot is given before the scheduler is asked again, in lines. */
 #define KSM_SLICE		(64 * KSM_PAGE_LINES)
 
@@ -96,7 +99,8 @@ enum ksm_run {
  * @prune_ms: how often a content's frames that nobody maps are looked for
  * @merge_across_nodes: a frame may be mapped from another NUMA node's memory
  * @use_zero_pages: map the zero page for pages of zeroes
- * @smart_scan: pass over pages that did not change since they were looked at
+ * @smart_scan: pass over pages that did not change since they were looked at,
+ *	see backoff.c
  *
  * Written with ksm_gate_hold(); read anywhere with READ_ONCE().
  */
@@ -259,6 +263,8 @@ struct ksm_group {
  *	be merged; 0: none is waited for (tracked->mutex)
  * @nsec: scan time that makes no whole microsecond yet (ksm_mm.lock)
  * @pass: counts passes, stamps blocks (tracked->mutex)
+ * @afresh: pages moved or were given up: the next pass passes over nothing
+ * @careful: @afresh was set when the present pass began (tracked->mutex)
  *
  * Born by the first call that asks for merging, or with fork; dies after
  * exit_mmap(), when the reaper took back what it had tracked.
@@ -302,6 +308,8 @@ struct ksm_mm {
 	unsigned long drains_due;
 	u32 nsec;
 	u8 pass;
+	bool afresh;
+	bool careful;
 };
 
 /* ----------------------------------------------------------------- domain */
@@ -498,9 +506,11 @@ static inline u32 ksm_loc(const struct ksm_block *block, unsigned int i)
  * struct ksm_scan - one slice of scanning, on the scanner's stack
  * @slot: whose memory
  * @domain: its domain, whose mutex is held
+ * @brief: nothing may sleep; what would have to is left to another scan
+ * @pages: pages that may be passed
  * @work: lines spent
  * @budget: lines that may be spent
- * @stop: address to go on from
+ * @cursor: next address to visit
  * @holes: empty upper page table entries met
  * @fresh: frames drawn from the pool
  * @delta: changes of gauges to be booked
@@ -510,9 +520,11 @@ static inline u32 ksm_loc(const struct ksm_block *block, unsigned int i)
 struct ksm_scan {
 	struct ksm_mm *slot;
 	struct ksm_domain *domain;
+	bool brief;
+	unsigned long pages;
 	unsigned long work;
 	unsigned long budget;
-	unsigned long stop;
+	unsigned long cursor;
 	unsigned long holes;
 	unsigned int fresh;
 	long delta[NR_KSM_GAUGES];
@@ -534,6 +546,8 @@ struct ksm_page {
 /* core.c */
 extern struct ksm_knobs ksm_knobs;
 extern struct kmem_cache *ksm_block_cache, *ksm_node_cache, *ksm_rec_cache;
+bool ksm_running(void);
+void ksm_merging_begin(void);
 void ksm_wake(void);
 void ksm_wake_sleeper(void);
 unsigned long ksm_full_scans(void);
@@ -555,6 +569,8 @@ void ksm_drain_want(void);
 unsigned long ksm_drains(void);
 void ksm_drain_later(void);
 void ksm_slot_pass_over(struct ksm_mm *slot);
+unsigned long ksm_nr_served(struct ksm_group *top);
+bool ksm_slot_served(struct ksm_mm *slot, struct ksm_group *top);
 void ksm_slot_charge(struct ksm_mm *slot, unsigned long work, bool rotate);
 bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group);
 bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group);
@@ -626,6 +642,10 @@ int ksm_index_add(struct ksm_domain *domain, struct ksm_block *block,
 void ksm_index_del(struct ksm_domain *domain, struct ksm_block *block,
 		   unsigned int i);
 
+/* backoff.c */
+bool ksm_backoff_due(unsigned int visit);
+u8 ksm_backoff_age(u8 age);
+
 /* track.c */
 long ksm_leaf_bytes(struct xarray *xa, unsigned long index);
 struct ksm_block *ksm_block_find(struct ksm_mm *slot, unsigned long addr);
@@ -647,14 +667,14 @@ void ksm_track_drop(struct ksm_mm *slot);
 unsigned int ksm_slot_policy(struct ksm_mm *slot);
 bool ksm_vma_able(struct vm_area_struct *vma);
 bool ksm_vma_eligible(unsigned int policy, struct vm_area_struct *vma);
+unsigned long ksm_scan_passed(const struct ksm_scan *scan);
 bool ksm_walk_slot(struct ksm_scan *scan);
 
 /* merge.c */
 bool ksm_page_get(struct ksm_page *kp, struct vm_area_struct *vma,
 		  unsigned long addr);
 void ksm_page_put(struct ksm_page *kp);
-void ksm_page_clean(struct ksm_page *kp);
-bool ksm_page_split(struct ksm_page *kp);
+bool ksm_page_split(struct ksm_scan *scan, struct ksm_page *kp);
 int ksm_merge_zero(struct ksm_scan *scan, struct ksm_page *kp);
 int ksm_merge_into(struct ksm_scan *scan, struct ksm_mm *slot,
 		   struct ksm_page *kp, struct ksm_node *node);
@@ -693,8 +713,9 @@ void ksm_rec_del(struct ksm_scan *scan, struct ksm_mm *slot,
 		 unsigned long addr);
 void ksm_node_drop_recs(struct ksm_node *node);
 
-/* payer.c */
+/* payer.c, demand.c */
 #ifdef CONFIG_MEMCG
+int ksm_scan_subtree(struct ksm_group *top, unsigned long pages);
 void ksm_group_charge(struct ksm_group *group);
 bool ksm_payer_meta_room(struct ksm_mm *slot);
 int ksm_payer_first(struct ksm_mm *slot, struct folio *old, struct folio *frame);

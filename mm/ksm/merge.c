@@ -56,37 +56,11 @@ void ksm_page_put(struct ksm_page *kp)
 	folio_put(kp->folio);
 }
 
-/**
- * ksm_page_clean - have the next write to a page show in its entry
- * @kp: the page
- *
- * Moves the dirty bit from the entry to the folio before the page is read. A
- * secondary MMU writes without setting it: then it stays.
- *
- * Context: mmap_lock.
- */
-void ksm_page_clean(struct ksm_page *kp)
-{
-	struct mm_struct *mm = kp->vma->vm_mm;
-	struct folio_walk fw;
-	pte_t pte;
-
-	if (mm_has_notifiers(mm))
-		return;
-	if (!folio_walk_start(&fw, kp->vma, kp->addr, 0))
-		return;
-	if (fw.page == kp->page && fw.level == FW_LEVEL_PTE &&
-	    pte_dirty(ptep_get(fw.ptep))) {
-		pte = ptep_clear_flush(kp->vma, kp->addr, fw.ptep);
-		folio_mark_dirty(kp->folio);
-		set_pte_at(mm, kp->addr, fw.ptep, pte_mkclean(pte));
-	}
-	folio_walk_end(&fw, kp->vma);
-}
-
 /* Lock the page's folio for a merge, and split it to that page if it is large. */
-static bool ksm_page_lock(struct ksm_page *kp)
+static bool ksm_page_lock(struct ksm_scan *scan, struct ksm_page *kp)
 {
+	if (scan->brief && folio_test_large(kp->folio))
+		return false;
 	if (!folio_trylock(kp->folio))
 		return false;
 	if (folio_test_large(kp->folio)) {
@@ -101,13 +75,14 @@ static bool ksm_page_lock(struct ksm_page *kp)
 
 /**
  * ksm_page_split - split the huge page that a page is in
+ * @scan: the scan
  * @kp: the page, the only one that the caller holds of it
  *
  * Return: false if that could not be done now.
  */
-bool ksm_page_split(struct ksm_page *kp)
+bool ksm_page_split(struct ksm_scan *scan, struct ksm_page *kp)
 {
-	if (!ksm_page_lock(kp))
+	if (!ksm_page_lock(scan, kp))
 		return false;
 	folio_unlock(kp->folio);
 	return true;
@@ -187,9 +162,13 @@ static int ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
 	int err = -EAGAIN;
 	pte_t old;
 
+	/* mmap_lock keeps this as it is; those who are notified may sleep */
+	if (scan->brief && mm_has_notifiers(mm))
+		return -EAGAIN;
 	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm, kp->addr,
 				kp->addr + PAGE_SIZE);
-	mmu_notifier_invalidate_range_start(&range);
+	if (!scan->brief)
+		mmu_notifier_invalidate_range_start(&range);
 	folio = folio_walk_start(&fw, vma, kp->addr, 0);
 	if (!folio)
 		goto out;
@@ -229,7 +208,8 @@ static int ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
 end:
 	folio_walk_end(&fw, vma);
 out:
-	mmu_notifier_invalidate_range_end(&range);
+	if (!scan->brief)
+		mmu_notifier_invalidate_range_end(&range);
 	return err;
 }
 
@@ -245,7 +225,7 @@ int ksm_merge_zero(struct ksm_scan *scan, struct ksm_page *kp)
 {
 	int err = -EAGAIN;
 
-	if (ksm_page_lock(kp)) {
+	if (ksm_page_lock(scan, kp)) {
 		err = ksm_replace(scan, kp, ZERO_PAGE(kp->addr), false);
 		folio_unlock(kp->folio);
 	}
@@ -278,9 +258,7 @@ int ksm_merge_into(struct ksm_scan *scan, struct ksm_mm *slot,
 	if (!folio_trylock(frame))
 		goto put;
 	err = -ENOENT;
-	/* given up by the only one who mapped it, it may be dropped unwritten */
 	if (ksm_folio_node(frame) != node || folio_test_hwpoison(frame) ||
-	    !folio_test_swapbacked(frame) ||
 	    (!READ_ONCE(ksm_knobs.merge_across_nodes) &&
 	     folio_nid(frame) != node->nid))
 		goto unlock;
@@ -291,14 +269,8 @@ int ksm_merge_into(struct ksm_scan *scan, struct ksm_mm *slot,
 	if (!ksm_slot_claim(slot, node->domain))
 		goto unlock;
 	err = -EAGAIN;
-	if (!ksm_page_lock(kp))
+	if (!ksm_page_lock(scan, kp))
 		goto unlock;
-	/*
-	 * Its only owner so far may have given it up just now, and it only waits
-	 * in a CPU's batch to be marked so: it is not to be dropped any more.
-	 */
-	if (!folio_test_swapcache(frame))
-		folio_mark_dirty(frame);
 	err = ksm_replace(scan, kp, folio_page(frame, 0), false);
 	folio_unlock(kp->folio);
 	if (!err)
@@ -355,7 +327,7 @@ struct ksm_node *ksm_merge_fresh(struct ksm_scan *scan, struct ksm_mm *slot,
 	if (err)
 		goto put;
 	err = -EAGAIN;
-	if (!ksm_page_lock(kp))
+	if (!ksm_page_lock(scan, kp))
 		goto put;
 	err = ksm_payer_first(slot, kp->folio, frame);
 	if (!err)

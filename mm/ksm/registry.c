@@ -246,6 +246,48 @@ void ksm_groups_serve(void)
 	ksm_round_check();
 }
 
+static bool ksm_group_below(const struct ksm_group *group,
+			    const struct ksm_group *top)
+{
+	while (group && group != top)
+		group = group->parent;
+	return group;
+}
+
+/**
+ * ksm_nr_served - how many processes there are to scan
+ * @top: in this group and below
+ */
+unsigned long ksm_nr_served(struct ksm_group *top)
+{
+	struct ksm_group *group;
+	unsigned long nr = 0;
+
+	spin_lock(&ksm_lock);
+	list_for_each_entry(group, &ksm_groups, link) {
+		if (group->served && ksm_group_below(group, top))
+			nr += group->nr_slots;
+	}
+	spin_unlock(&ksm_lock);
+	return nr;
+}
+
+/**
+ * ksm_slot_served - is this process to be scanned?
+ * @slot: the process
+ * @top: in this group or below
+ */
+bool ksm_slot_served(struct ksm_mm *slot, struct ksm_group *top)
+{
+	bool served;
+
+	spin_lock(&slot->lock);
+	served = READ_ONCE(slot->takes_part) && READ_ONCE(slot->group->served) &&
+		 ksm_group_below(slot->group, top);
+	spin_unlock(&slot->lock);
+	return served;
+}
+
 /**
  * ksm_slot_next - which slot is scanned next
  *
@@ -288,6 +330,7 @@ void ksm_slot_pass_begin(struct ksm_mm *slot)
 	spin_unlock(&ksm_lock);
 	trace_ksm_start_scan(slot, slot->pass_round, ksm_slot_tracked(slot));
 	slot->pass++;
+	slot->careful = xchg(&slot->afresh, false);
 	slot->drains = ksm_drains();
 }
 
@@ -359,14 +402,6 @@ void ksm_slot_charge(struct ksm_mm *slot, unsigned long work, bool rotate)
 	if (rotate && slot->takes_part)
 		list_move_tail(&slot->link, &slot->group->slots);
 	spin_unlock(&ksm_lock);
-}
-
-static bool ksm_group_below(const struct ksm_group *group,
-			    const struct ksm_group *top)
-{
-	while (group && group != top)
-		group = group->parent;
-	return group;
 }
 
 /* The next slot after @slot, with a reference; drops the one on @slot. */

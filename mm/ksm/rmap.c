@@ -153,7 +153,8 @@ static void ksm_orphans_take(struct ksm_node *node, struct hlist_head *orphans,
  *
  * Context: domain->mutex, mmap_lock of the slot's mm; the frame is locked or
  * mapped by the slot.
- * Return: 0 or -ENOMEM; then the mapping is found when it is visited again.
+ * Return: 0, -ENOMEM or -EAGAIN; then the mapping is found when it is visited
+ * again.
  */
 int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 		struct ksm_page *kp, struct ksm_node *node)
@@ -167,16 +168,23 @@ int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 
 	if (rec && rec->node == node && rec->anon_vma == anon_vma)
 		return 0;
+	if (rec && scan->brief)
+		return -EAGAIN;
 	if (rec)
 		ksm_rec_del(scan, slot, kp->addr);
 
+	if (!scan->brief)
+		down_write(ksm_node_sem(node));
+	else if (!down_write_trylock(ksm_node_sem(node)))
+		return -EAGAIN;
 	rec = kmem_cache_alloc(ksm_rec_cache, gfp);
 	if (!rec)
-		return -ENOMEM;
+		goto unlock;
 	bytes += ksm_leaf_bytes(&slot->recs, index);
 	if (xa_err(xa_store(&slot->recs, index, rec, gfp))) {
 		kmem_cache_free(ksm_rec_cache, rec);
-		return -ENOMEM;
+		rec = NULL;
+		goto unlock;
 	}
 	get_anon_vma(anon_vma);
 	rec->node = node;
@@ -184,11 +192,13 @@ int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 	rec->pgoff = linear_page_index(kp->vma, kp->addr);
 	rec->orphan = false;
 
-	down_write(ksm_node_sem(node));
 	hlist_add_head(&rec->link, &node->recs);
-	if (node->nr_orphans)
+	if (node->nr_orphans && !scan->brief)
 		ksm_orphans_take(node, &orphans, false);
+unlock:
 	up_write(ksm_node_sem(node));
+	if (!rec)
+		return -ENOMEM;
 	ksm_recs_free(&orphans);
 	ksm_slot_mod(slot, KSM_G_METADATA, bytes);
 	return 0;

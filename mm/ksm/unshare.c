@@ -238,6 +238,45 @@ int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
 				   (void *)(unsigned long)killable);
 }
 
+/**
+ * __ksm_give_up - MADV_FREE comes by an entry, see ksm_give_up()
+ * @vma: the mapping's VMA
+ * @addr: where
+ * @ptep: the entry and
+ * @pte: what it says
+ *
+ * Pages of its own keep their entries, which do not show that they are given
+ * up: the scanner is to look at each page once.
+ *
+ * Context: page table lock held.
+ * Return: true if that was merged; the entry is empty now.
+ */
+bool __ksm_give_up(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep,
+		   pte_t pte)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	struct page *page = NULL;
+
+	if (!mm->ksm)
+		return false;
+	WRITE_ONCE(mm->ksm->afresh, true);
+	if (!is_ksm_zero_pte(pte)) {
+		page = vm_normal_page(vma, addr, pte);
+		if (!page || !folio_test_ksm(page_folio(page)))
+			return false;
+	}
+	flush_cache_page(vma, addr, pte_pfn(pte));
+	ptep_clear_flush(vma, addr, ptep);
+	if (page) {
+		folio_remove_rmap_pte(page_folio(page), page, vma);
+		dec_mm_counter(mm, MM_ANONPAGES);
+		free_page_and_swap_cache(page);
+	} else {
+		ksm_might_unmap_zero_page(mm, pte);
+	}
+	return true;
+}
+
 /* Not even while all its frames are on their way to another place? */
 static bool ksm_slot_merged(struct ksm_mm *slot)
 {

@@ -13,6 +13,7 @@
  * merged frame of its content it is merged at first sight.
  */
 #include <linux/highmem.h>
+#include <linux/hugetlb.h>
 #include <linux/pagewalk.h>
 #include <linux/prefetch.h>
 #include <linux/sched/mm.h>
@@ -25,8 +26,8 @@
 /* Frames of one content that are tried before a new one is made. */
 #define KSM_TRY_FRAMES	3
 
-/* Visits after which a page is read again whose entry says it is unchanged. */
-#define KSM_READ_AGAIN	8
+/* Pages that a brief scan gathers at a time, so that it soon comes to an end. */
+#define KSM_BRIEF_PAGES	8UL
 
 /**
  * struct ksm_visit - up to 64 neighbouring pages while the lock is held
@@ -36,6 +37,7 @@
  * @dirty: bit mask: the entry is dirty
  * @gone: bit mask: whatever was known no longer holds
  * @closer: bit mask: to be looked at closer
+ * @flush: entries were cleaned
  * @look: first looks
  */
 struct ksm_visit {
@@ -45,6 +47,7 @@ struct ksm_visit {
 	u64 dirty;
 	u64 gone;
 	u64 closer;
+	bool flush;
 	u32 look[KSM_BLOCK_PAGES];
 };
 
@@ -214,15 +217,16 @@ static enum ksm_state ksm_merged_state(struct ksm_mm *slot, unsigned long addr)
  * Two equal pages of one huge page: each is held, and a split allows for one
  * holder, so it is split before the other is.
  */
-static bool ksm_twin_get(struct ksm_page *twin, struct ksm_page *kp,
-			 struct vm_area_struct *vma, unsigned long addr)
+static bool ksm_twin_get(struct ksm_scan *scan, struct ksm_page *twin,
+			 struct ksm_page *kp, struct vm_area_struct *vma,
+			 unsigned long addr)
 {
 	if (!ksm_page_get(twin, vma, addr))
 		return false;
 	if (twin->folio != kp->folio || twin->page == kp->page)
 		return true;
 	ksm_page_put(twin);
-	if (!ksm_page_split(kp))
+	if (!ksm_page_split(scan, kp))
 		return false;
 	return ksm_page_get(twin, vma, addr);
 }
@@ -257,7 +261,7 @@ static int ksm_pair(struct ksm_scan *scan, struct ksm_page *kp,
 	if (READ_ONCE(other->slot->domain) != scan->domain ||
 	    !vma || !vma->anon_vma ||
 	    !ksm_vma_eligible(ksm_slot_policy(other->slot), vma) ||
-	    !ksm_twin_get(&twin, kp, vma, addr)) {
+	    !ksm_twin_get(scan, &twin, kp, vma, addr)) {
 		ksm_page_forget(scan, other, j);
 		return -ENOENT;
 	}
@@ -352,11 +356,10 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 	u32 look;
 
 	if (!ksm_page_get(&kp, vma, block->base + i * PAGE_SIZE)) {
-		ksm_meet_merged(scan, vma, block, i);
+		if (!scan->brief)
+			ksm_meet_merged(scan, vma, block, i);
 		return;
 	}
-	if (block->state[i] == KSM_S_WHOLE && READ_ONCE(ksm_knobs.smart_scan))
-		ksm_page_clean(&kp);
 	bytes = kmap_local_page(kp.page);
 	look = ksm_digest_look(secret, bytes);
 	if (look == scan->domain->zero_look)
@@ -461,17 +464,6 @@ static void ksm_visit_look(struct ksm_scan *scan, struct ksm_visit *v)
 	}
 }
 
-/*
- * Smart scan: a page that only its whole fingerprint tells from others need not
- * be read whole again while its entry stays clean, see ksm_page_clean(). Who
- * writes around the entry, as devices do, is found out at every eighth visit.
- */
-static bool ksm_pass_over(const struct ksm_visit *v, unsigned int i)
-{
-	return v->block->state[i] == KSM_S_WHOLE && !(v->dirty & BIT_ULL(i)) &&
-	       v->block->age[i] % KSM_READ_AGAIN && READ_ONCE(ksm_knobs.smart_scan);
-}
-
 /* Compare with what is known. */
 static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
 			    unsigned int i)
@@ -497,16 +489,12 @@ static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
 			block->look[i] = look;
 			block->age[i] = 0;
 		} else {
-			/* wraps to 1: it was seen unchanged */
-			block->age[i] = block->age[i] == U8_MAX ?
-					1 : block->age[i] + 1;
+			block->age[i] = ksm_backoff_age(block->age[i]);
 		}
 	}
 
-	if (same && ksm_pass_over(v, i)) {
-		scan->event[KSM_E_SKIPPED]++;
-	} else if (block->state[i] == KSM_S_WHOLE ||
-		   ksm_look_known(scan->domain, look)) {
+	if (block->state[i] == KSM_S_WHOLE ||
+	    ksm_look_known(scan->domain, look)) {
 		v->closer |= BIT_ULL(i);
 	} else if (same && block->state[i] == KSM_S_VOLATILE &&
 		   !(v->closer & BIT_ULL(i))) {
@@ -549,6 +537,8 @@ static void ksm_visit_finish(struct ksm_scan *scan, struct vm_area_struct *vma,
 	v->block->pass = scan->slot->pass;
 	for (; v->gone; v->gone &= v->gone - 1) {
 		bit = __ffs64(v->gone);
+		if (scan->brief && v->block->state[bit] == KSM_S_MERGED)
+			continue;
 		ksm_page_forget(scan, v->block, bit);
 		/* written to since it was merged: this was the first look */
 		if (v->page[bit])
@@ -562,18 +552,69 @@ static void ksm_visit_finish(struct ksm_scan *scan, struct vm_area_struct *vma,
 
 /* ------------------------------------------------------------ page tables */
 
+/*
+ * Smart scan: is a page in the index whose entry stayed clean passed over? A
+ * secondary MMU writes without making an entry dirty.
+ */
+static bool ksm_pass_over(struct ksm_scan *scan, struct ksm_visit *v,
+			  unsigned int i, bool dirty)
+{
+	struct ksm_block *block = v->block;
+	u8 age;
+
+	if (!block || dirty || !READ_ONCE(ksm_knobs.smart_scan) ||
+	    (block->state[i] != KSM_S_WATCHED && block->state[i] != KSM_S_WHOLE))
+		return false;
+	age = ksm_backoff_age(block->age[i]);
+	if (ksm_backoff_due(age) || scan->slot->careful ||
+	    READ_ONCE(scan->slot->afresh) || mm_has_notifiers(scan->slot->mm))
+		return false;
+	block->age[i] = age;
+	scan->event[KSM_E_SKIPPED]++;
+	return true;
+}
+
+/*
+ * Have the next write to a page in the index show in its entry: move the dirty
+ * bit from there to the folio. The caller flushes before the page is read.
+ */
+static void ksm_gather_clean(struct ksm_visit *v, struct vm_area_struct *vma,
+			     unsigned long addr, pte_t *ptep, unsigned int i)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	struct folio *folio = page_folio(v->page[i]);
+	pte_t pte;
+
+	if (!v->block || !READ_ONCE(ksm_knobs.smart_scan) ||
+	    (v->block->state[i] != KSM_S_WATCHED &&
+	     v->block->state[i] != KSM_S_WHOLE) ||
+	    mm_has_notifiers(mm) || !folio_test_anon(folio))
+		return;
+	pte = ptep_get_and_clear(mm, addr, ptep);
+	if (pte_dirty(pte))
+		folio_mark_dirty(folio);
+	set_pte_at(mm, addr, ptep, pte_mkclean(pte));
+	v->flush = true;
+}
+
 /* One entry: a page to look at, nothing, or something that will come back. */
-static void ksm_gather_pte(struct ksm_visit *v, struct vm_area_struct *vma,
-			   unsigned long addr, pte_t pte)
+static void ksm_gather_pte(struct ksm_scan *scan, struct ksm_visit *v,
+			   struct vm_area_struct *vma, unsigned long addr,
+			   pte_t *ptep)
 {
 	unsigned int i = (addr & ~KSM_BLOCK_MASK) >> PAGE_SHIFT;
+	pte_t pte = ptep_get(ptep);
 
 	if (pte_present(pte)) {
+		if (ksm_pass_over(scan, v, i, pte_dirty(pte)))
+			return;
 		v->page[i] = vm_normal_page(vma, addr, pte);
 		if (v->page[i]) {
 			prefetch(v->page[i]);
-			if (pte_dirty(pte))
+			if (pte_dirty(pte)) {
 				v->dirty |= BIT_ULL(i);
+				ksm_gather_clean(v, vma, addr, ptep, i);
+			}
 			return;
 		}
 	} else if (!pte_none(pte) && v->block &&
@@ -590,14 +631,18 @@ static void ksm_gather_ptes(struct ksm_scan *scan, struct ksm_visit *v,
 			    unsigned long addr, unsigned long end)
 {
 	spinlock_t *ptl;	/* of the page table */
+	unsigned long pos;
 	pte_t *start, *ptep;
 
 	start = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
 	ptep = start;
 	if (!start)
 		return;
-	for (; addr < end; addr += PAGE_SIZE, ptep++)
-		ksm_gather_pte(v, vma, addr, ptep_get(ptep));
+	for (pos = addr; pos < end; pos += PAGE_SIZE, ptep++)
+		ksm_gather_pte(scan, v, vma, pos, ptep);
+	/* who has the dirty bit in his TLB writes without setting it */
+	if (v->flush)
+		flush_tlb_range(vma, addr, end);
 	ksm_visit(scan, v);
 	pte_unmap_unlock(start, ptl);
 }
@@ -615,8 +660,12 @@ static bool ksm_gather_huge(struct ksm_scan *scan, struct ksm_visit *v,
 		page = pmd_page(*pmd) + ((addr & ~HPAGE_PMD_MASK) >> PAGE_SHIFT);
 		if (pmd_dirty(*pmd))
 			v->dirty = ~0ULL;
-		for (; addr < end; addr += PAGE_SIZE, page++)
-			v->page[(addr & ~KSM_BLOCK_MASK) >> PAGE_SHIFT] = page;
+		for (; addr < end; addr += PAGE_SIZE, page++) {
+			unsigned int i = (addr & ~KSM_BLOCK_MASK) >> PAGE_SHIFT;
+
+			if (!ksm_pass_over(scan, v, i, v->dirty))
+				v->page[i] = page;
+		}
 		ksm_visit(scan, v);
 	}
 	spin_unlock(ptl);
@@ -635,10 +684,20 @@ static void ksm_visit_range(struct ksm_scan *scan, struct vm_area_struct *vma,
 	ksm_visit_finish(scan, vma, &v);
 }
 
+/**
+ * ksm_scan_passed - pages that a scan came by
+ * @scan: the scan
+ */
+unsigned long ksm_scan_passed(const struct ksm_scan *scan)
+{
+	return scan->event[KSM_E_SCANNED] + scan->event[KSM_E_SKIPPED];
+}
+
 /* Time to let others have the process or the CPU, or to stock up on frames? */
 static bool ksm_scan_enough(struct ksm_scan *scan)
 {
 	return scan->work >= scan->budget || need_resched() ||
+	       ksm_scan_passed(scan) >= scan->pages ||
 	       scan->fresh >= KSM_BLOCK_PAGES ||
 	       mmap_lock_is_contended(scan->slot->mm);
 }
@@ -651,9 +710,13 @@ static int ksm_walk_pmd(pmd_t *pmd, unsigned long addr, unsigned long next,
 
 	for (; addr < next; addr = end) {
 		end = min(next, (addr & KSM_BLOCK_MASK) + KSM_BLOCK_SIZE);
+		if (scan->brief)
+			end = min(end, addr + PAGE_SIZE *
+				  min(KSM_BRIEF_PAGES,
+				      scan->pages - ksm_scan_passed(scan)));
 		ksm_visit_range(scan, walk->vma, pmd, addr, end);
 		if (ksm_scan_enough(scan)) {
-			scan->stop = end;
+			scan->cursor = end;
 			return 1;
 		}
 	}
@@ -669,7 +732,7 @@ static int ksm_walk_hole(unsigned long addr, unsigned long next, int depth,
 		scan->work++;
 	if (!ksm_scan_enough(scan))
 		return 0;
-	scan->stop = next;
+	scan->cursor = next;
 	return 1;
 }
 
@@ -684,30 +747,28 @@ static const struct mm_walk_ops ksm_walk_ops = {
  * @scan: the scan
  *
  * Context: ksm_gate, domain->mutex, mmap_lock for reading.
- * Return: true if the end of the address space was reached.
+ * Return: true if the end of the address space was reached; then the cursor is 0
+ * again.
  */
 bool ksm_walk_slot(struct ksm_scan *scan)
 {
 	unsigned int policy = ksm_slot_policy(scan->slot);
-	struct ksm_mm *slot = scan->slot;
 	struct vm_area_struct *vma;
 	struct vma_iterator vmi;
 
-	vma_iter_init(&vmi, slot->mm, slot->cursor);
+	vma_iter_init(&vmi, scan->slot->mm, scan->cursor);
 	for_each_vma(vmi, vma) {
-		unsigned long start = max(slot->cursor, vma->vm_start);
+		unsigned long start = max(scan->cursor, vma->vm_start);
 
 		scan->work++;
 		if (vma->anon_vma && ksm_vma_eligible(policy, vma) &&
 		    walk_page_range_vma(vma, start, vma->vm_end, &ksm_walk_ops,
-					scan) > 0) {
-			slot->cursor = scan->stop;
+					scan) > 0)
 			return false;
-		}
-		slot->cursor = vma->vm_end;
+		scan->cursor = vma->vm_end;
 		if (ksm_scan_enough(scan))
 			return false;
 	}
-	slot->cursor = 0;
+	scan->cursor = 0;
 	return true;
 }

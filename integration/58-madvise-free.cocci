@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+//
+// MADV_FREE marks the page itself as given up, which cannot be said of a frame
+// that others map. What is merged is let go of here instead, which MADV_FREE
+// allows at any time.
+//
+// File: mm/madvise.c
+// Function: madvise_free_pte_range
+// Expect: 1
+//
+@@
+expression folio, vma, addr, entry;
+@@
++	if (ksm_give_up(vma, addr, pte, entry))
++		continue;
+ 	folio = vm_normal_folio(vma, addr, entry);

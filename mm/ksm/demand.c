@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Scanning on demand: memory.ksm.scan goes once through the processes of a
+ * subtree in the writer's own context, so that the CPU time is the writer's.
+ *
+ * A writer can be throttled at any point where he could be preempted, for as
+ * long as his cgroup's cpu.max says. So he never holds there what others wait
+ * for: he works in steps of a few pages without preemption, takes locks only by
+ * trying, and sleeps in none of them. What a step cannot have or would have to
+ * sleep for is left to ksmd, which comes by sooner or later: huge pages that
+ * would have to be split, processes with a secondary MMU, frames that came by
+ * fork or from swap, processes that are busy all the time.
+ *
+ * A step is as safe as one of ksmd's slices and asks the same questions under
+ * the same locks. It has a cursor of its own and counts for no full scan.
+ *
+ * With PREEMPT_RT a spinlock can be left with somebody who is throttled as
+ * well, so nothing would be won there by keeping preemption off.
+ */
+#include <linux/sched/cputime.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+
+#include "ksm.h"
+
+/* Lines that a step may spend: about eight whole pages. */
+#define KSM_STEP		(8 * KSM_PAGE_LINES)
+
+/* Ticks in a row that a process which is busy is waited for. */
+#define KSM_DEMAND_TRIES	(HZ / 10)
+
+/**
+ * struct ksm_demand - one write to memory.ksm.scan, on the writer's stack
+ * @top: where the subtree begins
+ * @pages: pages that may still be passed
+ * @slots: processes that may still be gone through: those that came meanwhile
+ *	are for the next write
+ * @booked: run time of this thread that was booked so far
+ */
+struct ksm_demand {
+	struct ksm_group *top;
+	unsigned long pages;
+	unsigned long slots;
+	u64 booked;
+};
+
+static void ksm_step_begin(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_disable();
+}
+
+static void ksm_step_end(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_enable();
+}
+
+/* With the domain's mutex: 1 at the end of the slot, -EBUSY if it is not to be had. */
+static int ksm_step_walk(struct ksm_scan *scan)
+{
+	struct ksm_mm *slot = scan->slot;
+	struct mm_struct *mm = slot->mm;
+	int end = 1;
+
+	if (!ksm_running() || READ_ONCE(slot->gauge[KSM_G_FOREIGN]))
+		return 1;
+	if (!ksm_track_enter(slot, scan->domain))
+		return -EBUSY;
+	if (!mmap_read_trylock(mm))
+		return -EBUSY;
+	if (atomic_read(&mm->mm_users))
+		end = ksm_walk_slot(scan);
+	mmap_read_unlock(mm);
+	return end;
+}
+
+static int ksm_step(struct ksm_scan *scan)
+{
+	int end = -EBUSY;
+
+	ksm_step_begin();
+	if (!ksm_gate_try())
+		goto out;
+	if (mutex_trylock(&scan->domain->mutex)) {
+		end = ksm_step_walk(scan);
+		mutex_unlock(&scan->domain->mutex);
+	}
+	ksm_gate_leave();
+out:
+	ksm_step_end();
+	return end;
+}
+
+/* One step at @cursor, booked; 0 if there is more, else as ksm_step_walk(). */
+static int ksm_demand_step(struct ksm_demand *demand, struct ksm_mm *slot,
+			   unsigned long *cursor)
+{
+	struct ksm_scan scan = {
+		.slot = slot,
+		.brief = true,
+		.pages = demand->pages,
+		.budget = KSM_STEP,
+		.cursor = *cursor,
+	};
+	int end;
+	u64 now;
+
+	spin_lock(&slot->lock);
+	scan.domain = slot->domain;
+	refcount_inc(&scan.domain->ref);
+	spin_unlock(&slot->lock);
+	end = ksm_step(&scan);
+	ksm_domain_put(scan.domain);
+
+	*cursor = scan.cursor;
+	demand->pages -= ksm_scan_passed(&scan);
+	if (scan.drain)
+		ksm_drain_later();
+	now = task_sched_runtime(current);
+	ksm_scan_book(&scan, now - demand->booked);
+	demand->booked = now;
+	return end;
+}
+
+/* May it go on? */
+static int ksm_demand_check(struct ksm_demand *demand)
+{
+	struct ksm_group *top = demand->top;
+
+	if (READ_ONCE(top->offline) || top->memcg->css.flags & CSS_DYING)
+		return -ENODEV;
+	if (signal_pending(current))
+		return -EINTR;
+	if (!ksm_running() || READ_ONCE(top->effective) == KSM_NEVER)
+		return -EAGAIN;
+	return 0;
+}
+
+static int ksm_demand_slot(struct ksm_mm *slot, void *arg)
+{
+	struct ksm_demand *demand = arg;
+	unsigned long cursor = 0;
+	int tries = 0, end = 0, err;
+
+	if (!ksm_slot_served(slot, demand->top))
+		return 0;
+	while (!end && demand->pages) {
+		err = ksm_demand_check(demand);
+		if (err)
+			return err;
+		/* it may have moved to others meanwhile */
+		if (!ksm_slot_served(slot, demand->top))
+			break;
+		ksm_pool_refill();
+		end = ksm_demand_step(demand, slot, &cursor);
+		if (end == -EBUSY && tries++ < KSM_DEMAND_TRIES) {
+			schedule_timeout_interruptible(1);
+			end = 0;
+		} else {
+			tries = 0;
+		}
+		cond_resched();
+	}
+	/* enough: anything but 0 ends the round through the slots */
+	return !--demand->slots || !demand->pages;
+}
+
+/**
+ * ksm_scan_subtree - scan the processes of a cgroup and those below it now
+ * @top: the cgroup's group; the caller has a reference on the cgroup
+ * @pages: pages to pass at most
+ *
+ * Context: sleeps; the writer's.
+ * Return: 0 when @pages were passed or all processes were gone through; -EAGAIN
+ * if settings forbid it or nothing takes part, -EINTR, -ENODEV when the cgroup
+ * goes. What was done before is kept.
+ */
+int ksm_scan_subtree(struct ksm_group *top, unsigned long pages)
+{
+	struct ksm_demand demand = { .top = top, .pages = pages };
+	int err = ksm_demand_check(&demand);
+
+	if (err)
+		return err;
+	demand.slots = ksm_nr_served(top);
+	if (!demand.slots)
+		return -EAGAIN;
+	ksm_merging_begin();
+	demand.booked = task_sched_runtime(current);
+	err = ksm_visit_slots(top, ksm_demand_slot, &demand);
+	return min(err, 0);
+}

@@ -1,0 +1,545 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Scanning on demand, and how often what does not change is looked at.
+ *
+ * - a write to memory.ksm.scan goes once through the subtree, up to the size
+ *   that it names, while ksmd sleeps
+ * - it says EAGAIN, EINTR and ENODEV where the documentation says so
+ * - a writer who is throttled holds up neither ksmd nor a process that is
+ *   scanned; many writers, ksmd and changes of run do not hurt each other
+ * - smart scan passes over what is known and unchanged, less and less often
+ *   looking all the same; what is new or changed it never passes over
+ * - MADV_FREE lets go of what is merged
+ *
+ * vm: timeout=600
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+#include "ksmlib.h"
+
+#define N	256
+#define FLOOR	8	/* of so many passes, one looks at an unchanged page */
+
+static const char *cg;
+
+/* After a single slice; somebody takes part already. */
+static void ksmd_sleeps(void)
+{
+	long long before = cg_stat(CGROOT, "scan_usec");
+
+	ksm_stop();
+	ksm_set("pages_to_scan", 1);
+	ksm_set("sleep_millisecs", 3600 * 1000);
+	ksm_set("run", 1);
+	NEED(WAIT_FOR(cg_stat(CGROOT, "scan_usec") > before), "no slice");
+}
+
+static struct worker *asker(const char *in, u64 tag, long step)
+{
+	struct worker *a = w_dup(in, N, tag, step);
+
+	w_madv(a, 0, MADV_MERGEABLE);
+	return a;
+}
+
+static void need_scan(void)
+{
+	ksm_need_cgroup();
+	cg = cg_new(NULL, "a");
+	if (!cg_has(cg, "memory.ksm.scan"))
+		ksm_skip("this kernel has no memory.ksm.scan");
+}
+
+static bool demand(const char *in, const char *size)
+{
+	int err = cg_put(in, "memory.ksm.scan", size);
+
+	CHECK(!err, "%s: %s", size, strerror(-err));
+	return !err;
+}
+
+/* ---- on demand ---- */
+
+static void merges(void)
+{
+	struct worker *a, *b;
+	const char *sub;
+
+	need_scan();
+	cg_set(cg, "memory.ksm", "1");
+	sub = cg_new(cg, "sub");
+	a = w_dup(cg_new(cg, "other"), N, 100, 1);
+	b = w_dup(sub, N, 100, 1);
+	ksmd_sleeps();
+	/* pages on their way to the LRU can be merged a bit later */
+	NEED(WAIT_FOR(demand(cg, "max") && w_same(a, b, 0) == N),
+	     "%ld of %d are merged", w_same(a, b, 0), N);
+	CHECK(cg_stat(sub, "scan_usec") > 0, "scanned in no time");
+	CHECK(ksm_get("pages_shared") == cg_stat(cg, "pages_shared"),
+	      "%lld frames in all, %lld here", ksm_get("pages_shared"),
+	      cg_stat(cg, "pages_shared"));
+	w_poke(a, 0, 3, 5, 1);
+	w_verify(a);
+	w_verify(b);
+	CHECK(w_same(a, b, 0) == N - 1, "a write unshared %ld pages",
+	      N - w_same(a, b, 0));
+}
+
+static void zeroes(void)
+{
+	struct worker *a;
+
+	need_scan();
+	cg_set(cg, "memory.ksm", "madvise");
+	a = asker(cg, 0, 0);
+	ksm_set("use_zero_pages", 1);
+	ksmd_sleeps();
+	NEED(WAIT_FOR(demand(cg, "max") && w_count(a, 0, F_ZERO) == N),
+	     "%ld zero pages of %d", w_count(a, 0, F_ZERO), N);
+	w_verify(a);
+}
+
+static void sizes(void)
+{
+	long long before;
+	struct worker *a;
+
+	need_scan();
+	cg_set(cg, "memory.ksm", "madvise");
+	a = asker(cg, 500, 1);
+	ksmd_sleeps();
+	before = cg_stat(cg, "pages_scanned");
+	demand(cg, "20K");
+	CHECK(cg_stat(cg, "pages_scanned") - before == 5,
+	      "20K are %lld pages", cg_stat(cg, "pages_scanned") - before);
+	before = cg_stat(cg, "pages_scanned");
+	demand(cg, "0");
+	CHECK(cg_stat(cg, "pages_scanned") == before, "0 scans something");
+	demand(cg, "1G");
+	CHECK(cg_stat(cg, "pages_scanned") - before == N,
+	      "one pass is %lld pages", cg_stat(cg, "pages_scanned") - before);
+	CHECK(ksm_get("full_scans") == cg_stat(CGROOT, "full_scans"),
+	      "full_scans differ");
+	w_verify(a);
+}
+
+static void refused(void)
+{
+	struct worker *a;
+	int i;
+
+	need_scan();
+	ksm_set("run", 1);
+	CHECK(cg_put(cg, "memory.ksm.scan", "max") == -EAGAIN,
+	      "nothing takes part, and it scans");
+	cg_set(cg, "memory.ksm", "madvise");
+	a = w_dup(cg, N, 1, 1);
+	CHECK(cg_put(cg, "memory.ksm.scan", "max") == -EAGAIN,
+	      "nobody asked, and it scans");
+	w_madv(a, 0, MADV_MERGEABLE);
+	for (i = 0; i <= 3; i++) {
+		int want = i == 0 || i == 2 ? -EAGAIN : 0, err;
+
+		ksm_set("run", i);
+		err = cg_put(cg, "memory.ksm.scan", "max");
+		CHECK(err == want, "run=%d: %d", i, err);
+	}
+	cg_set(cg, "memory.ksm", "inherit");
+	/* of the root domain run=3 serves nobody who has no value of his own */
+	CHECK(cg_put(cg, "memory.ksm.scan", "max") == -EAGAIN,
+	      "run=3: a cgroup that inherits from the root is scanned");
+	cg_set(cg, "memory.ksm", "0");
+	ksm_set("run", 1);
+	CHECK(cg_put(cg, "memory.ksm.scan", "max") == -EAGAIN,
+	      "under a 0 it scans");
+	CHECK(cg_put(cg, "memory.ksm.scan", "") == -EINVAL ||
+	      cg_put(cg, "memory.ksm.scan", " ") == -EINVAL, "nothing is a size");
+}
+
+static void nothing(int sig)
+{
+	(void)sig;
+}
+
+/* A child, in cgroup @in, that writes to an open memory.ksm.scan until it gets @until. */
+static pid_t writer(const char *in, const char *to, int until)
+{
+	struct itimerval often = { { 0, 500 }, { 0, 500 } };
+	struct sigaction act = { .sa_handler = nothing };
+	pid_t pid = fork();
+	char path[300];
+	int fd;
+
+	NEED(pid >= 0, "no fork");
+	if (pid)
+		return pid;
+	if (in && cg_move(in, getpid()))
+		_exit(2);
+	snprintf(path, sizeof(path), "%s/memory.ksm.scan", to);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		_exit(3);
+	if (until == EINTR) {
+		sigaction(SIGALRM, &act, NULL);
+		setitimer(ITIMER_REAL, &often, NULL);
+	}
+	for (;;) {
+		int err = pwrite(fd, "max", 3, 0) == 3 ? 0 : errno;
+
+		if (err == until)
+			_exit(0);
+		if (err && err != EAGAIN)
+			_exit(100 + err);
+	}
+}
+
+static bool ended(pid_t pid, int *status)
+{
+	return waitpid(pid, status, WNOHANG) == pid;
+}
+
+static void ends_well(pid_t pid, const char *with)
+{
+	int status = -1;
+
+	if (!WAIT_FOR(ended(pid, &status))) {
+		kill(pid, SIGKILL);
+		waitpid(pid, &status, 0);
+		ksm_fatal(__FILE__, __LINE__, "no %s", with);
+	}
+	CHECK(WIFEXITED(status) && !WEXITSTATUS(status), "%s: status %x", with,
+	      status);
+}
+
+static void stop_writer(pid_t pid)
+{
+	int status = -1;
+
+	CHECK(!ended(pid, &status), "a writer ended with %x", status);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+}
+
+static void interrupted(void)
+{
+	struct worker *a;
+
+	need_scan();
+	cg_set(cg, "memory.ksm", "madvise");
+	a = w_dup(cg, 16 * N, 1, 1);
+	w_madv(a, 0, MADV_MERGEABLE);
+	ksm_set("run", 1);
+	ends_well(writer(NULL, cg, EINTR), "EINTR");
+	/* what was done is kept, and the next write goes on */
+	demand(cg, "max");
+	CHECK(cg_stat(cg, "pages_scanned") >= 16 * N, "%lld pages scanned",
+	      cg_stat(cg, "pages_scanned"));
+	w_verify(a);
+}
+
+static void cgroup_goes(void)
+{
+	struct worker *a;
+	const char *sub;
+	pid_t pid;
+	int i;
+
+	need_scan();
+	cg_set(cg, "memory.ksm", "1");
+	for (i = 0; i < 5; i++) {
+		sub = cg_new(cg, (char[]){ 's', '0' + i, 0 });
+		a = w_dup(sub, N, 1, 1);
+		ksm_set("run", 1);
+		pid = writer(NULL, sub, ENODEV);
+		NEED(WAIT_FOR(cg_stat(sub, "pages_scanned") > 0), "no scan");
+		w_exit(a);
+		NEED(WAIT_FOR(!cg_rmdir(sub)), "the writer keeps its cgroup");
+		ends_well(pid, "ENODEV");
+	}
+	CHECK(WAIT_FOR(!cg_dying(cg)), "%lld cgroups do not die", cg_dying(cg));
+}
+
+/*
+ * Who holds what ksmd needs while he is throttled lets it go on once a period:
+ * it is to make many passes in each.
+ */
+static void slow_writer(void)
+{
+	struct worker *a, *n[2];
+	const char *up, *slow;
+	long long periods, scans;
+	char above[300];
+	pid_t pid;
+	int i;
+
+	need_scan();
+	up = cg;
+	cg_set(up, "memory.ksm", "1");
+	cg_put(CGROOT, "cgroup.subtree_control", "+cpu");
+	snprintf(above, sizeof(above), "%s", up);
+	*strrchr(above, '/') = '\0';
+	cg_put(above, "cgroup.subtree_control", "+cpu");
+	cg_set(up, "cgroup.subtree_control", "+cpu");
+	slow = cg_new(up, "slow");
+	cg_set(slow, "cpu.max", "1000 500000");
+	a = w_dup(cg_new(up, "own"), 4 * N, 1, 1);
+	for (i = 0; i < 2; i++)
+		n[i] = w_dup(cg_new(up, i ? "n1" : "n0"), N, 1, 1);
+	ksm_set("run", 1);
+	pid = writer(slow, up, ENODEV);
+	NEED(WAIT_FOR(cg_key(slow, "cpu.stat", "nr_throttled") >= 2),
+	     "the writer is not throttled");
+	periods = cg_key(slow, "cpu.stat", "nr_throttled");
+	scans = ksm_get("full_scans");
+	while (cg_key(slow, "cpu.stat", "nr_throttled") < periods + 6) {
+		/* its mmap_lock for writing */
+		long at = W(n[0], .op = OP_REMAP);
+
+		NEED(at > 0, "mremap: %s", strerror(-at));
+		n[0]->area[0].addr = at;
+		w_poke(a, 0, 1, 1, periods);
+	}
+	scans = ksm_get("full_scans") - scans;
+	CHECK(scans >= 24, "%lld full scans in six periods", scans);
+	stop_writer(pid);
+	ksm_settle();
+	CHECK(w_same(n[0], n[1], 0) == N, "the neighbours have %ld pages merged",
+	      w_same(n[0], n[1], 0));
+	w_verify(a);
+	w_verify(n[0]);
+	w_verify(n[1]);
+}
+
+/* Writers, ksmd, run and the processes all at once. */
+static void together(void)
+{
+	static const int runs[] = { 1, 0, 1, 2, 3, 1 };
+	const char *sub[2];
+	struct worker *w[4];
+	pid_t pid[3];
+	int i, j;
+
+	need_scan();
+	cg_set(cg, "memory.ksm", "1");
+	for (i = 0; i < 2; i++)
+		sub[i] = cg_new(cg, i ? "y" : "x");
+	cg_set(sub[1], "memory.ksm", "1");	/* a domain of its own */
+	for (i = 0; i < 4; i++)
+		w[i] = w_dup(sub[i / 2], N, 900, 1);
+	ksm_set("smart_scan", 1);
+	ksm_set("run", 1);
+	for (i = 0; i < 3; i++)
+		pid[i] = writer(NULL, i ? sub[i - 1] : cg, ENODEV);
+	for (i = 0; i < 120; i++) {
+		ksm_set("run", runs[i % 6]);
+		w_set(w[i % 4], 0, i, 8, 900 + i, 1);
+		for (j = 0; j < 64; j++)
+			w_poke(w[(i + 1) % 4], 0, (i + j) % N, j, i);
+		w_verify(w[i % 4]);
+		if (i % 10 == 5)
+			cg_set(sub[1], "memory.ksm.domain",
+			       i % 20 == 5 ? "parent" : "self");
+	}
+	for (i = 0; i < 3; i++)
+		stop_writer(pid[i]);
+	for (i = 0; i < 4; i++)
+		w_set(w[i], 0, 0, N, 900, 1);
+	ksm_settle();
+	CHECK(w_same(w[0], w[1], 0) == N && w_same(w[2], w[3], 0) == N,
+	      "%ld and %ld pages are merged", w_same(w[0], w[1], 0),
+	      w_same(w[2], w[3], 0));
+	for (i = 0; i < 4; i++) {
+		w_verify(w[i]);
+		w_exit(w[i]);
+	}
+	CHECK(WAIT_FOR(!cg_stat(cg, "ksm_metadata_bytes")), "%lld bytes stay",
+	      cg_stat(cg, "ksm_metadata_bytes"));
+	CHECK(!cg_stat(cg, "ksm_merging_pages") && !cg_stat(cg, "processes"),
+	      "something stays");
+}
+
+/* ---- what is passed over ---- */
+
+static long long scanned, skipped;
+
+static void count(void)
+{
+	scanned = cg_stat(cg, "pages_scanned");
+	skipped = cg_stat(cg, "pages_skipped");
+}
+
+/* One pass more by the cgroup's own count, in the writer's time. */
+static void passes(int nr)
+{
+	while (nr--)
+		demand(cg, "max");
+}
+
+static struct worker *known(int smart)
+{
+	struct worker *a;
+
+	need_scan();
+	cg_set(cg, "memory.ksm", "madvise");
+	a = asker(cg, 70000, 1);
+	ksmd_sleeps();
+	ksm_set("smart_scan", smart);
+	passes(4 * FLOOR);
+	CHECK(cg_stat(cg, "pages_unshared") == N, "%lld pages are known",
+	      cg_stat(cg, "pages_unshared"));
+	return a;
+}
+
+static void less_often(void)
+{
+	struct worker *a = known(1);
+
+	count();
+	passes(FLOOR);
+	CHECK(cg_stat(cg, "pages_scanned") - scanned == N,
+	      "%lld looks in %d passes at %d pages",
+	      cg_stat(cg, "pages_scanned") - scanned, FLOOR, N);
+	CHECK(cg_stat(cg, "pages_skipped") - skipped == (FLOOR - 1) * N,
+	      "%lld passed over", cg_stat(cg, "pages_skipped") - skipped);
+	ksm_set("smart_scan", 0);
+	count();
+	passes(2);
+	CHECK(cg_stat(cg, "pages_scanned") - scanned == 2 * N,
+	      "without smart scan %lld looks in two passes at %d pages",
+	      cg_stat(cg, "pages_scanned") - scanned, N);
+	CHECK(cg_stat(cg, "pages_skipped") == skipped, "some were passed over");
+	w_verify(a);
+}
+
+static void changed_at_once(void)
+{
+	struct worker *a = known(1), *b;
+	int i;
+
+	/* some written, the others passed over: first by one byte each */
+	passes(1);
+	for (i = 0; i < N; i += 2)
+		w_poke(a, 0, i, (i * 13) % PAGE_SZ, i + 1);
+	count();
+	passes(1);
+	CHECK(cg_stat(cg, "pages_scanned") - scanned >= N / 2,
+	      "%lld looks at %d pages that were written",
+	      cg_stat(cg, "pages_scanned") - scanned, N / 2);
+	/* then by new contents: known again after two looks */
+	w_set(a, 0, 0, N, 80000, 1);
+	passes(2);
+	CHECK(cg_stat(cg, "pages_unshared") == N, "%lld pages are known",
+	      cg_stat(cg, "pages_unshared"));
+	passes(3);
+	/* who comes meets what is passed over */
+	b = asker(cg, 80000, 1);
+	NEED(WAIT_FOR(demand(cg, "max") && w_same(a, b, 0) == N),
+	     "%ld of %d are merged", w_same(a, b, 0), N);
+	w_verify(a);
+	w_verify(b);
+}
+
+static void elsewhere(void)
+{
+	struct worker *a = known(1);
+	long at;
+
+	/* other pages at the same place, whose entries look clean */
+	count();
+	passes(2);
+	w_set(a, w_map(a, N, MAP_PLAIN), 0, N, 90000, 1);
+	w_madv(a, 1, MADV_MERGEABLE);
+	passes(2 * FLOOR);
+	at = W(a, .op = OP_REMAP);
+	NEED(at > 0, "mremap: %s", strerror(-at));
+	a->area[0].addr = at;
+	count();
+	passes(1);
+	CHECK(cg_stat(cg, "pages_skipped") == skipped,
+	      "%lld pages passed over after some moved",
+	      cg_stat(cg, "pages_skipped") - skipped);
+	w_verify(a);
+}
+
+static void given_up(void)
+{
+	struct worker *a = known(1);
+
+	ksm_set("sleep_millisecs", 0);
+	ksm_set("pages_to_scan", 20000);
+	/* a page that is on its way to the LRU cannot be given up yet */
+	CHECK(WAIT_FOR((w_madv_at(a, 0, 0, N / 2, MADV_FREE), ksm_pass(2),
+			cg_stat(cg, "pages_unshared") == N / 2)),
+	      "%lld pages are known", cg_stat(cg, "pages_unshared"));
+	ksmd_sleeps();
+	ksm_set("smart_scan", 0);
+	count();
+	passes(1);
+	CHECK(cg_stat(cg, "pages_scanned") - scanned == N / 2,
+	      "%lld looks at %d pages that were not given up",
+	      cg_stat(cg, "pages_scanned") - scanned, N / 2);
+	w_verify(a);
+}
+
+static void let_go(void)
+{
+	struct worker *a, *b;
+
+	need_scan();
+	cg_set(cg, "memory.ksm", "madvise");
+	ksm_set("use_zero_pages", 1);
+	a = asker(cg, 100, 1);
+	b = asker(cg, 100, 1);
+	w_set(a, 0, 0, 16, 0, 0);
+	ksm_settle();
+	NEED(w_same(a, b, 0) == N - 16 && w_count(a, 0, F_ZERO) == 16,
+	     "not merged to begin with");
+	NEED(!w_madv_at(a, 0, 0, N / 2, MADV_FREE), "madvise");
+	CHECK(w_merging(a) == N / 2, "%lld pages stay merged", w_merging(a));
+	CHECK(cg_stat(cg, "ksm_merging_pages") == N / 2 + N - 16,
+	      "the cgroup has %lld merged", cg_stat(cg, "ksm_merging_pages"));
+	CHECK(!cg_stat(cg, "ksm_zero_pages"), "%lld zero pages stay",
+	      cg_stat(cg, "ksm_zero_pages"));
+	CHECK(w_frame(a, 0, 3).pfn == FRAME_NONE &&
+	      w_frame(a, 0, 20).pfn == FRAME_NONE, "there is something still");
+	CHECK(w_merging(b) == N - 16, "the other one lost some");
+	w_verify(a);
+	w_verify(b);
+	/* nobody maps these any more */
+	NEED(!w_madv_at(b, 0, 0, N / 2, MADV_FREE), "madvise");
+	CHECK(WAIT_FOR(cg_stat(cg, "pages_shared") == N / 2), "%lld frames stay",
+	      cg_stat(cg, "pages_shared"));
+	w_set(a, 0, 0, N / 2, 100, 1);
+	w_set(b, 0, 0, N / 2, 100, 1);
+	ksm_settle();
+	CHECK(w_same(a, b, 0) == N, "%ld pages merge again", w_same(a, b, 0));
+	w_verify(a);
+	w_verify(b);
+}
+
+static const struct ksm_case cases[] = {
+	{ "memory.ksm.scan merges while ksmd sleeps", merges },
+	{ "memory.ksm.scan: zero pages", zeroes },
+	{ "memory.ksm.scan: as much as it says, one pass at most", sizes },
+	{ "memory.ksm.scan: EAGAIN", refused },
+	{ "memory.ksm.scan: EINTR", interrupted },
+	{ "memory.ksm.scan: ENODEV, and the cgroup can go", cgroup_goes },
+	{ "memory.ksm.scan: a throttled writer holds up nobody", slow_writer },
+	{ "memory.ksm.scan: many at once, and run changes", together },
+	{ "smart scan looks less and less often", less_often },
+	{ "smart scan never passes over what changed", changed_at_once },
+	{ "smart scan after mremap", elsewhere },
+	{ "smart scan and MADV_FREE", given_up },
+	{ "MADV_FREE lets go of what is merged", let_go },
+};
+
+int main(int argc, char **argv)
+{
+	return ksm_main(argc, argv, cases, ARRAY_SIZE(cases));
+}
