@@ -266,8 +266,8 @@ static void cgroup_goes(void)
 }
 
 /*
- * Who holds what ksmd needs while he is throttled lets it go on once a period:
- * it is to make many passes in each.
+ * Who holds what ksmd needs while he is throttled lets it have a slice or two in
+ * each period, and no pass over all of these.
  */
 static void slow_writer(void)
 {
@@ -288,25 +288,28 @@ static void slow_writer(void)
 	cg_set(up, "cgroup.subtree_control", "+cpu");
 	slow = cg_new(up, "slow");
 	cg_set(slow, "cpu.max", "1000 500000");
-	a = w_dup(cg_new(up, "own"), 4 * N, 1, 1);
+	a = w_dup(cg_new(up, "own"), N, 1, 1);
 	for (i = 0; i < 2; i++)
 		n[i] = w_dup(cg_new(up, i ? "n1" : "n0"), N, 1, 1);
+	/* later on, nothing is to wait for pages on their way to the LRU */
+	ksm_settle();
 	ksm_set("run", 1);
 	pid = writer(slow, up, ENODEV);
 	NEED(WAIT_FOR(cg_key(slow, "cpu.stat", "nr_throttled") >= 2),
 	     "the writer is not throttled");
 	periods = cg_key(slow, "cpu.stat", "nr_throttled");
 	scans = ksm_get("full_scans");
-	while (cg_key(slow, "cpu.stat", "nr_throttled") < periods + 6) {
+	NEED(WAIT_FOR(cg_key(slow, "cpu.stat", "nr_throttled") >= periods + 8),
+	     "the writer is not throttled any more");
+	scans = ksm_get("full_scans") - scans;
+	CHECK(scans >= 16, "%lld full scans in eight periods", scans);
+	for (i = 0; i < 8; i++) {
 		/* its mmap_lock for writing */
 		long at = W(n[0], .op = OP_REMAP);
 
 		NEED(at > 0, "mremap: %s", strerror(-at));
 		n[0]->area[0].addr = at;
-		w_poke(a, 0, 1, 1, periods);
 	}
-	scans = ksm_get("full_scans") - scans;
-	CHECK(scans >= 24, "%lld full scans in six periods", scans);
 	stop_writer(pid);
 	ksm_settle();
 	CHECK(w_same(n[0], n[1], 0) == N, "the neighbours have %ld pages merged",
