@@ -57,9 +57,14 @@ static bool ksm_has_work(void)
 	return ksm_running() && READ_ONCE(ksm_root_group.sched.active);
 }
 
+/* The key itself says so already while the kernel is still being patched. */
+static bool ksm_merging_began;
+
 static void ksm_merging_work_fn(struct work_struct *work)
 {
 	static_branch_enable(&ksm_merging_key);
+	/* pairs with ksm_merging_begin() */
+	smp_store_release(&ksm_merging_began, true);
 }
 
 static DECLARE_WORK(ksm_merging_work, ksm_merging_work_fn);
@@ -72,7 +77,8 @@ static DECLARE_WORK(ksm_merging_work, ksm_merging_work_fn);
  */
 void ksm_merging_begin(void)
 {
-	if (static_key_enabled(&ksm_merging_key))
+	/* pairs with ksm_merging_work_fn() */
+	if (smp_load_acquire(&ksm_merging_began))
 		return;
 	queue_work(system_unbound_wq, &ksm_merging_work);
 	flush_work(&ksm_merging_work);
@@ -244,7 +250,7 @@ static void ksm_scan_batch(u64 *booked)
 	unsigned long spent = 0;
 	struct ksm_mm *slot;
 
-	ksm_pool_refill();
+	ksm_pool_refill(UINT_MAX);
 	while (spent < budget && ksm_running() && !kthread_should_stop()) {
 		slot = ksm_slot_next();
 		if (!slot)
@@ -254,7 +260,7 @@ static void ksm_scan_batch(u64 *booked)
 				       booked);
 		ksm_slot_put(slot);
 		ksm_drain_lru();
-		ksm_pool_refill();
+		ksm_pool_refill(UINT_MAX);
 		if (try_to_freeze())
 			break;
 		cond_resched();

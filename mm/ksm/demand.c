@@ -26,6 +26,9 @@
 /* Lines that a step may spend: about eight whole pages. */
 #define KSM_STEP		(8 * KSM_PAGE_LINES)
 
+/* Frames that it may take for the stock of each node. */
+#define KSM_STEP_FRAMES		16
+
 /* Ticks in a row that a process which is busy is waited for. */
 #define KSM_DEMAND_TRIES	(HZ / 10)
 
@@ -79,16 +82,14 @@ static int ksm_step(struct ksm_scan *scan)
 {
 	int end = -EBUSY;
 
-	ksm_step_begin();
+	ksm_pool_refill(KSM_STEP_FRAMES);
 	if (!ksm_gate_try())
-		goto out;
+		return end;
 	if (mutex_trylock(&scan->domain->mutex)) {
 		end = ksm_step_walk(scan);
 		mutex_unlock(&scan->domain->mutex);
 	}
 	ksm_gate_leave();
-out:
-	ksm_step_end();
 	return end;
 }
 
@@ -110,16 +111,19 @@ static int ksm_demand_step(struct ksm_demand *demand, struct ksm_mm *slot,
 	scan.domain = slot->domain;
 	refcount_inc(&scan.domain->ref);
 	spin_unlock(&slot->lock);
-	end = ksm_step(&scan);
-	ksm_domain_put(scan.domain);
 
+	ksm_step_begin();
+	end = ksm_step(&scan);
 	*cursor = scan.cursor;
 	demand->pages -= ksm_scan_passed(&scan);
 	if (scan.drain)
 		ksm_drain_later();
+	/* here, too: others read the books */
 	now = task_sched_runtime(current);
 	ksm_scan_book(&scan, now - demand->booked);
 	demand->booked = now;
+	ksm_step_end();
+	ksm_domain_put(scan.domain);
 	return end;
 }
 
@@ -152,7 +156,6 @@ static int ksm_demand_slot(struct ksm_mm *slot, void *arg)
 		/* it may have moved to others meanwhile */
 		if (!ksm_slot_served(slot, demand->top))
 			break;
-		ksm_pool_refill();
 		end = ksm_demand_step(demand, slot, &cursor);
 		if (end == -EBUSY && tries++ < KSM_DEMAND_TRIES) {
 			schedule_timeout_interruptible(1);

@@ -70,6 +70,8 @@
 
 /* Of so many visits, one at least looks at a page that does not change. */
 #define KSM_BACKOFF_FLOOR	8
+/* Visits after which the next one looks in any case. */
+#define KSM_BACKOFF_SURE	((u8)1)
 
 /* What one slot is given before the scheduler is asked again, in lines. */
 #define KSM_SLICE		(64 * KSM_PAGE_LINES)
@@ -674,7 +676,8 @@ bool ksm_walk_slot(struct ksm_scan *scan);
 bool ksm_page_get(struct ksm_page *kp, struct vm_area_struct *vma,
 		  unsigned long addr);
 void ksm_page_put(struct ksm_page *kp);
-bool ksm_page_split(struct ksm_scan *scan, struct ksm_page *kp);
+bool ksm_page_sleeps(struct ksm_scan *scan, struct ksm_page *kp);
+bool ksm_page_split(struct ksm_page *kp);
 int ksm_merge_zero(struct ksm_scan *scan, struct ksm_page *kp);
 int ksm_merge_into(struct ksm_scan *scan, struct ksm_mm *slot,
 		   struct ksm_page *kp, struct ksm_node *node);
@@ -691,7 +694,7 @@ void ksm_unshare_queue(struct ksm_mm *slot);
 int ksm_unmerge_all(void);
 
 /* pool.c */
-void ksm_pool_refill(void);
+void ksm_pool_refill(unsigned int most);
 struct folio *ksm_pool_get(int nid);
 void ksm_pool_drain(void);
 
@@ -707,6 +710,9 @@ void ksm_nodes_prune(struct ksm_domain *domain, unsigned long start,
 		     unsigned long end);
 bool ksm_node_forget(struct ksm_node *node);
 void ksm_review_flush(void);
+bool ksm_recs_hold(struct ksm_scan *scan, struct ksm_mm *slot,
+		   struct ksm_page *kp, struct ksm_node *node);
+void ksm_recs_release(struct ksm_scan *scan, struct ksm_node *node);
 int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 		struct ksm_page *kp, struct ksm_node *node);
 void ksm_rec_del(struct ksm_scan *scan, struct ksm_mm *slot,

@@ -56,11 +56,23 @@ void ksm_page_put(struct ksm_page *kp)
 	folio_put(kp->folio);
 }
 
-/* Lock the page's folio for a merge, and split it to that page if it is large. */
-static bool ksm_page_lock(struct ksm_scan *scan, struct ksm_page *kp)
+/**
+ * ksm_page_sleeps - would merging a page take what a brief scan may not do?
+ * @scan: the scan
+ * @kp: the page
+ *
+ * A large folio is split first, and who has a secondary MMU is notified. That
+ * there is one, or none, mmap_lock keeps as it is.
+ */
+bool ksm_page_sleeps(struct ksm_scan *scan, struct ksm_page *kp)
 {
-	if (scan->brief && folio_test_large(kp->folio))
-		return false;
+	return scan->brief && (folio_test_large(kp->folio) ||
+			       mm_has_notifiers(kp->vma->vm_mm));
+}
+
+/* Lock the page's folio for a merge, and split it to that page if it is large. */
+static bool ksm_page_lock(struct ksm_page *kp)
+{
 	if (!folio_trylock(kp->folio))
 		return false;
 	if (folio_test_large(kp->folio)) {
@@ -75,14 +87,13 @@ static bool ksm_page_lock(struct ksm_scan *scan, struct ksm_page *kp)
 
 /**
  * ksm_page_split - split the huge page that a page is in
- * @scan: the scan
  * @kp: the page, the only one that the caller holds of it
  *
  * Return: false if that could not be done now.
  */
-bool ksm_page_split(struct ksm_scan *scan, struct ksm_page *kp)
+bool ksm_page_split(struct ksm_page *kp)
 {
-	if (!ksm_page_lock(scan, kp))
+	if (!ksm_page_lock(kp))
 		return false;
 	folio_unlock(kp->folio);
 	return true;
@@ -162,11 +173,9 @@ static int ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
 	int err = -EAGAIN;
 	pte_t old;
 
-	/* mmap_lock keeps this as it is; those who are notified may sleep */
-	if (scan->brief && mm_has_notifiers(mm))
-		return -EAGAIN;
 	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm, kp->addr,
 				kp->addr + PAGE_SIZE);
+	/* in a brief scan there is nobody, see ksm_page_sleeps() */
 	if (!scan->brief)
 		mmu_notifier_invalidate_range_start(&range);
 	folio = folio_walk_start(&fw, vma, kp->addr, 0);
@@ -225,7 +234,7 @@ int ksm_merge_zero(struct ksm_scan *scan, struct ksm_page *kp)
 {
 	int err = -EAGAIN;
 
-	if (ksm_page_lock(scan, kp)) {
+	if (ksm_page_lock(kp)) {
 		err = ksm_replace(scan, kp, ZERO_PAGE(kp->addr), false);
 		folio_unlock(kp->folio);
 	}
@@ -269,12 +278,15 @@ int ksm_merge_into(struct ksm_scan *scan, struct ksm_mm *slot,
 	if (!ksm_slot_claim(slot, node->domain))
 		goto unlock;
 	err = -EAGAIN;
-	if (!ksm_page_lock(scan, kp))
+	if (!ksm_page_lock(kp))
 		goto unlock;
-	err = ksm_replace(scan, kp, folio_page(frame, 0), false);
+	if (ksm_recs_hold(scan, slot, kp, node)) {
+		err = ksm_replace(scan, kp, folio_page(frame, 0), false);
+		if (!err)
+			ksm_rec_add(scan, slot, kp, node);
+		ksm_recs_release(scan, node);
+	}
 	folio_unlock(kp->folio);
-	if (!err)
-		ksm_rec_add(scan, slot, kp, node);
 unlock:
 	folio_unlock(frame);
 put:
@@ -327,18 +339,22 @@ struct ksm_node *ksm_merge_fresh(struct ksm_scan *scan, struct ksm_mm *slot,
 	if (err)
 		goto put;
 	err = -EAGAIN;
-	if (!ksm_page_lock(scan, kp))
+	if (!ksm_page_lock(kp))
 		goto put;
-	err = ksm_payer_first(slot, kp->folio, frame);
-	if (!err)
-		err = ksm_replace(scan, kp, folio_page(frame, 0), true);
+	if (ksm_recs_hold(scan, slot, kp, node)) {
+		err = ksm_payer_first(slot, kp->folio, frame);
+		if (!err)
+			err = ksm_replace(scan, kp, folio_page(frame, 0), true);
+		if (!err)
+			ksm_rec_add(scan, slot, kp, node);
+		ksm_recs_release(scan, node);
+	}
 	folio_unlock(kp->folio);
 	if (err)
 		goto put;
 
 	trace_ksm_merge_one_page(slot, node->pfn, node, slot->mm, 0);
 	list_add(&node->link, &domain->nodes);
-	ksm_rec_add(scan, slot, kp, node);
 	folio_add_lru(frame);
 	folio_unlock(frame);
 	folio_put(frame);

@@ -47,13 +47,14 @@ static bool ksm_pool_add(struct ksm_pool *pool, struct folio *folio)
 
 /**
  * ksm_pool_refill - stock up
+ * @most: frames to take for each node at most
  *
  * Tries once for each frame that is missing and leaves it at that: whoever
  * finds the stock empty skips the merge.
  *
- * Context: sleeps; no locks.
+ * Context: any that may allocate without sleeping.
  */
-void ksm_pool_refill(void)
+void ksm_pool_refill(unsigned int most)
 {
 	const gfp_t gfp = (GFP_HIGHUSER_MOVABLE | __GFP_NORETRY | __GFP_NOWARN |
 			   __GFP_THISNODE) & ~__GFP_DIRECT_RECLAIM;
@@ -64,9 +65,10 @@ void ksm_pool_refill(void)
 		return;
 	for_each_node_state(nid, N_MEMORY) {
 		struct ksm_pool *pool = &ksm_pools[nid];
+		unsigned int n = most;
 		struct folio *folio;
 
-		while (READ_ONCE(pool->nr) < KSM_POOL_SIZE) {
+		while (READ_ONCE(pool->nr) < KSM_POOL_SIZE && n--) {
 			folio = __folio_alloc_node_noprof(gfp, 0, nid);
 			if (!folio)
 				break;

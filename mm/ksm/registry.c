@@ -330,7 +330,10 @@ void ksm_slot_pass_begin(struct ksm_mm *slot)
 	spin_unlock(&ksm_lock);
 	trace_ksm_start_scan(slot, slot->pass_round, ksm_slot_tracked(slot));
 	slot->pass++;
-	slot->careful = xchg(&slot->afresh, false);
+	/* set before the entry changes, and we come to look at that later */
+	slot->careful = READ_ONCE(slot->afresh);
+	if (slot->careful)
+		WRITE_ONCE(slot->afresh, false);
 	slot->drains = ksm_drains();
 }
 

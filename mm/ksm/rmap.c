@@ -145,6 +145,39 @@ static void ksm_orphans_take(struct ksm_node *node, struct hlist_head *orphans,
 }
 
 /**
+ * ksm_recs_hold - will a brief scan be able to add a record?
+ * @scan: the scan
+ * @slot: the slot
+ * @kp: where
+ * @node: the frame
+ *
+ * It cannot wait for that when the mapping is made, and nobody could find the
+ * mapping without.
+ *
+ * Return: true if so, and for any other scan; ksm_recs_release() follows.
+ */
+bool ksm_recs_hold(struct ksm_scan *scan, struct ksm_mm *slot,
+		   struct ksm_page *kp, struct ksm_node *node)
+{
+	if (!scan->brief)
+		return true;
+	/* one that is out of date is to be deleted first */
+	return !xa_load(&slot->recs, kp->addr >> PAGE_SHIFT) &&
+	       down_write_trylock(ksm_node_sem(node));
+}
+
+/**
+ * ksm_recs_release - the record was added, or is not needed
+ * @scan: the scan
+ * @node: the frame
+ */
+void ksm_recs_release(struct ksm_scan *scan, struct ksm_node *node)
+{
+	if (scan->brief)
+		up_write(ksm_node_sem(node));
+}
+
+/**
  * ksm_rec_add - a slot maps a frame here
  * @scan: the scan
  * @slot: the slot
@@ -152,9 +185,8 @@ static void ksm_orphans_take(struct ksm_node *node, struct hlist_head *orphans,
  * @node: the frame
  *
  * Context: domain->mutex, mmap_lock of the slot's mm; the frame is locked or
- * mapped by the slot.
- * Return: 0, -ENOMEM or -EAGAIN; then the mapping is found when it is visited
- * again.
+ * mapped by the slot; a brief scan has ksm_recs_hold().
+ * Return: 0 or -ENOMEM; then the mapping is found when it is visited again.
  */
 int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 		struct ksm_page *kp, struct ksm_node *node)
@@ -168,15 +200,11 @@ int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 
 	if (rec && rec->node == node && rec->anon_vma == anon_vma)
 		return 0;
-	if (rec && scan->brief)
-		return -EAGAIN;
 	if (rec)
 		ksm_rec_del(scan, slot, kp->addr);
 
 	if (!scan->brief)
 		down_write(ksm_node_sem(node));
-	else if (!down_write_trylock(ksm_node_sem(node)))
-		return -EAGAIN;
 	rec = kmem_cache_alloc(ksm_rec_cache, gfp);
 	if (!rec)
 		goto unlock;
@@ -196,7 +224,8 @@ int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 	if (node->nr_orphans && !scan->brief)
 		ksm_orphans_take(node, &orphans, false);
 unlock:
-	up_write(ksm_node_sem(node));
+	if (!scan->brief)
+		up_write(ksm_node_sem(node));
 	if (!rec)
 		return -ENOMEM;
 	ksm_recs_free(&orphans);

@@ -266,7 +266,10 @@ bool __ksm_give_up(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep,
 			return false;
 	}
 	flush_cache_page(vma, addr, pte_pfn(pte));
+	/* what is put off there has to be done before the frame is freed */
+	arch_leave_lazy_mmu_mode();
 	ptep_clear_flush(vma, addr, ptep);
+	arch_enter_lazy_mmu_mode();
 	if (page) {
 		folio_remove_rmap_pte(page_folio(page), page, vma);
 		dec_mm_counter(mm, MM_ANONPAGES);

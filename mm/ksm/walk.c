@@ -217,16 +217,15 @@ static enum ksm_state ksm_merged_state(struct ksm_mm *slot, unsigned long addr)
  * Two equal pages of one huge page: each is held, and a split allows for one
  * holder, so it is split before the other is.
  */
-static bool ksm_twin_get(struct ksm_scan *scan, struct ksm_page *twin,
-			 struct ksm_page *kp, struct vm_area_struct *vma,
-			 unsigned long addr)
+static bool ksm_twin_get(struct ksm_page *twin, struct ksm_page *kp,
+			 struct vm_area_struct *vma, unsigned long addr)
 {
 	if (!ksm_page_get(twin, vma, addr))
 		return false;
 	if (twin->folio != kp->folio || twin->page == kp->page)
 		return true;
 	ksm_page_put(twin);
-	if (!ksm_page_split(scan, kp))
+	if (!ksm_page_split(kp))
 		return false;
 	return ksm_page_get(twin, vma, addr);
 }
@@ -261,9 +260,13 @@ static int ksm_pair(struct ksm_scan *scan, struct ksm_page *kp,
 	if (READ_ONCE(other->slot->domain) != scan->domain ||
 	    !vma || !vma->anon_vma ||
 	    !ksm_vma_eligible(ksm_slot_policy(other->slot), vma) ||
-	    !ksm_twin_get(scan, &twin, kp, vma, addr)) {
+	    !ksm_twin_get(&twin, kp, vma, addr)) {
 		ksm_page_forget(scan, other, j);
 		return -ENOENT;
+	}
+	if (ksm_page_sleeps(scan, &twin)) {
+		err = -EAGAIN;
+		goto put;
 	}
 	if (!ksm_twins(scan, kp, &twin)) {
 		/* by its whole fingerprint it would be equal had it not changed */
@@ -285,6 +288,9 @@ static int ksm_pair(struct ksm_scan *scan, struct ksm_page *kp,
 			scan->event[KSM_E_MERGED]++;
 		else
 			ksm_slot_event(other->slot, KSM_E_MERGED, 1);
+	} else {
+		/* not to be passed over: it has a frame to be merged with */
+		other->age[j] = min(other->age[j], KSM_BACKOFF_SURE);
 	}
 put:
 	ksm_page_put(&twin);
@@ -355,11 +361,16 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 	void *bytes;
 	u32 look;
 
+	/* merged with its neighbour just now, or to be forgotten first */
+	if (scan->brief && block->state[i] == KSM_S_MERGED)
+		return;
 	if (!ksm_page_get(&kp, vma, block->base + i * PAGE_SIZE)) {
 		if (!scan->brief)
 			ksm_meet_merged(scan, vma, block, i);
 		return;
 	}
+	if (ksm_page_sleeps(scan, &kp))
+		goto put;
 	bytes = kmap_local_page(kp.page);
 	look = ksm_digest_look(secret, bytes);
 	if (look == scan->domain->zero_look)
@@ -395,10 +406,13 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 		goto put;
 	}
 	/* what has a twin, but could not be had now, is tried again as it is */
-	if (err == -ENOENT || err == -EMLINK)
+	if (err == -ENOENT || err == -EMLINK) {
 		ksm_watch(scan, block, i, whole);
-	else
+	} else {
+		/* and not passed over: at its age every visit looks */
+		block->age[i] = min(block->age[i], KSM_BACKOFF_SURE);
 		scan->event[KSM_E_FAILED]++;
+	}
 put:
 	ksm_page_put(&kp);
 }
@@ -606,10 +620,12 @@ static void ksm_gather_pte(struct ksm_scan *scan, struct ksm_visit *v,
 	pte_t pte = ptep_get(ptep);
 
 	if (pte_present(pte)) {
-		if (ksm_pass_over(scan, v, i, pte_dirty(pte)))
-			return;
 		v->page[i] = vm_normal_page(vma, addr, pte);
 		if (v->page[i]) {
+			if (ksm_pass_over(scan, v, i, pte_dirty(pte))) {
+				v->page[i] = NULL;
+				return;
+			}
 			prefetch(v->page[i]);
 			if (pte_dirty(pte)) {
 				v->dirty |= BIT_ULL(i);
@@ -660,12 +676,8 @@ static bool ksm_gather_huge(struct ksm_scan *scan, struct ksm_visit *v,
 		page = pmd_page(*pmd) + ((addr & ~HPAGE_PMD_MASK) >> PAGE_SHIFT);
 		if (pmd_dirty(*pmd))
 			v->dirty = ~0ULL;
-		for (; addr < end; addr += PAGE_SIZE, page++) {
-			unsigned int i = (addr & ~KSM_BLOCK_MASK) >> PAGE_SHIFT;
-
-			if (!ksm_pass_over(scan, v, i, v->dirty))
-				v->page[i] = page;
-		}
+		for (; addr < end; addr += PAGE_SIZE, page++)
+			v->page[(addr & ~KSM_BLOCK_MASK) >> PAGE_SHIFT] = page;
 		ksm_visit(scan, v);
 	}
 	spin_unlock(ptl);
