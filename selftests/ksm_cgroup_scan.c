@@ -275,7 +275,7 @@ static void slow_writer(void)
 	const char *up, *slow;
 	long long periods, scans;
 	char above[300];
-	pid_t pid;
+	pid_t pid[4];
 	int i;
 
 	need_scan();
@@ -293,8 +293,11 @@ static void slow_writer(void)
 		n[i] = w_dup(cg_new(up, i ? "n1" : "n0"), N, 1, 1);
 	/* later on, nothing is to wait for pages on their way to the LRU */
 	ksm_settle();
+	/* or the writer would never find the domain free */
+	ksm_set("sleep_millisecs", 4);
 	ksm_set("run", 1);
-	pid = writer(slow, up, ENODEV);
+	for (i = 0; i < 4; i++)
+		pid[i] = writer(slow, up, ENODEV);
 	NEED(WAIT_FOR(cg_key(slow, "cpu.stat", "nr_throttled") >= 2),
 	     "the writer is not throttled");
 	for (i = 0; i < 8; i++) {
@@ -312,7 +315,8 @@ static void slow_writer(void)
 		NEED(at > 0, "mremap: %s", strerror(-at));
 		n[0]->area[0].addr = at;
 	}
-	stop_writer(pid);
+	for (i = 0; i < 4; i++)
+		stop_writer(pid[i]);
 	ksm_settle();
 	CHECK(w_same(n[0], n[1], 0) == N, "the neighbours have %ld pages merged",
 	      w_same(n[0], n[1], 0));
