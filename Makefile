@@ -23,7 +23,7 @@ PACKAGES := linux-source-6.12 build-essential bc bison flex kmod cpio rsync \
 	ccache sparse shellcheck
 
 .PHONY: help deps source tree kernel debug-kernel stock-kernel image selftests vm-exec \
-	shell demo check style patches clean
+	shell demo check bench style patches clean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -31,6 +31,7 @@ help:
 #: Targets
 #:   demo           the main job: four redis containers, merged and unmerged
 #:   check          all tests, in the VM  [KERNEL=ksm|debug] [ONLY='pattern ...']
+#:   bench          measure beside the stock kernel      [PART='insns books']
 #:   tree           patched kernel tree in build/linux           [KSRC=dir]
 #:   kernel         the patched kernel; also debug-kernel (lockdep, KASAN)
 #:   stock-kernel   the unpatched tree, same configuration
@@ -142,6 +143,9 @@ demo: export CMD := if [ -e /mnt/share/vm/demo/demo.py ]; then exec python3 -u \
 	/mnt/share/vm/demo/demo.py; else exec bash /mnt/share/vm/demo/demo.sh; fi
 demo: kernel image
 	@$(PY) vm/run.py exec
+
+bench: kernel stock-kernel image
+	@$(PY) bench/bench.py $(PART)
 
 patches: tree
 	@$(PY) vm/patches.py >&2

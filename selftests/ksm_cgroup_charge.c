@@ -12,7 +12,6 @@
  *
  * vm: timeout=600
  */
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -411,27 +410,6 @@ static void escape_together(void)
 
 /* ---- the scanner's time ---- */
 
-static char *ksmd_file(const char *name)
-{
-	static char path[300];
-	DIR *proc = opendir("/proc");
-	struct dirent *d;
-	char comm[32];
-	bool found = false;
-
-	NEED(proc, "no /proc");
-	while (!found && (d = readdir(proc))) {
-		snprintf(path, sizeof(path), "/proc/%s/comm", d->d_name);
-		found = file_get(path, comm, sizeof(comm)) > 0 &&
-			!strcmp(comm, "ksmd\n");
-		snprintf(path, sizeof(path), "/proc/%s/%s", d->d_name, name);
-	}
-	closedir(proc);
-	NEED(found, "no ksmd");
-	return path;
-}
-
-/* In microseconds; without schedstat to 10 ms. */
 static long long ksmd_runtime(void)
 {
 	unsigned long long user, system;

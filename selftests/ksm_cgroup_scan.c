@@ -5,8 +5,8 @@
  * - a write to memory.ksm.scan goes once through the subtree, up to the size
  *   that it names, while ksmd sleeps
  * - it says EAGAIN, EINTR and ENODEV where the documentation says so
- * - a writer who is throttled holds up neither ksmd nor a process that is
- *   scanned; many writers, ksmd and changes of run do not hurt each other
+ * - many writers, ksmd and changes of run do not hurt each other; who is
+ *   throttled holds up nobody, which ksm_cgroup_throttle.c is about
  * - smart scan passes over what is known and unchanged, less and less often
  *   looking all the same; what is new or changed it never passes over
  * - MADV_FREE lets go of what is merged
@@ -28,16 +28,28 @@
 
 static const char *cg;
 
+static bool ksmd_waits(void)
+{
+	char buf[512], *at;
+
+	NEED(file_get(ksmd_file("stat"), buf, sizeof(buf)) > 0, "no stat");
+	at = strrchr(buf, ')');
+	return at && at[2] == 'S';
+}
+
 /* After a single slice; somebody takes part already. */
 static void ksmd_sleeps(void)
 {
-	long long before = cg_stat(CGROOT, "scan_usec");
+	long long before;
 
 	ksm_stop();
+	NEED(WAIT_FOR(ksmd_waits()), "ksmd goes on with run=0");
+	before = cg_stat(CGROOT, "scan_usec");
 	ksm_set("pages_to_scan", 1);
 	ksm_set("sleep_millisecs", 3600 * 1000);
 	ksm_set("run", 1);
-	NEED(WAIT_FOR(cg_stat(CGROOT, "scan_usec") > before), "no slice");
+	NEED(WAIT_FOR(cg_stat(CGROOT, "scan_usec") > before && ksmd_waits()),
+	     "no slice");
 }
 
 static struct worker *asker(const char *in, u64 tag, long step)
@@ -167,8 +179,8 @@ static void nothing(int sig)
 	(void)sig;
 }
 
-/* A child, in cgroup @in, that writes to an open memory.ksm.scan until it gets @until. */
-static pid_t writer(const char *in, const char *to, int until)
+/* A child that writes to an open memory.ksm.scan until it gets @until. */
+static pid_t writer(const char *to, int until)
 {
 	struct itimerval often = { { 0, 500 }, { 0, 500 } };
 	struct sigaction act = { .sa_handler = nothing };
@@ -179,8 +191,6 @@ static pid_t writer(const char *in, const char *to, int until)
 	NEED(pid >= 0, "no fork");
 	if (pid)
 		return pid;
-	if (in && cg_move(in, getpid()))
-		_exit(2);
 	snprintf(path, sizeof(path), "%s/memory.ksm.scan", to);
 	fd = open(path, O_WRONLY);
 	if (fd < 0)
@@ -235,7 +245,7 @@ static void interrupted(void)
 	a = w_dup(cg, 16 * N, 1, 1);
 	w_madv(a, 0, MADV_MERGEABLE);
 	ksm_set("run", 1);
-	ends_well(writer(NULL, cg, EINTR), "EINTR");
+	ends_well(writer(cg, EINTR), "EINTR");
 	/* what was done is kept, and the next write goes on */
 	demand(cg, "max");
 	CHECK(cg_stat(cg, "pages_scanned") >= 16 * N, "%lld pages scanned",
@@ -256,73 +266,13 @@ static void cgroup_goes(void)
 		sub = cg_new(cg, (char[]){ 's', '0' + i, 0 });
 		a = w_dup(sub, N, 1, 1);
 		ksm_set("run", 1);
-		pid = writer(NULL, sub, ENODEV);
+		pid = writer(sub, ENODEV);
 		NEED(WAIT_FOR(cg_stat(sub, "pages_scanned") > 0), "no scan");
 		w_exit(a);
 		NEED(WAIT_FOR(!cg_rmdir(sub)), "the writer keeps its cgroup");
 		ends_well(pid, "ENODEV");
 	}
 	CHECK(WAIT_FOR(!cg_dying(cg)), "%lld cgroups do not die", cg_dying(cg));
-}
-
-/*
- * Who holds what ksmd needs while he is throttled lets it have a slice or two in
- * each period, and no pass over all of these.
- */
-static void slow_writer(void)
-{
-	struct worker *a, *n[2];
-	const char *up, *slow;
-	long long periods, scans;
-	char above[300];
-	pid_t pid[4];
-	int i;
-
-	need_scan();
-	up = cg;
-	cg_set(up, "memory.ksm", "1");
-	cg_put(CGROOT, "cgroup.subtree_control", "+cpu");
-	snprintf(above, sizeof(above), "%s", up);
-	*strrchr(above, '/') = '\0';
-	cg_put(above, "cgroup.subtree_control", "+cpu");
-	cg_set(up, "cgroup.subtree_control", "+cpu");
-	slow = cg_new(up, "slow");
-	cg_set(slow, "cpu.max", "1000 1000000");
-	a = w_dup(cg_new(up, "own"), N, 1, 1);
-	for (i = 0; i < 2; i++)
-		n[i] = w_dup(cg_new(up, i ? "n1" : "n0"), N, 1, 1);
-	/* later on, nothing is to wait for pages on their way to the LRU */
-	ksm_settle();
-	/* or the writer would never find the domain free */
-	ksm_set("sleep_millisecs", 4);
-	ksm_set("run", 1);
-	for (i = 0; i < 4; i++)
-		pid[i] = writer(slow, up, ENODEV);
-	NEED(WAIT_FOR(cg_key(slow, "cpu.stat", "nr_throttled") >= 2),
-	     "the writer is not throttled");
-	for (i = 0; i < 8; i++) {
-		periods = cg_key(slow, "cpu.stat", "nr_throttled");
-		scans = ksm_get("full_scans");
-		NEED(WAIT_FOR(cg_key(slow, "cpu.stat", "nr_throttled") > periods),
-		     "the writer is not throttled any more");
-		scans = ksm_get("full_scans") - scans;
-		CHECK(scans >= 2, "%lld full scans in a period", scans);
-	}
-	for (i = 0; i < 8; i++) {
-		/* its mmap_lock for writing */
-		long at = W(n[0], .op = OP_REMAP);
-
-		NEED(at > 0, "mremap: %s", strerror(-at));
-		n[0]->area[0].addr = at;
-	}
-	for (i = 0; i < 4; i++)
-		stop_writer(pid[i]);
-	ksm_settle();
-	CHECK(w_same(n[0], n[1], 0) == N, "the neighbours have %ld pages merged",
-	      w_same(n[0], n[1], 0));
-	w_verify(a);
-	w_verify(n[0]);
-	w_verify(n[1]);
 }
 
 /* Writers, ksmd, run and the processes all at once. */
@@ -344,7 +294,7 @@ static void together(void)
 	ksm_set("smart_scan", 1);
 	ksm_set("run", 1);
 	for (i = 0; i < 3; i++)
-		pid[i] = writer(NULL, i ? sub[i - 1] : cg, ENODEV);
+		pid[i] = writer(i ? sub[i - 1] : cg, ENODEV);
 	for (i = 0; i < 120; i++) {
 		ksm_set("run", runs[i % 6]);
 		w_set(w[i % 4], 0, i, 8, 900 + i, 1);
@@ -539,7 +489,6 @@ static const struct ksm_case cases[] = {
 	{ "memory.ksm.scan: EAGAIN", refused },
 	{ "memory.ksm.scan: EINTR", interrupted },
 	{ "memory.ksm.scan: ENODEV, and the cgroup can go", cgroup_goes },
-	{ "memory.ksm.scan: a throttled writer holds up nobody", slow_writer },
 	{ "memory.ksm.scan: many at once, and run changes", together },
 	{ "smart scan looks less and less often", less_often },
 	{ "smart scan never passes over what changed", changed_at_once },

@@ -5,6 +5,7 @@
  * Everything that is changed on the machine is put back: knobs and the root's
  * memory.ksm at exit, cgroups and workers after every case.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -259,6 +260,29 @@ void ksm_unmerge_all(void)
 {
 	ksm_set("run", 2);
 }
+
+/* The path of a file of ksmd's in /proc. */
+const char *ksmd_file(const char *name)
+{
+	static char path[300];
+	DIR *proc = opendir("/proc");
+	struct dirent *d;
+	char comm[32];
+	bool found = false;
+
+	NEED(proc, "no /proc");
+	while (!found && (d = readdir(proc))) {
+		snprintf(path, sizeof(path), "/proc/%s/comm", d->d_name);
+		found = file_get(path, comm, sizeof(comm)) > 0 &&
+			!strcmp(comm, "ksmd\n");
+		snprintf(path, sizeof(path), "/proc/%s/%s", d->d_name, name);
+	}
+	closedir(proc);
+	NEED(found, "no ksmd");
+	return path;
+}
+
+/* In microseconds; without schedstat to 10 ms. */
 
 static void knobs_save(void)
 {

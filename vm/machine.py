@@ -146,7 +146,7 @@ class Result:
 
 class Machine:
     def __init__(self, kernel="ksm", mem="2G", cpus=2, nodes=1, share=None, out=None,
-                 append="", log=None, boot_timeout=180, interactive=False):
+                 append="", log=None, boot_timeout=180, interactive=False, count=False):
         self.vmlinux = kernel_image(kernel)
         if not os.path.exists(IMAGE):
             raise VMError("no disk image: make image")
@@ -166,6 +166,7 @@ class Machine:
         os.makedirs(os.path.dirname(self.log), exist_ok=True)
         self.boot_timeout = boot_timeout
         self.interactive = interactive
+        self.count = count      # the time stamp counter counts instructions
         self.number = 0
         self.input = b""
         self.process = None
@@ -174,7 +175,7 @@ class Machine:
     # -- life
 
     def __enter__(self):
-        self.accel = accelerator(self.vmlinux)
+        self.accel = "tcg" if self.count else accelerator(self.vmlinux)
         self.directory = tempfile.mkdtemp(prefix="ksmvm.")
         self.agent = os.path.join(self.directory, "agent")
         os.mkdir(self.agent)
@@ -210,7 +211,8 @@ class Machine:
         command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
                    "-no-reboot", "-machine", "pc", "-m", "%dM" % self.mem,
                    "-smp", "%d,sockets=%d" % (self.cpus, self.nodes),
-                   "-accel", "tcg,thread=multi" if tcg else "kvm",
+                   *(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
+                     if self.count else ["-accel", "tcg,thread=multi" if tcg else "kvm"]),
                    "-cpu", "max" if tcg else "host",
                    "-kernel", self.vmlinux,
                    "-append", " ".join(append + [self.append]),

@@ -369,8 +369,11 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 			ksm_meet_merged(scan, vma, block, i);
 		return;
 	}
-	if (ksm_page_sleeps(scan, &kp))
+	if (ksm_page_sleeps(scan, &kp)) {
+		/* ksmd is to look at it, which passes over what was just seen */
+		block->age[i] = min(block->age[i], KSM_BACKOFF_SURE);
 		goto put;
+	}
 	bytes = kmap_local_page(kp.page);
 	look = ksm_digest_look(secret, bytes);
 	if (look == scan->domain->zero_look)

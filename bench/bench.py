@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Measure side by side with the stock kernel, and print a table.
+
+Two parts so far, of what the books cost:
+
+  insns   instructions of faults, fork and munmap where nothing is merged, on
+          both kernels in turn, in a VM that counts instructions
+  books   time to read memory.ksm.stat, on ours
+
+usage: bench.py [insns] [books]
+
+Raw data goes to build/bench/NAME.json.
+"""
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(TOP, "vm"))
+from machine import BUILD, Machine, VMError  # noqa: E402
+
+OUT = os.path.join(BUILD, "bench")
+TURNS = 3
+TARGET = 0.5            # percent that a count may be off
+
+
+def say(text):
+    print("==> " + text, file=sys.stderr, flush=True)
+
+
+def run(kernel, command, **options):
+    """Standard output of a command in a VM of its own."""
+    out = []
+    with Machine(kernel, share=OUT, log=os.path.join(OUT, "console-%s.log" % kernel),
+                 **options) as machine:
+        result = machine.run(command, timeout=1200, stdout=out.append,
+                             stderr=lambda data: sys.stderr.buffer.write(data))
+    if result.status or result.trouble:
+        sys.exit("bench: '%s' on the %s kernel: status %s, see %s" %
+                 (command, kernel, result.status, OUT))
+    return b"".join(out).decode()
+
+
+def save(name, data):
+    with open(os.path.join(OUT, name + ".json"), "w") as stream:
+        json.dump(data, stream, indent=1)
+        stream.write("\n")
+
+
+def insns():
+    subprocess.run(["gcc", "-O2", "-static", "-o", os.path.join(OUT, "insns"),
+                    os.path.join(TOP, "bench", "insns.c")], check=True)
+    data = {"stock": [], "ksm": []}
+    for turn in range(TURNS):
+        for kernel in data:
+            say("instructions on the %s kernel, %d of %d" % (kernel, turn + 1, TURNS))
+            lines = run(kernel, "/mnt/share/insns", mem="1G", cpus=1, count=True).splitlines()
+            data[kernel].append({name: float(value) for name, value in map(str.split, lines)})
+    save("insns", data)
+    print("%-12s %12s %12s %9s %18s  %s" % ("instructions", "stock", "ours", "more",
+                                            "spread", "within %s%%" % TARGET))
+    for name in data["stock"][0]:
+        sets = {k: [turn[name] for turn in turns] for k, turns in data.items()}
+        stock, ours = (statistics.median(sets[k]) for k in ("stock", "ksm"))
+        spread = ["%.2f%%" % (100 * (max(v) - min(v)) / min(v)) for v in sets.values()]
+        more = 100 * (ours / stock - 1)
+        print("%-12s %12.1f %12.1f %8.2f%% %18s  %s" % (name, stock, ours, more, ", ".join(spread),
+                                                       "yes" if abs(more) <= TARGET else "no"))
+
+
+def books():
+    with open(os.path.join(TOP, "bench", "books.py")) as source, \
+         open(os.path.join(OUT, "books.py"), "w") as copy:
+        copy.write(source.read())
+    say("reading memory.ksm.stat")
+    data = json.loads(run("ksm", "python3 /mnt/share/books.py", mem="6G"))
+    save("books", data)
+    print("%-28s %10s" % ("a read of memory.ksm.stat", "usec"))
+    for name, usec in data.items():
+        print("%-28s %10.1f" % (name, usec))
+
+
+def main():
+    parts = {"insns": insns, "books": books}
+    wanted = sys.argv[1:] or list(parts)
+    if any(name not in parts for name in wanted):
+        sys.exit(__doc__)
+    os.makedirs(OUT, exist_ok=True)
+    try:
+        for name in wanted:
+            parts[name]()
+    except VMError as error:
+        sys.exit("bench: %s" % error)
+
+
+if __name__ == "__main__":
+    main()
