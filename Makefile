@@ -23,14 +23,14 @@ PACKAGES := linux-source-6.12 build-essential bc bison flex kmod cpio rsync \
 	ccache sparse shellcheck
 
 .PHONY: help deps source tree kernel debug-kernel stock-kernel image selftests vm-exec \
-	shell demo check bench style patches clean
+	shell demo check bench style patches clean cleanall
 
 help:
 	@sed -n 's/^#: //p' Makefile
 
 #: Targets
 #:   demo           the main job: four redis containers, merged and unmerged
-#:   check          all tests, in the VM  [KERNEL=ksm|debug] [ONLY='pattern ...']
+#:   check          all tests, in the VM  [KERNEL=ksm|debug, default both] [ONLY='pattern ...']
 #:   bench          measure beside the stock kernel      [PART='insns books']
 #:   tree           patched kernel tree in build/linux           [KSRC=dir]
 #:   kernel         the patched kernel; also debug-kernel (lockdep, KASAN)
@@ -44,7 +44,7 @@ help:
 #:   style          checkpatch, sparse, W=1, shellcheck, python
 #:   patches        the series for git am, in build/patches
 #:   deps           install the Debian packages that are needed
-#:   clean          remove build/ (cleanall: with the compiler cache)
+#:   clean          remove what was built (cleanall: the compiler cache, too)
 
 build/log:
 	@mkdir -p build/log

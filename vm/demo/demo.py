@@ -302,7 +302,7 @@ def undone(containers, reference):
     top = os.path.join(CGROUP, TOP)
     digests = [c.redis.digest() for c in containers]
     write(0, top, "memory.ksm")
-    table("0 in their parent's: everything is as it was", containers)
+    table("0 in their parent's: all is unshared", containers)
     check("nothing is merged any more", stat_of(top, "ksm_merging_pages") == 0 and
           stat_of(top, "pages_shared") == 0)
     check("the data has not changed", digests == [c.redis.digest() for c in containers])
