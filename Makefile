@@ -31,7 +31,7 @@ help:
 #: Targets
 #:   demo           the main job: four redis containers, merged and unmerged
 #:   check          all tests, in the VM  [KERNEL=ksm|debug, default both] [ONLY='pattern ...']
-#:   bench          measure beside the stock kernel      [PART='insns books']
+#:   bench          measure beside the stock kernel
 #:   tree           patched kernel tree in build/linux           [KSRC=dir]
 #:   kernel         the patched kernel; also debug-kernel (lockdep, KASAN)
 #:   stock-kernel   the unpatched tree, same configuration
@@ -145,7 +145,7 @@ demo: kernel image
 	@$(PY) vm/run.py exec
 
 bench: kernel stock-kernel image
-	@$(PY) bench/bench.py $(PART)
+	@$(PY) bench/bench.py
 
 patches: tree
 	@$(PY) vm/patches.py >&2

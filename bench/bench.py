@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Measure side by side with the stock kernel, and print a table.
 
-Two parts so far, of what the books cost:
+One part so far:
 
   insns   instructions of faults, fork and munmap where nothing is merged, on
           both kernels in turn, in a VM that counts instructions
-  books   time to read memory.ksm.stat, on ours
 
-usage: bench.py [insns] [books]
+usage: bench.py [insns]
 
 Raw data goes to build/bench/NAME.json.
 """
@@ -71,20 +70,8 @@ def insns():
                                                        "yes" if abs(more) <= TARGET else "no"))
 
 
-def books():
-    with open(os.path.join(TOP, "bench", "books.py")) as source, \
-         open(os.path.join(OUT, "books.py"), "w") as copy:
-        copy.write(source.read())
-    say("reading memory.ksm.stat")
-    data = json.loads(run("ksm", "python3 /mnt/share/books.py", mem="6G"))
-    save("books", data)
-    print("%-28s %10s" % ("a read of memory.ksm.stat", "usec"))
-    for name, usec in data.items():
-        print("%-28s %10.1f" % (name, usec))
-
-
 def main():
-    parts = {"insns": insns, "books": books}
+    parts = {"insns": insns}
     wanted = sys.argv[1:] or list(parts)
     if any(name not in parts for name in wanted):
         sys.exit(__doc__)

@@ -146,7 +146,7 @@ class Result:
 
 class Machine:
     def __init__(self, kernel="ksm", mem="2G", cpus=2, nodes=1, share=None, out=None,
-                 append="", log=None, boot_timeout=180, interactive=False, count=False):
+                 append="", log=None, boot_timeout=300, interactive=False, count=False):
         self.vmlinux = kernel_image(kernel)
         if not os.path.exists(IMAGE):
             raise VMError("no disk image: make image")
