@@ -23,7 +23,8 @@ from machine import BUILD, Machine, VMError  # noqa: E402
 
 OUT = os.path.join(BUILD, "bench")
 TURNS = 3
-TARGET = 0.5            # percent that a count may be off
+RUNS = 3                # of the program in one turn
+TARGET = 0.5            # percent that a count may be above the stock kernel's
 
 
 def say(text):
@@ -56,18 +57,23 @@ def insns():
     for turn in range(TURNS):
         for kernel in data:
             say("instructions on the %s kernel, %d of %d" % (kernel, turn + 1, TURNS))
-            lines = run(kernel, "/mnt/share/insns", mem="1G", cpus=1, count=True).splitlines()
-            data[kernel].append({name: float(value) for name, value in map(str.split, lines)})
+            # where things lie decides how many page tables fork copies
+            lines = run(kernel, "for i in $(seq %d); do setarch -R /mnt/share/insns; done" % RUNS,
+                        mem="1G", cpus=1, count=True).splitlines()
+            figures = {}
+            for name, value in map(str.split, lines):
+                figures.setdefault(name, []).append(float(value))
+            data[kernel].append({name: statistics.median(v) for name, v in figures.items()})
     save("insns", data)
     print("%-12s %12s %12s %9s %18s  %s" % ("instructions", "stock", "ours", "more",
-                                            "spread", "within %s%%" % TARGET))
+                                            "spread", "<= %s%%" % TARGET))
     for name in data["stock"][0]:
         sets = {k: [turn[name] for turn in turns] for k, turns in data.items()}
         stock, ours = (statistics.median(sets[k]) for k in ("stock", "ksm"))
         spread = ["%.2f%%" % (100 * (max(v) - min(v)) / min(v)) for v in sets.values()]
         more = 100 * (ours / stock - 1)
         print("%-12s %12.1f %12.1f %8.2f%% %18s  %s" % (name, stock, ours, more, ", ".join(spread),
-                                                       "yes" if abs(more) <= TARGET else "no"))
+                                                       "yes" if more <= TARGET else "no"))
 
 
 def main():
