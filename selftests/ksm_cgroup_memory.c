@@ -310,6 +310,15 @@ static void migrated(void)
 		CHECK(!node || w_frame(w[0], 0, 0).pfn != before[0].pfn,
 		      "the frame did not move");
 		all_intact();
+		/* and it is still found: what was written comes back to it */
+		w_frames(w[1], 0, before);
+		w_set(w[0], 0, 0, N, TAG, 1);
+		ksm_settle();
+		CHECK(w_same(w[0], w[1], 0) == N && w_same(w[1], w[2], 0) == N,
+		      "%ld of %d came back, %ld stayed", w_same(w[0], w[1], 0),
+		      N, w_same(w[1], w[2], 0));
+		CHECK(w_frame(w[1], 0, 0).pfn == before[0].pfn,
+		      "to another frame");
 	}
 	again();
 }
