@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "ksmlib.h"
@@ -360,15 +361,14 @@ static int set_block(long block, const char *state)
 }
 
 /*
- * A block of the movable zone that can go: one that belongs to two zones can't,
- * nor one that has memory of the boot in it.
+ * A block of the movable zone that can go, from @block on: one that belongs to
+ * two zones can't, nor one that has memory of the boot in it.
  */
-static long block_that_goes(void)
+static long block_that_goes(long block)
 {
 	char path[80], zones[80];
-	long block;
 
-	for (block = 0; block < 256; block++) {
+	for (; block < 256; block++) {
 		snprintf(path, sizeof(path),
 			 "/sys/devices/system/memory/memory%ld/valid_zones", block);
 		if (file_get(path, zones, sizeof(zones)) < 0 ||
@@ -421,7 +421,7 @@ static void offlined(void)
 
 	if (access("/sys/devices/system/memory/memory0/state", W_OK))
 		ksm_skip("no memory hot-remove");
-	block = block_that_goes();
+	block = block_that_goes(0);
 	if (block < 0)
 		ksm_skip("no block of movable memory that goes offline");
 	/* until frames come from there, fill what they come from instead */
@@ -454,6 +454,40 @@ static void offlined(void)
 	again();
 }
 
+/* What the scanner has in stock stands in no block's way. */
+static void offlined_from_stock(void)
+{
+	long block[32], scanned, pause;
+	int i, nr = 0;
+
+	if (access("/sys/devices/system/memory/memory0/state", W_OK))
+		ksm_skip("no memory hot-remove");
+	group();
+	for (nr = 0; nr < (int)ARRAY_SIZE(block); nr++) {
+		block[nr] = block_that_goes(nr ? block[nr - 1] + 1 : 0);
+		if (block[nr] < 0)
+			break;
+	}
+	if (!nr)
+		ksm_skip("no block of movable memory that goes offline");
+	three_more();
+	/* one batch, and then it sleeps over its stock */
+	scanned = ksm_get("pages_scanned");
+	pause = ksm_get("sleep_millisecs");
+	ksm_set("sleep_millisecs", 600000);
+	ksm_set("run", 1);
+	NEED(WAIT_FOR(ksm_get("pages_scanned") > scanned), "nothing is scanned");
+	for (i = 0; i < nr; i++) {
+		CHECK(WAIT_FOR(!set_block(block[i], "offline")),
+		      "block %ld does not go", block[i]);
+		NEED(!set_block(block[i], "online_movable"),
+		     "block %ld does not come back", block[i]);
+	}
+	ksm_stop();
+	ksm_set("sleep_millisecs", pause);
+	again();
+}
+
 static void soft_offlined(void)
 {
 	struct frame before, after;
@@ -483,11 +517,19 @@ static void poisoned(void)
 	int i;
 
 	triplets();
+	/* one of them wants to be told at once, not when it touches the page */
+	w_prctl(w[1], PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0);
 	for (i = 0; i < 4; i++) {
 		ret = w_madv_at(w[i % 3], 0, i, 1, MADV_HWPOISON);
 		if (ret == -EINVAL && !i)
 			ksm_skip("no memory failure handling");
 		NEED(!ret, "MADV_HWPOISON: %s", strerror(-ret));
+		/* who was at it is told in another way */
+		ret = W(w[1], .op = OP_LOST);
+		CHECK(ret == (i == 1 ? -ENOENT : i), "page %d was lost, told: %ld",
+		      i, ret);
+		ret = W(w[2], .op = OP_LOST);
+		CHECK(ret == -ENOENT, "told of page %ld without asking", ret);
 	}
 	for (i = 0; i < 3; i++) {
 		bad = w_bad(w[i], &bus);
@@ -694,6 +736,7 @@ static const struct ksm_case cases[] = {
 	{ "migrated to another node", migrated },
 	{ "compaction", compacted },
 	{ "memory offlined", offlined },
+	{ "memory offlined from under the scanner's stock", offlined_from_stock },
 	{ "MADV_SOFT_OFFLINE", soft_offlined },
 	{ "MADV_HWPOISON", poisoned },
 	{ "huge pages: only those are split that must be", huge_pages },

@@ -448,6 +448,10 @@ static long command(int fd, const struct w_cmd *c)
 		return do_thread();
 	case OP_CHURN:
 		return span_churn(s, c);
+	case OP_LOST:	/* which page the machine said was lost, once */
+		at = span_lost;
+		span_lost = NULL;
+		return at ? ((unsigned char *)at - s->mem) / PAGE_SZ : -ENOENT;
 	case OP_EXIT:
 		_exit(0);
 	}
@@ -472,7 +476,7 @@ int w_worker(int argc, char **argv)
 {
 	struct sigaction bus = {
 		.sa_sigaction = span_bus,
-		.sa_flags = SA_SIGINFO,
+		.sa_flags = SA_SIGINFO | SA_RESTART,
 	};
 
 	if (argc < 2)
