@@ -5,12 +5,15 @@
  *
  * After every full scan the budget of a batch is scaled by how much longer
  * than wanted the scan took, smoothed so that one odd scan does not upset it,
- * and cut to what the CPU limit leaves. Pure arithmetic apart from the two
- * functions at the end.
+ * and cut to what the CPU limit leaves. As a full scan is over when the last
+ * cgroup was passed, what is wanted of it holds for each of them.
+ *
+ * A full scan can be long, and its parts cost more or less a page; so the CPU
+ * limit, which is for all scanner threads together, is looked at every second.
+ * Pure arithmetic apart from the functions at the end.
  */
 #include <linux/kstrtox.h>
 #include <linux/math64.h>
-#include <linux/sched/cputime.h>
 
 #include <trace/events/ksm.h>
 
@@ -31,6 +34,29 @@ static u64 ksm_smooth(u64 before, u64 now)
 }
 
 /**
+ * ksm_advise_cpu - what the CPU limit leaves
+ * @a: knobs
+ * @pages: what pages_to_scan was
+ * @wall_ms: for so long
+ * @cpu_ms: CPU time that it took
+ *
+ * Return: pages for a batch at most, at least 1.
+ */
+unsigned int ksm_advise_cpu(const struct ksm_advisor *a, unsigned int pages,
+			    u64 wall_ms, u64 cpu_ms)
+{
+	u64 wall = clamp_t(u64, wall_ms, 1, (u64)UINT_MAX * MSEC_PER_SEC);
+	u64 most;
+
+	if (!cpu_ms)
+		return UINT_MAX;
+	/* CPU time grows with the pages of a batch */
+	most = mul_u64_u64_div_u64((u64)pages * a->max_cpu, wall,
+				   min(cpu_ms, wall * NR_CPUS) * 100);
+	return clamp_t(u64, most, 1, UINT_MAX);
+}
+
+/**
  * ksm_advise - what pages_to_scan should be
  * @a: knobs, and the past, which is updated
  * @pages: what it was during the last full scan
@@ -42,7 +68,7 @@ static u64 ksm_smooth(u64 before, u64 now)
 unsigned int ksm_advise(struct ksm_advisor *a, unsigned int pages, u64 wall_ms,
 			u64 cpu_ms)
 {
-	u64 want, limit, wall;
+	u64 want, wall;
 
 	/* as much as a target can be, so that the quotient has 64 bits */
 	wall = clamp_t(u64, wall_ms, 1, (u64)UINT_MAX * MSEC_PER_SEC);
@@ -52,14 +78,7 @@ unsigned int ksm_advise(struct ksm_advisor *a, unsigned int pages, u64 wall_ms,
 	a->smoothed = want;
 	/* min_pages may be above max_pages, as they are written one by one */
 	want = min_t(u64, max_t(u64, want, a->min_pages), a->max_pages);
-
-	/* CPU grows with the pages of a batch */
-	if (cpu_ms * 100 > wall * a->max_cpu) {
-		limit = mul_u64_u64_div_u64((u64)pages * a->max_cpu, wall,
-					    cpu_ms * 100);
-		want = min(want, limit);
-	}
-	return max_t(u64, want, 1);
+	return clamp_t(u64, want, 1, ksm_advise_cpu(a, pages, wall_ms, cpu_ms));
 }
 
 /* Where to begin. Without a page a batch no full scan would ever end. */
@@ -79,38 +98,77 @@ void ksm_advisor_set(bool on)
 	ksm_advisor.on = on;
 	ksm_advisor.smoothed = 0;
 	ksm_advisor.began = 0;
+	ksm_advisor.most = ksm_advisor_first(&ksm_advisor);
 	WRITE_ONCE(ksm_knobs.pages_to_scan,
-		   on ? ksm_advisor_first(&ksm_advisor) : KSM_PAGES_TO_SCAN);
+		   on ? ksm_advisor.most : KSM_PAGES_TO_SCAN);
+}
+
+/* A full scan is over. */
+static void ksm_advisor_scanned(struct ksm_advisor *a, u64 now, u64 cpu)
+{
+	unsigned int pages = div64_u64(a->pages, max_t(u64, a->batches, 1));
+	u64 wall_ms = div_u64(now - a->began, NSEC_PER_MSEC);
+	u64 cpu_ms = div_u64(cpu - a->cpu, NSEC_PER_MSEC);
+
+	a->most = ksm_advise(a, pages, wall_ms, cpu_ms);
+	WRITE_ONCE(ksm_knobs.pages_to_scan, a->most);
+	trace_ksm_advisor(wall_ms, a->most,
+			  div64_u64(cpu_ms * 100, max_t(u64, wall_ms, 1)));
+}
+
+/* It goes on; is it too dear, or no longer? */
+static void ksm_advisor_look(struct ksm_advisor *a, u64 now, u64 cpu)
+{
+	u64 wall_ms = div_u64(now - a->looked, NSEC_PER_MSEC);
+	u64 cpu_ms = div_u64(cpu - a->looked_cpu, NSEC_PER_MSEC);
+
+	WRITE_ONCE(ksm_knobs.pages_to_scan,
+		   min(a->most, ksm_advise_cpu(a, ksm_knobs.pages_to_scan,
+					       wall_ms, cpu_ms)));
+}
+
+static void ksm_advisor_begin(struct ksm_advisor *a, u64 now, u64 cpu,
+			      unsigned long scans)
+{
+	a->began = now;
+	a->cpu = cpu;
+	a->scans = scans;
+	a->pages = 0;
+	a->batches = 0;
 }
 
 /**
  * ksm_advisor_check - after a batch: was that the end of a full scan?
+ * @pages: budget that the batch had
  *
- * Context: ksmd.
+ * Context: the first scanner thread.
  */
-void ksm_advisor_check(void)
+void ksm_advisor_check(unsigned int pages)
 {
 	struct ksm_advisor *a = &ksm_advisor;
 	unsigned long scans = ksm_full_scans();
-	u64 now, cpu, wall_ms, cpu_ms;
+	u64 now, cpu;
 
-	if (!READ_ONCE(a->on) || (a->began && scans == a->scans))
+	if (!READ_ONCE(a->on))
 		return;
+	a->pages += pages;
+	a->batches++;
 	now = ktime_get_ns();
-	cpu = task_sched_runtime(current);
+	if (a->began && scans == a->scans && now - a->looked < NSEC_PER_SEC)
+		return;
+	cpu = ksmd_run_time();
 	if (ksm_gate_hold())
 		return;
 	if (a->on && a->began) {
-		wall_ms = div_u64(now - a->began, NSEC_PER_MSEC);
-		cpu_ms = div_u64(cpu - a->cpu, NSEC_PER_MSEC);
-		WRITE_ONCE(ksm_knobs.pages_to_scan,
-			   ksm_advise(a, ksm_knobs.pages_to_scan, wall_ms, cpu_ms));
-		trace_ksm_advisor(wall_ms, ksm_knobs.pages_to_scan,
-				  div64_u64(cpu_ms * 100, max_t(u64, wall_ms, 1)));
+		if (scans != a->scans)
+			ksm_advisor_scanned(a, now, cpu);
+		else
+			ksm_advisor_look(a, now, cpu);
 	}
-	a->began = now;
-	a->cpu = cpu;
-	a->scans = scans;
+	if (!a->began || scans != a->scans)
+		ksm_advisor_begin(a, now, cpu, scans);
+	a->looked = now;
+	a->looked_cpu = cpu;
 	ksm_gate_release();
 }
 

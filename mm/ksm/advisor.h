@@ -15,6 +15,11 @@
  * @began: when the present full scan began, in ns; 0: not seen yet
  * @cpu: CPU time of ksmd then, in ns
  * @scans: full_scans then
+ * @pages: budgets of the batches since then
+ * @batches: how many
+ * @most: what it said then: the CPU limit may take from that meanwhile
+ * @looked: when the CPU limit was last looked at, in ns
+ * @looked_cpu: CPU time of ksmd then, in ns
  *
  * Knobs are written with ksm_gate_hold(); the rest is ksmd's.
  */
@@ -28,13 +33,20 @@ struct ksm_advisor {
 	u64 began;
 	u64 cpu;
 	unsigned long scans;
+	u64 pages;
+	u64 batches;
+	unsigned int most;
+	u64 looked;
+	u64 looked_cpu;
 };
 
 extern struct ksm_advisor ksm_advisor;
 
 unsigned int ksm_advise(struct ksm_advisor *a, unsigned int pages, u64 wall_ms,
 			u64 cpu_ms);
+unsigned int ksm_advise_cpu(const struct ksm_advisor *a, unsigned int pages,
+			    u64 wall_ms, u64 cpu_ms);
 void ksm_advisor_set(bool on);
-void ksm_advisor_check(void);
+void ksm_advisor_check(unsigned int pages);
 
 #endif /* _MM_KSM_ADVISOR_H */

@@ -1,23 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ksmd: wakes up, spends its budget on whose turn it is, sleeps.
- *
- * The budget of a batch is pages_to_scan whole pages read; a first look costs
- * a sixteenth of that, an empty page table entry a five-hundredth. A batch is
- * served in slices, each to one slot, with that slot's domain and mm locked
- * for no longer.
+ * What the whole engine has once: knobs, caches, the switch that turns counting
+ * on, the emptying of LRU batches; and how all of it begins.
  */
-#include <linux/freezer.h>
-#include <linux/kthread.h>
-#include <linux/sched/cputime.h>
-#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/ksm.h>
 
-#include "advisor.h"
 #include "ksm.h"
 
 struct ksm_knobs ksm_knobs = {
@@ -33,15 +24,6 @@ struct ksm_knobs ksm_knobs = {
 DEFINE_STATIC_KEY_FALSE(ksm_merging_key);
 struct kmem_cache *ksm_block_cache, *ksm_node_cache, *ksm_rec_cache;
 
-static DECLARE_WAIT_QUEUE_HEAD(ksm_work_wait);
-static DECLARE_WAIT_QUEUE_HEAD(ksm_sleep_wait);
-
-/*
- * What a slice costs besides what it looks at: or a process with a single page
- * would take half of the CPU time that it shares with one that has a million.
- */
-#define KSM_SLICE_BASE	KSM_PAGE_LINES
-
 /**
  * ksm_running - is anything to be scanned and merged?
  */
@@ -50,11 +32,6 @@ bool ksm_running(void)
 	unsigned int run = READ_ONCE(ksm_knobs.run);
 
 	return run == KSM_RUN_ALL || run == KSM_RUN_CGROUPS;
-}
-
-static bool ksm_has_work(void)
-{
-	return ksm_running() && READ_ONCE(ksm_root_group.sched.active);
 }
 
 /* The key itself says so already while the kernel is still being patched. */
@@ -84,31 +61,13 @@ void ksm_merging_begin(void)
 	flush_work(&ksm_merging_work);
 }
 
-/**
- * ksm_wake - there may be something to scan, or a pause may be too long
- *
- * Context: any that allows a spinlock.
- */
-void ksm_wake(void)
-{
-	wake_up_interruptible(&ksm_work_wait);
-}
-
-/**
- * ksm_wake_sleeper - the length of the pause between batches changed
- */
-void ksm_wake_sleeper(void)
-{
-	wake_up_interruptible(&ksm_sleep_wait);
-}
-
 /*
  * A page on its way to the LRU sits in some CPU's batch, whose reference makes
  * it look busy. Emptying all batches is dear and serves everybody who waits
  * for it, so it is done fifty times a second at most.
  */
 static bool ksm_drain_wanted;
-static unsigned long ksm_nr_drains;
+static unsigned long ksm_nr_drains, ksm_nr_drains_begun;
 
 /**
  * ksm_drains - how often the LRU batches were emptied
@@ -119,6 +78,16 @@ unsigned long ksm_drains(void)
 }
 
 /**
+ * ksm_drains_begun - how often that began
+ *
+ * A page that came into a batch meanwhile may have been too late for the last.
+ */
+unsigned long ksm_drains_begun(void)
+{
+	return READ_ONCE(ksm_nr_drains_begun);
+}
+
+/**
  * ksm_drain_want - some page waits for that
  */
 void ksm_drain_want(void)
@@ -126,7 +95,12 @@ void ksm_drain_want(void)
 	WRITE_ONCE(ksm_drain_wanted, true);
 }
 
-static void ksm_drain_lru(void)
+/**
+ * ksm_drain_lru - empty the batches if that is wanted and time
+ *
+ * Context: sleeps; the first scanner thread alone calls it.
+ */
+void ksm_drain_lru(void)
 {
 	static unsigned long last;
 
@@ -134,8 +108,9 @@ static void ksm_drain_lru(void)
 	    (ksm_nr_drains && time_before(jiffies, last + HZ / 50)))
 		return;
 	WRITE_ONCE(ksm_drain_wanted, false);
+	WRITE_ONCE(ksm_nr_drains_begun, ksm_nr_drains_begun + 1);
 	lru_add_drain_all();
-	WRITE_ONCE(ksm_nr_drains, ksm_nr_drains + 1);
+	WRITE_ONCE(ksm_nr_drains, ksm_nr_drains_begun);
 	last = jiffies;
 }
 
@@ -158,143 +133,6 @@ void ksm_drain_later(void)
 	queue_delayed_work(system_unbound_wq, &ksm_drain_work, HZ / 10);
 }
 
-/* One slice with everything locked; true if the slot's siblings are next. */
-static bool ksm_scan_locked(struct ksm_scan *scan)
-{
-	struct ksm_mm *slot = scan->slot;
-	struct mm_struct *mm = slot->mm;
-	bool done;
-
-	/* a process in exit, or one that is busy mapping: not now */
-	if (!mmap_read_trylock(mm))
-		return true;
-	if (!atomic_read(&mm->mm_users)) {
-		mmap_read_unlock(mm);
-		return true;
-	}
-	scan->cursor = slot->cursor;
-	if (!slot->cursor)
-		ksm_slot_pass_begin(slot);
-	done = ksm_walk_slot(scan);
-	slot->cursor = scan->cursor;
-	mmap_read_unlock(mm);
-	slot->undrained |= scan->drain;
-	if (done) {
-		ksm_track_sweep(scan);
-		ksm_slot_pass_end(slot);
-	}
-	return done;
-}
-
-/**
- * ksm_scan_slot - scan one slot for a slice
- * @slot: the slot
- * @budget: lines that may be spent
- * @booked: run time of this thread that was booked so far
- *
- * Context: sleeps; no locks.
- * Return: lines that were spent.
- */
-static unsigned long ksm_scan_slot(struct ksm_mm *slot, unsigned long budget,
-				   u64 *booked)
-{
-	struct ksm_scan scan = {
-		.slot = slot,
-		.pages = ULONG_MAX,
-		.budget = budget,
-	};
-	struct ksm_domain *domain;
-	bool rotate = true;
-	u64 now;
-
-	spin_lock(&slot->lock);
-	domain = slot->domain;
-	scan.domain = domain;
-	refcount_inc(&domain->ref);
-	spin_unlock(&slot->lock);
-
-	/* not before its foreign mappings are gone, but nobody waits for that */
-	if (READ_ONCE(slot->gauge[KSM_G_FOREIGN])) {
-		if (READ_ONCE(slot->stuck))
-			ksm_slot_pass_over(slot);
-		goto out;
-	}
-
-	ksm_gate_enter();
-	mutex_lock(&domain->mutex);
-	if (!ksm_running())
-		rotate = false;
-	else if (ksm_track_enter(slot, domain))
-		rotate = ksm_scan_locked(&scan);
-	else
-		rotate = false;
-	mutex_unlock(&domain->mutex);
-	ksm_gate_leave();
-
-	/* what it left behind in another domain; nothing is merged there now */
-	if (READ_ONCE(slot->tracked) && READ_ONCE(slot->tracked) != domain)
-		ksm_track_drop(slot);
-out:
-	/* since the last slice, so that what lies between them has its payer */
-	now = task_sched_runtime(current);
-	ksm_scan_book(&scan, now - *booked);
-	*booked = now;
-	ksm_slot_charge(slot, scan.work + KSM_SLICE_BASE, rotate);
-	ksm_domain_put(domain);
-	return scan.work + KSM_SLICE_BASE;
-}
-
-static void ksm_scan_batch(u64 *booked)
-{
-	unsigned long budget = READ_ONCE(ksm_knobs.pages_to_scan) * KSM_PAGE_LINES;
-	unsigned long spent = 0;
-	struct ksm_mm *slot;
-
-	ksm_pool_refill(UINT_MAX);
-	while (spent < budget && ksm_running() && !kthread_should_stop()) {
-		slot = ksm_slot_next();
-		if (!slot)
-			break;
-		spent += ksm_scan_slot(slot, min(budget - spent,
-						 (unsigned long)KSM_SLICE),
-				       booked);
-		ksm_slot_put(slot);
-		ksm_drain_lru();
-		ksm_pool_refill(UINT_MAX);
-		if (try_to_freeze())
-			break;
-		cond_resched();
-	}
-	ksm_advisor_check();
-}
-
-static int ksmd(void *unused)
-{
-	u64 booked = 0;
-	unsigned int ms;
-
-	set_freezable();
-	set_user_nice(current, 5);
-	while (!kthread_should_stop()) {
-		if (!ksm_has_work()) {
-			ksm_pool_drain();
-			wait_event_freezable(ksm_work_wait, ksm_has_work() ||
-					     kthread_should_stop());
-			continue;
-		}
-		ksm_merging_begin();
-		ksm_scan_batch(&booked);
-		ms = READ_ONCE(ksm_knobs.sleep_ms);
-		if (ms)
-			wait_event_freezable_timeout(ksm_sleep_wait,
-						     ms != READ_ONCE(ksm_knobs.sleep_ms),
-						     msecs_to_jiffies(ms));
-		else
-			cond_resched();
-	}
-	return 0;
-}
-
 static struct mem_cgroup * __init ksm_root_memcg(void)
 {
 #ifdef CONFIG_MEMCG
@@ -306,7 +144,6 @@ static struct mem_cgroup * __init ksm_root_memcg(void)
 
 static int __init ksm_init(void)
 {
-	struct task_struct *thread;
 	int err;
 
 	ksm_rmap_init();
@@ -325,11 +162,9 @@ static int __init ksm_init(void)
 		return err;
 	}
 	ksm_hotplug_init();
-	thread = kthread_run(ksmd, NULL, "ksmd");
-	if (IS_ERR(thread)) {
-		pr_err("ksm: cannot start ksmd: %ld\n", PTR_ERR(thread));
-		return PTR_ERR(thread);
-	}
-	return 0;
+	err = ksmd_init();
+	if (err)
+		pr_err("ksm: cannot start ksmd: %d\n", err);
+	return err;
 }
 subsys_initcall(ksm_init);

@@ -59,6 +59,7 @@ int ksm_domain_init(struct ksm_domain *domain)
 		return err;
 	}
 	refcount_set(&domain->ref, 1);
+	INIT_LIST_HEAD(&domain->waiting);
 	mutex_init(&domain->mutex);
 	ksm_secret_init(&domain->secret);
 	domain->zero_look = ksm_digest_look(&domain->secret,

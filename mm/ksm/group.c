@@ -33,6 +33,7 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 	INIT_LIST_HEAD(&group->slots);
 	INIT_LIST_HEAD(&group->parked);
 	INIT_LIST_HEAD(&group->enlist);
+	INIT_LIST_HEAD(&group->wait);
 	mutex_init(&group->write_mutex);
 	spin_lock_init(&group->lock);
 	if (!parent) {

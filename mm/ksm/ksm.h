@@ -178,6 +178,7 @@ struct ksm_sums {
  * @served: run lets the scanner serve this group (ksm_lock)
  * @offline: the cgroup is gone; slots and books moved to @parent (ksm_lock
  *	and @lock)
+ * @wait: on domain->waiting, and held in the scheduler (ksm_lock)
  * @sched: stands for the group's subtree among its siblings (ksm_lock)
  * @own: stands for the group's own slots among its children (ksm_lock)
  * @enlist: on ksm_enlist_groups: tasks may wait to be registered (ksm_lock)
@@ -210,6 +211,7 @@ struct ksm_group {
 	unsigned long unpassed;
 	bool served;
 	bool offline;
+	struct list_head wait;
 	struct ksm_sched sched;
 	struct ksm_sched own;
 	struct list_head enlist;
@@ -260,6 +262,9 @@ struct ksm_group {
  * @cursor: next address to visit (tracked->mutex)
  * @undrained: in the present pass, a page with a twin sat in some CPU's LRU
  *	batch (tracked->mutex)
+ * @unstocked: in the present pass, there was no frame for a page with a twin
+ *	(tracked->mutex)
+ * @shorts: passes in a row that did not count because of that (tracked->mutex)
  * @drains: drains of those batches before the present pass (tracked->mutex)
  * @drains_due: as many are needed before a pass may say that such pages cannot
  *	be merged; 0: none is waited for (tracked->mutex)
@@ -306,6 +311,8 @@ struct ksm_mm {
 	struct xarray recs;
 	unsigned long cursor;
 	bool undrained;
+	bool unstocked;
+	u8 shorts;
 	unsigned long drains;
 	unsigned long drains_due;
 	u32 nsec;
@@ -350,6 +357,8 @@ struct ksm_index {
  * struct ksm_domain - memory that may be merged
  * @ref: groups with it as own_domain, slots, nodes and passing users
  * @all: on the list of all domains, while it has references
+ * @scanned: some thread has a slot of it in hand (ksm_lock)
+ * @waiting: groups that are put aside until it has not (ksm_lock)
  * @mutex: everything below, and the tracking of the slots in it
  * @secret: key of the fingerprints; constant
  * @zero_look: first look of a page of zeroes; constant
@@ -362,6 +371,8 @@ struct ksm_index {
 struct ksm_domain {
 	refcount_t ref;
 	struct list_head all;
+	bool scanned;
+	struct list_head waiting;
 	struct mutex mutex;		/* everything below */
 	struct ksm_secret secret;
 	u32 zero_look;
@@ -518,6 +529,7 @@ static inline u32 ksm_loc(const struct ksm_block *block, unsigned int i)
  * @delta: changes of gauges to be booked
  * @event: events to be booked
  * @drain: a page could not be merged as it sat in some CPU's LRU batch
+ * @unstocked: one could not as there was no frame in stock
  */
 struct ksm_scan {
 	struct ksm_mm *slot;
@@ -532,6 +544,7 @@ struct ksm_scan {
 	long delta[NR_KSM_GAUGES];
 	unsigned long event[NR_KSM_EVENTS];
 	bool drain;
+	bool unstocked;
 };
 
 /* What a node's pfn is when the memory was taken away. */
@@ -550,9 +563,20 @@ extern struct ksm_knobs ksm_knobs;
 extern struct kmem_cache *ksm_block_cache, *ksm_node_cache, *ksm_rec_cache;
 bool ksm_running(void);
 void ksm_merging_begin(void);
+unsigned long ksm_drains(void);
+unsigned long ksm_drains_begun(void);
+void ksm_drain_want(void);
+void ksm_drain_lru(void);
+void ksm_drain_later(void);
+
+/* ksmd.c */
 void ksm_wake(void);
 void ksm_wake_sleeper(void);
-unsigned long ksm_full_scans(void);
+void ksm_wake_turn(void);
+u64 ksmd_run_time(void);
+unsigned int ksmd_threads(void);
+int ksmd_set_threads(unsigned int nr);
+int ksmd_init(void);
 
 /* registry.c */
 extern spinlock_t ksm_lock;
@@ -564,16 +588,16 @@ void ksm_slot_put(struct ksm_mm *slot);
 void ksm_slot_join(struct ksm_mm *slot, struct ksm_group *group);
 void ksm_slot_refresh(struct ksm_mm *slot);
 int ksm_mm_register(struct mm_struct *mm);
-struct ksm_mm *ksm_slot_next(void);
+unsigned long ksm_full_scans(void);
+unsigned long ksm_turns(void);
+struct ksm_mm *ksm_slot_next(struct ksm_domain **domain);
 void ksm_slot_pass_begin(struct ksm_mm *slot);
 void ksm_slot_pass_end(struct ksm_mm *slot);
-void ksm_drain_want(void);
-unsigned long ksm_drains(void);
-void ksm_drain_later(void);
 void ksm_slot_pass_over(struct ksm_mm *slot);
 unsigned long ksm_nr_served(struct ksm_group *top);
 bool ksm_slot_served(struct ksm_mm *slot, struct ksm_group *top);
-void ksm_slot_charge(struct ksm_mm *slot, unsigned long work, bool rotate);
+void ksm_slot_scanned(struct ksm_mm *slot, struct ksm_domain *domain,
+		      unsigned long work, bool rotate);
 bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group);
 bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group);
 void ksm_round_restart(void);

@@ -321,6 +321,7 @@ struct ksm_node *ksm_merge_fresh(struct ksm_scan *scan, struct ksm_mm *slot,
 	if (!node)
 		return ERR_PTR(-ENOMEM);
 	frame = ksm_pool_get(folio_nid(kp->folio));
+	scan->unstocked |= !frame;
 	if (!frame)
 		goto free;
 	__folio_set_locked(frame);

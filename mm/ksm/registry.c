@@ -35,6 +35,13 @@ static unsigned long ksm_unpassed;
 static unsigned long ksm_round = 1;
 static atomic_long_t ksm_rounds = ATOMIC_LONG_INIT(0);
 
+/* Groups whose turn came while another thread was in their domain; ksm_lock. */
+static unsigned int ksm_nr_waiting;
+/* With so many, a thread waits itself instead of putting aside more. */
+#define KSM_WAITING_MAX	64
+/* How often something came to be there for a thread; changes with ksm_lock. */
+static unsigned long ksm_nr_turns;
+
 /**
  * ksm_full_scans - how often everything was passed whole
  */
@@ -89,6 +96,23 @@ static bool ksm_slot_unpassed(struct ksm_mm *slot)
 	return slot->takes_part && slot->round != ksm_round;
 }
 
+/* Its turn has come, but another thread is in its domain. */
+static void ksm_group_wait(struct ksm_group *group)
+{
+	list_add_tail(&group->wait, &group->domain->waiting);
+	ksm_nr_waiting++;
+	ksm_sched_hold(&group->own);
+}
+
+static void ksm_group_unwait(struct ksm_group *group)
+{
+	if (list_empty(&group->wait))
+		return;
+	list_del_init(&group->wait);
+	ksm_nr_waiting--;
+	ksm_sched_release(&group->own);
+}
+
 /* Everything passed? Then a new round begins for everybody. */
 static void ksm_round_check(void)
 {
@@ -117,12 +141,17 @@ static void ksm_round_check(void)
 /* Has the group something to scan? */
 static void ksm_group_kick(struct ksm_group *group)
 {
-	if (group->served && !list_empty(&group->slots)) {
-		ksm_sched_wake(&group->own);
-		ksm_wake();
-	} else {
+	if (!group->served || list_empty(&group->slots)) {
+		ksm_group_unwait(group);
 		ksm_sched_sleep(&group->own);
+		return;
 	}
+	if (!group->own.active) {
+		ksm_sched_wake(&group->own);
+		WRITE_ONCE(ksm_nr_turns, ksm_nr_turns + 1);
+		ksm_wake_turn();
+	}
+	ksm_wake();
 }
 
 static void ksm_slot_unlist(struct ksm_mm *slot)
@@ -289,24 +318,44 @@ bool ksm_slot_served(struct ksm_mm *slot, struct ksm_group *top)
 }
 
 /**
+ * ksm_turns - how often something came to be there for a thread
+ */
+unsigned long ksm_turns(void)
+{
+	return READ_ONCE(ksm_nr_turns);
+}
+
+/**
  * ksm_slot_next - which slot is scanned next
+ * @domain: set to its domain, with a reference, which is no other thread's
+ *	until ksm_slot_scanned()
  *
  * Return: the slot with a reference on it, which keeps its mm; NULL if nothing is
- * to be scanned.
+ * to be scanned; -EBUSY if it is not before ksm_turns() rises.
  */
-struct ksm_mm *ksm_slot_next(void)
+struct ksm_mm *ksm_slot_next(struct ksm_domain **domain)
 {
+	struct ksm_mm *slot = NULL;
 	struct ksm_sched *leaf;
 	struct ksm_group *group;
-	struct ksm_mm *slot = NULL;
 
 	spin_lock(&ksm_lock);
-	leaf = ksm_sched_pick(&ksm_root_group.sched);
-	if (leaf) {
+	while ((leaf = ksm_sched_pick(&ksm_root_group.sched))) {
 		group = container_of(leaf, struct ksm_group, own);
-		slot = list_first_entry(&group->slots, struct ksm_mm, link);
-		kref_get(&slot->ref);
+		if (!group->domain->scanned) {
+			slot = list_first_entry(&group->slots, struct ksm_mm, link);
+			kref_get(&slot->ref);
+			*domain = group->domain;
+			group->domain->scanned = true;
+			refcount_inc(&group->domain->ref);
+			break;
+		}
+		if (ksm_nr_waiting >= KSM_WAITING_MAX)
+			break;
+		ksm_group_wait(group);
 	}
+	if (!slot && ksm_root_group.sched.active)
+		slot = ERR_PTR(-EBUSY);
 	spin_unlock(&ksm_lock);
 	return slot;
 }
@@ -337,22 +386,31 @@ void ksm_slot_pass_begin(struct ksm_mm *slot)
 	slot->drains = ksm_drains();
 }
 
+/* Passes in a row that do not count as frames ran short. */
+#define KSM_SHORT_PASSES	3
+
 /*
  * Could this pass merge what there was to merge? Not if pages with a twin sat
  * in LRU batches: then the batches are emptied, and the pass after that counts.
+ * Nor if other threads took all frames in stock; but if that goes on, memory is
+ * short, and nobody waits for that.
  */
 static bool ksm_slot_pass_counts(struct ksm_mm *slot)
 {
-	bool undrained = slot->undrained;
+	bool undrained = slot->undrained, unstocked = slot->unstocked;
 
 	slot->undrained = false;
+	slot->unstocked = false;
 	if (undrained && !slot->drains_due)
-		slot->drains_due = ksm_drains() + 1;
+		slot->drains_due = ksm_drains_begun() + 1;
 	if (undrained && slot->drains < slot->drains_due) {
 		ksm_drain_want();
 		return false;
 	}
+	if (unstocked && slot->shorts++ < KSM_SHORT_PASSES)
+		return false;
 	slot->drains_due = 0;
+	slot->shorts = 0;
 	return true;
 }
 
@@ -393,18 +451,30 @@ void ksm_slot_pass_over(struct ksm_mm *slot)
 }
 
 /**
- * ksm_slot_charge - book scanning work
+ * ksm_slot_scanned - a slice is over: book its work
  * @slot: the slot that was scanned
+ * @domain: as from ksm_slot_next(); its reference is dropped
  * @work: lines, see ksm.h
- * @rotate: its siblings are next
+ * @rotate: the slot's siblings are next
  */
-void ksm_slot_charge(struct ksm_mm *slot, unsigned long work, bool rotate)
+void ksm_slot_scanned(struct ksm_mm *slot, struct ksm_domain *domain,
+		      unsigned long work, bool rotate)
 {
+	struct ksm_group *group, *next;
+
 	spin_lock(&ksm_lock);
 	ksm_sched_charge(&slot->group->own, work);
 	if (rotate && slot->takes_part)
 		list_move_tail(&slot->link, &slot->group->slots);
+	domain->scanned = false;
+	/* what waited because of this one, though not for it, can be had again */
+	ksm_sched_release(&slot->group->own);
+	list_for_each_entry_safe(group, next, &domain->waiting, wait)
+		ksm_group_unwait(group);
+	WRITE_ONCE(ksm_nr_turns, ksm_nr_turns + 1);
 	spin_unlock(&ksm_lock);
+	ksm_wake_turn();
+	ksm_domain_put(domain);
 }
 
 /* The next slot after @slot, with a reference; drops the one on @slot. */

@@ -19,8 +19,13 @@
  *
  * A subtree without work is not in the tree, so its share goes to its siblings
  * at once; when it comes back it starts level with them: having saved up
- * nothing, and still owing what it had too much, up to a batch. O(log n) in
- * the siblings of each level.
+ * nothing, and still owing what it had too much, up to a batch.
+ *
+ * With several servers, a leaf that cannot be served at the moment is held. It
+ * still has work and counts in the mean, so its siblings get no more than their
+ * share meanwhile, even if that leaves a server without anything to do.
+ *
+ * O(log n) in the siblings of each level, once more for each that is held.
  *
  * Pure arithmetic: no locks, no time, nothing of memory management; tested
  * alone by tests/sched-kunit.h.
@@ -83,6 +88,19 @@ static s64 ksm_sched_past(const struct ksm_sched *parent, u64 vtime)
 	return parent->sum - parent->weights * vtime;
 }
 
+static void ksm_sched_insert(struct ksm_sched *e)
+{
+	rb_add_augmented_cached(&e->node, &e->parent->children, ksm_sched_less,
+				&ksm_sched_augment);
+}
+
+static void ksm_sched_remove(struct ksm_sched *e)
+{
+	e->parent->clock = e->vtime;
+	rb_erase_augmented_cached(&e->node, &e->parent->children,
+				  &ksm_sched_augment);
+}
+
 static void ksm_sched_enqueue(struct ksm_sched *e)
 {
 	struct ksm_sched *parent = e->parent;
@@ -91,29 +109,28 @@ static void ksm_sched_enqueue(struct ksm_sched *e)
 	e->least = e->vtime;
 	parent->sum += e->weight * e->vtime;
 	parent->weights += e->weight;
-	rb_add_augmented_cached(&e->node, &parent->children, ksm_sched_less,
-				&ksm_sched_augment);
+	if (!e->held)
+		ksm_sched_insert(e);
 }
 
 static void ksm_sched_dequeue(struct ksm_sched *e)
 {
 	struct ksm_sched *parent = e->parent;
 
-	rb_erase_augmented_cached(&e->node, &parent->children,
-				  &ksm_sched_augment);
+	if (!e->held)
+		ksm_sched_remove(e);
 	parent->sum -= e->weight * e->vtime;
 	parent->weights -= e->weight;
-	parent->clock = e->vtime;
 }
 
 /* The mean of the children's virtual times. */
 static u64 ksm_sched_mean(const struct ksm_sched *parent)
 {
-	u64 near;
+	struct ksm_sched *first = ksm_sched_entry(rb_first_cached(&parent->children));
+	u64 near = first ? first->vtime : parent->clock;
 
 	if (!parent->weights)
-		return parent->clock;
-	near = ksm_sched_entry(rb_first_cached(&parent->children))->vtime;
+		return near;
 	return near + div64_s64(ksm_sched_past(parent, near), parent->weights);
 }
 
@@ -135,25 +152,73 @@ void ksm_sched_init(struct ksm_sched *e, struct ksm_sched *parent, u32 weight)
 		e->vtime = ksm_sched_mean(parent);
 }
 
+/*
+ * Among its siblings again: not behind them, and ahead by a batch at most. Their
+ * mean is without it so far: where it weighs much, the mean of all is nearer.
+ */
+static void ksm_sched_enter(struct ksm_sched *e)
+{
+	u64 mean = ksm_sched_mean(e->parent);
+	u64 weights = e->parent->weights, most;
+
+	if (!weights || ksm_sched_before(e->vtime, mean)) {
+		e->vtime = mean;
+	} else {
+		most = div64_u64(ksm_sched_batch(e) * (weights + e->weight),
+				 weights);
+		if (ksm_sched_before(mean + most, e->vtime))
+			e->vtime = mean + most;
+	}
+	ksm_sched_enqueue(e);
+}
+
+static void ksm_sched_unhold(struct ksm_sched *e)
+{
+	if (!e->held)
+		return;
+	e->held = false;
+	e->parent->nr_held--;
+	if (e->active)
+		ksm_sched_insert(e);
+}
+
+/**
+ * ksm_sched_hold - an entity is not to be served for now
+ * @e: the entity, active and not held; ksm_sched_pick() holds those above it
+ */
+void ksm_sched_hold(struct ksm_sched *e)
+{
+	ksm_sched_remove(e);
+	e->held = true;
+	e->parent->nr_held++;
+}
+
+/**
+ * ksm_sched_release - an entity can be served again
+ * @e: the entity, and with it all above it; it need not be held
+ */
+void ksm_sched_release(struct ksm_sched *e)
+{
+	for (; e->parent; e = e->parent)
+		ksm_sched_unhold(e);
+}
+
 /**
  * ksm_sched_wake - an entity has work
  * @e: the entity; nothing happens if it was known to have
  */
 void ksm_sched_wake(struct ksm_sched *e)
 {
-	for (; e && !e->active; e = e->parent) {
-		u64 mean;
+	struct ksm_sched *leaf = e;
 
+	if (e->active)
+		return;
+	for (; e && !e->active; e = e->parent) {
 		e->active = true;
-		if (!e->parent)
-			break;
-		mean = ksm_sched_mean(e->parent);
-		if (!e->parent->weights || ksm_sched_before(e->vtime, mean))
-			e->vtime = mean;
-		else
-			e->vtime = mean + min(e->vtime - mean, ksm_sched_batch(e));
-		ksm_sched_enqueue(e);
+		if (e->parent)
+			ksm_sched_enter(e);
 	}
+	ksm_sched_release(leaf);
 }
 
 /**
@@ -162,7 +227,10 @@ void ksm_sched_wake(struct ksm_sched *e)
  */
 void ksm_sched_sleep(struct ksm_sched *e)
 {
-	for (; e && e->active && !e->weights; e = e->parent) {
+	if (!e->active || e->weights)
+		return;
+	ksm_sched_release(e);
+	for (; e && !e->weights; e = e->parent) {
 		e->active = false;
 		if (e->parent)
 			ksm_sched_dequeue(e);
@@ -185,22 +253,33 @@ static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent)
 			return e;
 		e = ksm_sched_entry(e->node.rb_right);
 	}
-	/* some child is not ahead of the mean; this is for broken figures */
-	return ksm_sched_entry(rb_first_cached(&parent->children));
+	/* with none held, some child is not ahead: this is for broken figures */
+	return parent->nr_held ? NULL :
+	       ksm_sched_entry(rb_first_cached(&parent->children));
 }
 
 /**
  * ksm_sched_pick - whose turn it is
  * @root: the tree
  *
- * Return: the leaf to serve, NULL if there is no work.
+ * Return: the leaf to serve, NULL if there is no work, or none but what is held
+ * and what is ahead of that.
  */
 struct ksm_sched *ksm_sched_pick(struct ksm_sched *root)
 {
-	struct ksm_sched *e = root;
+	struct ksm_sched *e = root, *child;
 
-	while (e->weights)
-		e = ksm_sched_child(e);
+	while (e->weights) {
+		child = ksm_sched_child(e);
+		if (!child && e == root)
+			return NULL;
+		if (!child) {
+			/* until one below it is released: look elsewhere */
+			ksm_sched_hold(e);
+			child = root;
+		}
+		e = child;
+	}
 	return e == root ? NULL : e;
 }
 

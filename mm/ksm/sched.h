@@ -19,18 +19,20 @@
 
 /**
  * struct ksm_sched - one that is served by weight among its siblings
- * @node: in @parent->children while @active
- * @children: active children, the one to be through first leftmost
+ * @node: in @parent->children while @active and not @held
+ * @children: children that can be served, the one to be through first leftmost
  * @parent: NULL for the root
  * @vtime: work received divided by weight
  * @deadline: @vtime after one more batch
  * @least: least @vtime in the part of the tree that hangs on @node
  * @sum: of weight times @vtime of the active children, modulo 2^64
  * @weights: sum of the weights of the active children
- * @clock: where @vtime of the children stands while none is active
+ * @clock: where @vtime of the children stands while none is in @children
  * @rest: work that @vtime does not show yet, as too little
  * @weight: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX
+ * @nr_held: active children that are @held
  * @active: it, or something below it, has work
+ * @held: it is not to be served before something changes below it
  *
  * The caller serializes all calls on one tree.
  */
@@ -46,12 +48,16 @@ struct ksm_sched {
 	u64 clock;
 	u32 rest;
 	u32 weight;
+	u32 nr_held;
 	bool active;
+	bool held;
 };
 
 void ksm_sched_init(struct ksm_sched *e, struct ksm_sched *parent, u32 weight);
 void ksm_sched_wake(struct ksm_sched *e);
 void ksm_sched_sleep(struct ksm_sched *e);
+void ksm_sched_hold(struct ksm_sched *e);
+void ksm_sched_release(struct ksm_sched *e);
 struct ksm_sched *ksm_sched_pick(struct ksm_sched *root);
 void ksm_sched_charge(struct ksm_sched *e, u64 work);
 void ksm_sched_set_weight(struct ksm_sched *e, u32 weight);

@@ -118,6 +118,26 @@ KSM_FIGURE(pages_skipped, sums.event[KSM_E_SKIPPED]);
 KSM_FIGURE(ksm_zero_pages, sums.gauge[KSM_G_ZERO]);
 KSM_FIGURE(general_profit, ksm_sums_profit(&sums));
 
+static ssize_t threads_show(struct kobject *kobj, struct kobj_attribute *attr,
+			    char *buf)
+{
+	return sysfs_emit(buf, "%u\n", ksmd_threads());
+}
+
+static ssize_t threads_store(struct kobject *kobj, struct kobj_attribute *attr,
+			     const char *buf, size_t count)
+{
+	unsigned int nr;
+	int err;
+
+	if (kstrtouint(buf, 10, &nr))
+		return -EINVAL;
+	err = ksmd_set_threads(nr);
+	return err ? err : count;
+}
+
+static struct kobj_attribute threads_attr = __ATTR_RW(threads);
+
 static ssize_t full_scans_show(struct kobject *kobj,
 			       struct kobj_attribute *attr, char *buf)
 {
@@ -298,6 +318,7 @@ static struct attribute *ksm_attrs[] = {
 	&run_attr.attr,
 	&pages_to_scan_attr.attr,
 	&sleep_millisecs_attr.attr,
+	&threads_attr.attr,
 	&full_scans_attr.attr,
 	&pages_shared_attr.attr,
 	&pages_sharing_attr.attr,

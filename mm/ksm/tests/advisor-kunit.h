@@ -115,11 +115,30 @@ static void ksm_advisor_test_huge(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1000000, longest / 2, 0), 500000);
 }
 
+/* What the limit would take, for it is looked at during a scan as well. */
+static void ksm_advisor_test_limit(struct kunit *test)
+{
+	struct ksm_advisor a = KSM_AT_DEFAULTS;
+
+	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1000, 0), UINT_MAX);
+	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 2000, 1000, 700), 2000);
+	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1000, 350), 2000);
+	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1000, 1400), 500);
+	/* of several threads */
+	a.max_cpu = 20;
+	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1000, 4000), 50);
+	/* never nothing at all */
+	a.max_cpu = 0;
+	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1000, 1000), 1);
+	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 0, 1), 1);
+}
+
 static struct kunit_case ksm_advisor_test_cases[] = {
 	KUNIT_CASE(ksm_advisor_test_target),
 	KUNIT_CASE(ksm_advisor_test_smooth),
 	KUNIT_CASE(ksm_advisor_test_bounds),
 	KUNIT_CASE(ksm_advisor_test_cpu),
+	KUNIT_CASE(ksm_advisor_test_limit),
 	KUNIT_CASE(ksm_advisor_test_huge),
 	{}
 };

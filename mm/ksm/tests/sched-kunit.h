@@ -366,20 +366,176 @@ static void ksm_sched_test_sleep(struct kunit *test)
 static void ksm_sched_test_nap(struct kunit *test)
 {
 	struct ksm_st *st = ksm_st_make(test);
-	int i, a = ksm_st_add(st, 0, 100);
 	struct ksm_sched *e;
+	int i, napper;
 
-	ksm_st_add(st, 0, 900);
-	ksm_st_begin(st);
-	for (i = 0; i < 10000; i++) {
-		e = ksm_sched_pick(&st->e[0]);
-		ksm_st_book(st, e, KSM_SLICE);
-		if (e == &st->e[a]) {
-			ksm_sched_sleep(e);
-			ksm_sched_wake(e);
+	for (napper = 1; napper <= 2; napper++) {
+		ksm_st_reset(st);
+		ksm_st_add(st, 0, 100);
+		ksm_st_add(st, 0, 900);
+		ksm_st_begin(st);
+		for (i = 0; i < 10000; i++) {
+			e = ksm_sched_pick(&st->e[0]);
+			ksm_st_book(st, e, KSM_SLICE);
+			if (e == &st->e[napper]) {
+				ksm_sched_sleep(e);
+				ksm_sched_wake(e);
+			}
+		}
+		KUNIT_EXPECT_LE(test, st->high[napper], 2 * KSM_SLICE);
+	}
+}
+
+#define KSM_ST_SERVERS	4
+
+/**
+ * struct ksm_st_servers - several servers, none beside another in one domain
+ * @busy: whom each serves
+ * @held: put aside, by domain
+ * @nr_held: how many
+ * @domains: entity i is of domain i % @domains
+ * @serving: servers that had somebody, added up over all turns
+ */
+struct ksm_st_servers {
+	struct ksm_sched *busy[KSM_ST_SERVERS];
+	struct ksm_sched *held[KSM_ST_MAX][KSM_ST_MAX];
+	int nr_held[KSM_ST_MAX];
+	int domains;
+	int serving;
+};
+
+/* A server that is free takes one whose domain is nobody's. */
+static void ksm_st_take(struct ksm_st *st, struct ksm_st_servers *sv, int server)
+{
+	struct ksm_sched *e;
+	int i, domain;
+
+	while ((e = ksm_sched_pick(&st->e[0]))) {
+		domain = (e - st->e) % sv->domains;
+		for (i = 0; i < KSM_ST_SERVERS; i++) {
+			if (sv->busy[i] &&
+			    (sv->busy[i] - st->e) % sv->domains == domain)
+				break;
+		}
+		if (i == KSM_ST_SERVERS) {
+			sv->busy[server] = e;
+			return;
+		}
+		ksm_sched_hold(e);
+		sv->held[domain][sv->nr_held[domain]++] = e;
+	}
+}
+
+static void ksm_st_done(struct ksm_st *st, struct ksm_st_servers *sv, int server)
+{
+	struct ksm_sched *e = sv->busy[server];
+	int domain = (e - st->e) % sv->domains;
+
+	sv->busy[server] = NULL;
+	ksm_st_book(st, e, KSM_SLICE);
+	ksm_sched_release(e);
+	while (sv->nr_held[domain])
+		ksm_sched_release(sv->held[domain][--sv->nr_held[domain]]);
+}
+
+/* Serve with several servers that are through in any order. */
+static void ksm_st_parallel(struct ksm_st *st, struct ksm_st_servers *sv,
+			    int servers, int turns)
+{
+	int i, j;
+
+	memset(sv->busy, 0, sizeof(sv->busy));
+	sv->serving = 0;
+	while (turns) {
+		for (i = 0; i < servers; i++) {
+			if (!sv->busy[i])
+				ksm_st_take(st, sv, i);
+		}
+		i = ksm_st_below(st, servers);
+		if (!sv->busy[i])
+			continue;
+		for (j = 0; j < servers; j++)
+			sv->serving += !!sv->busy[j];
+		ksm_st_done(st, sv, i);
+		turns--;
+	}
+	for (i = 0; i < servers; i++) {
+		if (sv->busy[i])
+			ksm_st_done(st, sv, i);
+	}
+}
+
+/* Shares do not depend on how many serve. */
+static void ksm_sched_test_servers(struct kunit *test)
+{
+	static const u32 weight[][6] = {
+		{ 900, 100, 0 }, { 1, 10000, 0 }, { 600, 100, 100, 100, 100, 0 },
+	};
+	struct ksm_st_servers *sv = kunit_kzalloc(test, sizeof(*sv), GFP_KERNEL);
+	struct ksm_st *st = ksm_st_make(test);
+	int i, servers, set;
+
+	KUNIT_ASSERT_NOT_NULL(test, sv);
+	for (servers = 1; servers <= KSM_ST_SERVERS; servers++) {
+		for (set = 0; set < ARRAY_SIZE(weight); set++) {
+			ksm_st_reset(st);
+			for (i = 0; weight[set][i]; i++)
+				ksm_st_add(st, 0, weight[set][i]);
+			sv->domains = st->nr;
+			ksm_st_begin(st);
+			ksm_st_parallel(st, sv, servers, 30000);
+			KUNIT_EXPECT_LE(test, ksm_st_worst(st),
+					(2 + servers) * KSM_SLICE);
 		}
 	}
-	KUNIT_EXPECT_LE(test, ksm_st_worst(st), 2 * KSM_SLICE);
+	/* equals: all servers have something to do nearly all the time */
+	ksm_st_reset(st);
+	for (i = 0; i < 2 * KSM_ST_SERVERS; i++)
+		ksm_st_add(st, 0, 100);
+	sv->domains = st->nr;
+	ksm_st_begin(st);
+	ksm_st_parallel(st, sv, KSM_ST_SERVERS, 10000);
+	KUNIT_EXPECT_GE(test, sv->serving, 10000 * KSM_ST_SERVERS * 8 / 10);
+	KUNIT_EXPECT_LE(test, ksm_st_worst(st), (2 + KSM_ST_SERVERS) * KSM_SLICE);
+}
+
+/*
+ * Trees in which some share a domain. What each is off adds up over servers and
+ * levels, but not over time; and all is released in the end.
+ */
+static void ksm_sched_test_servers_nested(struct kunit *test)
+{
+	struct ksm_st_servers *sv = kunit_kzalloc(test, sizeof(*sv), GFP_KERNEL);
+	struct ksm_st *st = ksm_st_make(test);
+	int i, n, trial, servers;
+
+	KUNIT_ASSERT_NOT_NULL(test, sv);
+	for (trial = 0; trial < 60; trial++) {
+		ksm_st_reset(st);
+		n = 1 + ksm_st_below(st, 30);
+		for (i = 0; i < n; i++)
+			ksm_st_new(st, ksm_st_below(st, st->nr),
+				   ksm_st_weight(st, trial));
+		for (i = 0; i <= n; i++)
+			ksm_st_add(st, i, KSM_WEIGHT_DFL);
+		sv->domains = 1 + ksm_st_below(st, st->nr);
+		servers = 1 + ksm_st_below(st, KSM_ST_SERVERS);
+		ksm_st_begin(st);
+		ksm_st_parallel(st, sv, servers, 5000);
+		for (i = 1; i < st->nr; i++)
+			KUNIT_ASSERT_LE(test, st->high[i] - st->low[i],
+					(2 + servers) * (2 + ksm_st_depth(st, i)) *
+					KSM_SLICE);
+		for (i = 0; i < st->nr; i++)
+			KUNIT_ASSERT_TRUE(test, !st->e[i].held && !st->e[i].nr_held);
+		/* what is held can sleep, and wake as anybody */
+		ksm_sched_hold(&st->e[n + 1]);
+		ksm_sched_sleep(&st->e[n + 1]);
+		KUNIT_ASSERT_FALSE(test, st->e[n + 1].held || st->e[0].nr_held);
+		ksm_sched_wake(&st->e[n + 1]);
+		ksm_st_begin(st);
+		ksm_st_serve(test, st, 500, true);
+	}
 }
 
 /* Groups appear, sleep, wake and go; between that all get their share. */
@@ -505,6 +661,8 @@ static struct kunit_case ksm_sched_test_cases[] = {
 	KUNIT_CASE(ksm_sched_test_random_nested),
 	KUNIT_CASE(ksm_sched_test_sleep),
 	KUNIT_CASE(ksm_sched_test_nap),
+	KUNIT_CASE(ksm_sched_test_servers),
+	KUNIT_CASE(ksm_sched_test_servers_nested),
 	KUNIT_CASE(ksm_sched_test_churn),
 	KUNIT_CASE(ksm_sched_test_set_weight),
 	KUNIT_CASE(ksm_sched_test_wrap),
