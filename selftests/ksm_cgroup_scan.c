@@ -32,7 +32,7 @@ static bool ksmd_waits(void)
 {
 	char buf[512], *at;
 
-	NEED(file_get(ksmd_file("stat"), buf, sizeof(buf)) > 0, "no stat");
+	NEED(file_get(ksmd_file(0, "stat"), buf, sizeof(buf)) > 0, "no stat");
 	at = strrchr(buf, ')');
 	return at && at[2] == 'S';
 }

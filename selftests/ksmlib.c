@@ -43,6 +43,7 @@ static struct knob {
 	{ .name = "smart_scan", .during = "0" },
 	{ .name = "sleep_millisecs", .during = "0" },
 	{ .name = "pages_to_scan", .during = "20000" },
+	{ .name = "threads" },
 	{ .name = "run", .during = "0" },
 };
 
@@ -261,28 +262,28 @@ void ksm_unmerge_all(void)
 	ksm_set("run", 2);
 }
 
-/* The path of a file of ksmd's in /proc. */
-const char *ksmd_file(const char *name)
+/* The path of a file in /proc of a scanner thread, of which 0 is always there. */
+const char *ksmd_file(int nr, const char *name)
 {
 	static char path[300];
 	DIR *proc = opendir("/proc");
 	struct dirent *d;
-	char comm[32];
+	char comm[32], want[32] = "ksmd\n";
 	bool found = false;
 
+	if (nr)
+		snprintf(want, sizeof(want), "ksmd/%d\n", nr);
 	NEED(proc, "no /proc");
 	while (!found && (d = readdir(proc))) {
 		snprintf(path, sizeof(path), "/proc/%s/comm", d->d_name);
 		found = file_get(path, comm, sizeof(comm)) > 0 &&
-			!strcmp(comm, "ksmd\n");
+			!strcmp(comm, want);
 		snprintf(path, sizeof(path), "/proc/%s/%s", d->d_name, name);
 	}
 	closedir(proc);
-	NEED(found, "no ksmd");
-	return path;
+	NEED(found || nr, "no ksmd");
+	return found ? path : NULL;
 }
-
-/* In microseconds; without schedstat to 10 ms. */
 
 static void knobs_save(void)
 {

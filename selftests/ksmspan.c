@@ -12,7 +12,7 @@ static u64 scratch[PAGE_SZ / sizeof(u64)];
 static sigjmp_buf bus_jmp;
 static bool bus_wanted;
 /* where a frame was lost that nobody had asked for */
-void * volatile span_lost;
+void *span_lost;
 
 static void make_content(void *to, const struct content *c)
 {
@@ -40,7 +40,7 @@ void span_bus(int sig, siginfo_t *info, void *context)
 	if (++news > 1000)
 		_exit(7);
 	if (info->si_code == BUS_MCEERR_AO)
-		span_lost = info->si_addr;
+		__atomic_store_n(&span_lost, info->si_addr, __ATOMIC_RELAXED);
 }
 
 /* 1 where the bytes differ, -1 where they can't be had */

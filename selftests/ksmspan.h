@@ -36,7 +36,7 @@ void span_poke(struct span *s, long page, int off, int value);
 /* number of wrong pages; of those that the machine took, in the upper half */
 long span_verify(struct span *s);
 long span_churn(struct span *s, const struct w_cmd *c);
-extern void * volatile span_lost;
+extern void *span_lost;
 void span_bus(int sig, siginfo_t *info, void *context);	/* of SIGBUS */
 
 #endif

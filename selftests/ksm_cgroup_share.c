@@ -1,0 +1,582 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who gets how much of the scanning: by weight, beside neighbours that make it
+ * hard, and with several scanner threads.
+ *
+ * What is compared is work as the scheduler counts it, from the trace event
+ * ksm_slice; no time is taken.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "ksmlib.h"
+
+#define TRACING		"/sys/kernel/tracing/"
+#define SLICE		4096	/* lines */
+#define PAGE_LINES	64
+#define NR_CGS		3
+
+static const char *cg[NR_CGS];
+
+static bool traced;
+
+static void trace_begin(void)
+{
+	int fd = open(TRACING "trace", O_WRONLY | O_TRUNC);
+
+	/* names of tasks take a hook in the scheduler */
+	if (fd < 0 || file_put(TRACING "options/record-cmd", "0") ||
+	    file_put(TRACING "events/ksm/ksm_slice/enable", "1"))
+		ksm_skip("no trace event ksm_slice");
+	close(fd);
+	traced = true;
+}
+
+/* Lines of work that each cgroup had; threads: bits of who did some of it. */
+struct spent {
+	long long lines[NR_CGS];
+	long long all;
+	unsigned int threads[NR_CGS];
+};
+
+#define NR_THREADS	8
+
+static void find_threads(int *pids)
+{
+	const char *path;
+	int nr;
+
+	for (nr = 0; nr < NR_THREADS; nr++) {
+		path = ksmd_file(nr, "stat");
+		pids[nr] = path ? atoi(path + strlen("/proc/")) : -1;
+	}
+}
+
+/* Of "NAME-PID [CPU] ...": which scanner thread has that pid? */
+static int thread_of(const char *line, const int *pids)
+{
+	int nr = 0, pid;
+
+	line = strchr(line, '-');
+	NEED(line, "a trace without pid");
+	pid = atoi(line + 1);
+	while (nr < NR_THREADS && pids[nr] != pid)
+		nr++;
+	return nr;
+}
+
+static struct spent trace_end(void)
+{
+	u64 inode[NR_CGS], id;
+	struct spent s = { 0 };
+	unsigned long lines;
+	char line[256], *at;
+	int i, thread, pids[NR_THREADS];
+	FILE *f;
+
+	if (traced)
+		file_put(TRACING "events/ksm/ksm_slice/enable", "0");
+	traced = false;
+	for (i = 0; i < NR_CGS; i++)
+		inode[i] = cg[i] ? cg_inode(cg[i]) : 0;
+	find_threads(pids);
+	f = fopen(TRACING "trace", "r");
+	NEED(f, "no trace");
+	while (fgets(line, sizeof(line), f)) {
+		at = strstr(line, "ksm_slice: ");
+		if (!at || sscanf(at, "ksm_slice: work %lu cgroup %llu", &lines,
+				  &id) != 2)
+			continue;
+		s.all += lines;
+		thread = thread_of(line, pids);
+		for (i = 0; i < NR_CGS; i++) {
+			if (id != inode[i])
+				continue;
+			s.lines[i] += lines;
+			s.threads[i] |= BIT(thread);
+		}
+	}
+	fclose(f);
+	return s;
+}
+
+/* Scan until this much was spent on a cgroup's pages, more or less. */
+static void scan_pages(const char *of, long long pages)
+{
+	long long until = cg_stat(of, "pages_scanned") + pages;
+
+	ksm_set("run", 1);
+	NEED(WAIT_FOR(cg_stat(of, "pages_scanned") >= until), "nothing is scanned");
+	ksm_stop();
+}
+
+static struct spent scan_traced(const char *of, long long pages)
+{
+	trace_begin();
+	scan_pages(of, pages);
+	return trace_end();
+}
+
+/* Cgroups that are domains of their own, each with a process. */
+static void groups(int nr, long pages)
+{
+	int i;
+
+	ksm_need_cgroup();
+	memset(cg, 0, sizeof(cg));
+	for (i = 0; i < nr; i++) {
+		cg[i] = cg_new(NULL, (char[]){ 'g', '0' + i, 0 });
+		cg_set(cg[i], "memory.ksm", "1");
+		if (pages)
+			w_dup(cg[i], pages, 1 + i * pages, 1);
+	}
+}
+
+/* ---- by weight ---- */
+
+static void set_weights(const int *weight)
+{
+	char buf[16];
+	int i;
+
+	for (i = 0; i < NR_CGS; i++) {
+		snprintf(buf, sizeof(buf), "%d", weight[i]);
+		cg_set(cg[i], "memory.ksm.weight", buf);
+	}
+}
+
+/* Two batches off, or 2%. */
+static void shares_are(const struct spent *s, const int *weight)
+{
+	long long all = 0, part, off;
+	int i, weights = 0;
+
+	for (i = 0; i < NR_CGS; i++) {
+		all += s->lines[i];
+		weights += weight[i];
+	}
+	for (i = 0; i < NR_CGS; i++) {
+		part = all * weight[i] / weights;
+		off = part - s->lines[i];
+		CHECK(llabs(off) <= 2 * SLICE + part / 50,
+		      "%lld lines of %lld, %lld are its share", s->lines[i], all,
+		      part);
+	}
+}
+
+static void by_weight(void)
+{
+	static const int weight[] = { 100, 300, 600 };
+	struct spent s;
+
+	groups(3, 2048);
+	set_weights(weight);
+	ksm_settle();
+	s = scan_traced(cg[2], 60000);
+	shares_are(&s, weight);
+}
+
+static void weight_changes(void)
+{
+	static const int weight[][NR_CGS] = {
+		{ 1, 1, 1 }, { 10000, 100, 5000 }, { 10, 900, 90 }, { 7, 7, 700 },
+	};
+	struct spent s;
+	size_t i;
+
+	groups(3, 2048);
+	ksm_settle();
+	for (i = 0; i < ARRAY_SIZE(weight); i++) {
+		set_weights(weight[i]);
+		s = scan_traced(i ? cg[i - 1] : cg[0], 20000);
+		shares_are(&s, weight[i]);
+	}
+}
+
+static void idle_then_not(void)
+{
+	static const int equal[] = { 1, 1, 1 };
+	struct worker *w;
+	struct spent s;
+
+	groups(3, 0);
+	w_dup(cg[0], 2048, 1, 1);
+	w_dup(cg[1], 2048, 10000, 1);
+	ksm_settle();
+	/* its share goes to the others */
+	s = scan_traced(cg[0], 20000);
+	CHECK(!s.lines[2], "%lld lines for nobody", s.lines[2]);
+	CHECK(llabs(s.lines[0] - s.lines[1]) <= 2 * SLICE + s.lines[0] / 50,
+	      "%lld and %lld lines", s.lines[0], s.lines[1]);
+	/* it comes back without a burst */
+	w = w_dup(cg[2], 2048, 20000, 1);
+	s = scan_traced(cg[0], 20000);
+	shares_are(&s, equal);
+	w_exit(w);
+}
+
+/* ---- neighbours ---- */
+
+/* Runs in a cgroup, says when it is ready, and stays until it is killed. */
+static pid_t neighbour(const char *in, void (*fn)(int ready))
+{
+	int ready[2];
+	char byte;
+	pid_t pid;
+
+	NEED(!pipe(ready), "pipe");
+	pid = fork();
+	NEED(pid >= 0, "fork");
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		setpgid(0, 0);
+		if (cg_move(in, getpid()))
+			_exit(1);
+		fn(ready[1]);
+		_exit(2);
+	}
+	setpgid(pid, pid);
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1) {
+		kill(-pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		ksm_fatal(__FILE__, __LINE__, "it could not begin beside us");
+	}
+	close(ready[0]);
+	return pid;
+}
+
+static void is_ready(int ready)
+{
+	if (write(ready, "", 1) != 1)
+		_exit(3);
+}
+
+static void *reserve(unsigned long len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+		       MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		_exit(4);
+	madvise(p, len, MADV_NOHUGEPAGE);
+	return p;
+}
+
+/* 32 TiB with a page here and there. */
+static void sparse(int ready)
+{
+	unsigned long len = 32UL << 40, i;
+	char *p = reserve(len);
+
+	for (i = 0; i < 3000; i++)
+		*(long *)(p + (len / 3000 & ~7UL) * i) = 1 + i;
+	is_ready(ready);
+	for (;;)
+		pause();
+}
+
+static void many_vmas(int ready)
+{
+	enum { VMAS = 60000 };
+	char *p = reserve(2 * VMAS * PAGE_SZ);
+	long i;
+
+	for (i = 0; i < VMAS; i++) {
+		*(long *)(p + 2 * i * PAGE_SZ) = 1 + i;
+		/* a hole on either side */
+		if (munmap(p + (2 * i + 1) * PAGE_SZ, PAGE_SZ))
+			_exit(5);
+	}
+	is_ready(ready);
+	for (;;)
+		pause();
+}
+
+static void *lock_hog(void *mem)
+{
+	long i;
+
+	for (i = 0;; i++) {
+		if (mprotect(mem, 256 * PAGE_SZ, i & 1 ? PROT_READ :
+			     PROT_READ | PROT_WRITE))
+			_exit(6);
+	}
+	return NULL;
+}
+
+static void mmap_lock_hog(int ready)
+{
+	char *p = reserve(256 * PAGE_SZ);
+	pthread_t t;
+
+	memset(p, 1, 256 * PAGE_SZ);
+	if (pthread_create(&t, NULL, lock_hog, reserve(256 * PAGE_SZ)))
+		_exit(7);
+	is_ready(ready);
+	lock_hog(p);
+}
+
+static void forker(int ready)
+{
+	char *p = reserve(64 * PAGE_SZ);
+	long i;
+
+	for (i = 0; i < 64; i++)
+		p[i * PAGE_SZ] = 1 + i;
+	is_ready(ready);
+	for (;;) {
+		pid_t pid = fork();
+
+		if (!pid) {
+			p[0] = i++;
+			_exit(0);
+		}
+		waitpid(pid, NULL, 0);
+	}
+}
+
+/*
+ * An honest cgroup keeps half beside one of equal weight. A page of the
+ * neighbour's costs so many lines at least, with the way to it.
+ */
+static void beside(void (*fn)(int ready), int page, bool batch)
+{
+	long long lines, scanned;
+	struct spent s;
+	pid_t pid;
+
+	groups(2, 0);
+	w_dup(cg[0], 2048, 1, 1);
+	pid = neighbour(cg[1], fn);
+	/* the honest one may be gone through several times in each round */
+	scan_pages(cg[0], 8192);
+	scanned = cg_stat(cg[1], "pages_scanned");
+	s = scan_traced(cg[0], 60000);
+	scanned = cg_stat(cg[1], "pages_scanned") - scanned;
+	CHECK(s.lines[1] >= scanned * page - scanned * page / 20, "%lld pages for %lld lines",
+	      scanned, s.lines[1]);
+	lines = s.lines[0] + s.lines[1];
+	CHECK(s.lines[0] >= lines * 48 / 100 - 2 * SLICE,
+	      "%lld of %lld lines for the honest one", s.lines[0], lines);
+	CHECK(s.lines[1], "the neighbour was not served at all");
+
+	/* one batch, and it is no longer than it may be */
+	if (batch) {
+		ksm_set("pages_to_scan", 1000);
+		ksm_set("sleep_millisecs", 3600 * 1000);
+		scanned = cg_stat(CGROOT, "scan_usec");
+		trace_begin();
+		ksm_set("run", 1);
+		NEED(WAIT_FOR(cg_stat(CGROOT, "scan_usec") > scanned), "no batch");
+		usleep(300000);
+		ksm_stop();
+		s = trace_end();
+		CHECK(s.all <= 1000 * PAGE_LINES + SLICE, "%lld lines in a batch",
+		      s.all);
+	}
+	kill(-pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+static void beside_sparse(void)
+{
+	/* a page table and what is above it, eight entries to a line */
+	beside(sparse, 2 * PAGE_LINES, true);
+}
+
+static void beside_vmas(void)
+{
+	/* four for the look, one for the VMA, one for the entry */
+	beside(many_vmas, 6, true);
+}
+
+static void beside_hog(void)
+{
+	beside(mmap_lock_hog, 4, true);
+}
+
+static void beside_forker(void)
+{
+	beside(forker, 4, false);
+}
+
+/* ---- several threads ---- */
+
+static int nr_threads(void)
+{
+	int nr = 0;
+
+	while (ksmd_file(nr, "stat"))
+		nr++;
+	return nr;
+}
+
+static int put_threads(const char *value)
+{
+	return file_put(KSM_SYSFS "threads", value);
+}
+
+static void need_threads(void)
+{
+	ksm_need_cgroup();
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		ksm_skip("one CPU");
+	ksm_set("threads", 2);
+}
+
+static void threads_file(void)
+{
+	static const char * const bad[] = { "0", "-1", "x", "2 2", "5000" };
+	char many[16];
+	size_t i;
+
+	need_threads();
+	CHECK(nr_threads() == 2, "%d threads", nr_threads());
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		CHECK(put_threads(bad[i]) == -EINVAL, "'%s' is taken", bad[i]);
+		CHECK(ksm_get("threads") == 2 && nr_threads() == 2,
+		      "'%s': %lld threads", bad[i], ksm_get("threads"));
+	}
+	snprintf(many, sizeof(many), "%ld", sysconf(_SC_NPROCESSORS_ONLN) + 1);
+	CHECK(put_threads(many) == -EINVAL, "more threads than CPUs");
+	ksm_set("threads", 1);
+	CHECK(nr_threads() == 1, "%d threads", nr_threads());
+}
+
+/* One budget for both: what one domain gets is taken from the other. */
+static void threads_by_weight(void)
+{
+	static const int weight[] = { 100, 100, 1800 };
+	struct spent s;
+	int i;
+
+	need_threads();
+	groups(3, 2048);
+	set_weights(weight);
+	ksm_settle();
+	s = scan_traced(cg[2], 60000);
+	shares_are(&s, weight);
+	for (i = 0; i < NR_CGS; i++)
+		CHECK(s.threads[i] <= 3, "threads %x", s.threads[i]);
+}
+
+static void side_by_side(void)
+{
+	struct worker *w[4];
+	struct spent s;
+	int i;
+
+	need_threads();
+	groups(2, 0);
+	for (i = 0; i < 4; i++)
+		w[i] = w_dup(cg[i / 2], 4096, 1, 1);
+	s = scan_traced(cg[0], 60000);
+	for (i = 0; i < 2; i++)
+		CHECK(s.threads[i] == 3, "cgroup %d: threads %x", i, s.threads[i]);
+	ksm_settle();
+	CHECK(w_same(w[0], w[1], 0) == 4096 && w_same(w[2], w[3], 0) == 4096,
+	      "%ld and %ld pages are merged", w_same(w[0], w[1], 0),
+	      w_same(w[2], w[3], 0));
+	CHECK(!w_common_ksm(w[0], w[2]), "merged across domains");
+	for (i = 0; i < 4; i++)
+		w_verify(w[i]);
+}
+
+/* A domain is one thread's at a time; the other does not spoil that. */
+static void one_domain(void)
+{
+	struct worker *w[24];
+	const char *sub;
+	struct spent s;
+	int i;
+
+	need_threads();
+	groups(1, 0);
+	for (i = 0; i < (int)ARRAY_SIZE(w); i++) {
+		sub = cg_new(cg[0], (char[]){ 's', 'a' + i, 0 });
+		w[i] = w_dup(sub, 64, 1, 1);
+	}
+	ksm_pass(50);
+	ksm_settle();
+	for (i = 1; i < (int)ARRAY_SIZE(w); i++)
+		CHECK(w_same(w[0], w[i], 0) == 64, "%d: %ld pages are merged", i,
+		      w_same(w[0], w[i], 0));
+	/* whose turn it was while the other had the domain still gets it */
+	cg[1] = sub;
+	cg_set(sub, "memory.ksm.weight", "1");
+	s = scan_traced(sub, 64);
+	CHECK(s.lines[1], "the least of them is not served");
+	for (i = 0; i < (int)ARRAY_SIZE(w); i++)
+		w_verify(w[i]);
+}
+
+static void threads_come_and_go(void)
+{
+	static const int runs[] = { 1, 0, 1, 3, 1, 2, 1 };
+	struct worker *w[6];
+	const char *in, *sub[2];
+	int i;
+
+	need_threads();
+	groups(3, 0);
+	sub[0] = cg_new(cg[2], "a");
+	sub[1] = cg_new(cg[2], "b");
+	for (i = 0; i < 6; i++) {
+		in = i < 4 ? cg[i / 2] : sub[i - 4];
+		w[i] = w_dup(in, 256, 700, 1);
+	}
+	ksm_set("run", 1);
+	for (i = 0; i < 200; i++) {
+		ksm_set("threads", 1 + (i & 1));
+		ksm_set("run", runs[i % 7]);
+		w_set(w[i % 6], 0, i, 32, 700 + i, 1);
+		if (i % 10 == 3)
+			cg_set(cg[1], "memory.ksm", i % 20 == 3 ? "0" : "1");
+		if (i % 10 == 5)
+			cg_set(sub[1], "memory.ksm",
+			       i % 20 == 5 ? "1" : "inherit");
+		w_verify(w[(i + 1) % 6]);
+	}
+	cg_set(cg[1], "memory.ksm", "1");
+	cg_set(sub[1], "memory.ksm", "inherit");
+	for (i = 0; i < 6; i++)
+		w_set(w[i], 0, 0, 256, 700, 1);
+	ksm_settle();
+	for (i = 0; i < 6; i += 2)
+		CHECK(w_same(w[i], w[i + 1], 0) == 256, "%d: %ld pages are merged",
+		      i, w_same(w[i], w[i + 1], 0));
+	for (i = 0; i < 6; i++) {
+		w_verify(w[i]);
+		w_exit(w[i]);
+	}
+	for (i = 0; i < 3; i++)
+		CHECK(WAIT_FOR(!cg_stat(cg[i], "ksm_metadata_bytes")),
+		      "%lld bytes stay", cg_stat(cg[i], "ksm_metadata_bytes"));
+}
+
+static const struct ksm_case cases[] = {
+	{ "scanning goes by weight", by_weight },
+	{ "a change of weight holds at once", weight_changes },
+	{ "an idle cgroup's share goes on, and comes back", idle_then_not },
+	{ "beside a sparse mapping of 32 TiB", beside_sparse },
+	{ "beside 60000 VMAs", beside_vmas },
+	{ "beside one that keeps its mmap lock", beside_hog },
+	{ "beside one that forks all the time", beside_forker },
+	{ "threads takes 1 to the number of CPUs", threads_file },
+	{ "weights hold with two threads", threads_by_weight },
+	{ "two threads in two domains", side_by_side },
+	{ "two threads and one domain", one_domain },
+	{ "threads come and go", threads_come_and_go },
+};
+
+int main(int argc, char **argv)
+{
+	return ksm_main(argc, argv, cases, ARRAY_SIZE(cases));
+}
