@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Measure side by side with the stock kernel, and print a table.
 
-One part so far:
-
   insns   instructions of faults, fork and munmap where nothing is merged, on
           both kernels in turn, in a VM that counts instructions
+  read    how long a read of memory.ksm.stat takes with many processes, pages
+          and cgroups; emulated, so only to be compared with one another
 
-usage: bench.py [insns]
+usage: bench.py [insns] [read]
 
 Raw data goes to build/bench/NAME.json.
 """
@@ -50,9 +50,13 @@ def save(name, data):
         stream.write("\n")
 
 
+def compiled(name):
+    subprocess.run(["gcc", "-O2", "-static", "-o", os.path.join(OUT, name),
+                    os.path.join(TOP, "bench", name + ".c")], check=True)
+
+
 def insns():
-    subprocess.run(["gcc", "-O2", "-static", "-o", os.path.join(OUT, "insns"),
-                    os.path.join(TOP, "bench", "insns.c")], check=True)
+    compiled("insns")
     data = {"stock": [], "ksm": []}
     for turn in range(TURNS):
         for kernel in data:
@@ -76,8 +80,21 @@ def insns():
                                                        "yes" if more <= TARGET else "no"))
 
 
+def read():
+    compiled("read")
+    say("reading memory.ksm.stat, which takes some minutes")
+    names = ("cgroups", "processes", "pages", "top_us", "leaf_us")
+    data = [dict(zip(names, map(float, line.split())))
+            for line in run("ksm", "/mnt/share/read", mem="3G").splitlines()]
+    save("read", data)
+    print("%8s %9s %8s %22s %18s" % ("cgroups", "processes", "pages", "us, the one above all",
+                                     "us, one of them"))
+    for row in data:
+        print("%8d %9d %8d %22.1f %18.1f" % tuple(row[name] for name in names))
+
+
 def main():
-    parts = {"insns": insns}
+    parts = {"insns": insns, "read": read}
     wanted = sys.argv[1:] or list(parts)
     if any(name not in parts for name in wanted):
         sys.exit(__doc__)
