@@ -337,7 +337,8 @@ static void shared_by_fork(void)
 	ksm_settle();
 	then = cg_num(a, "memory.current");
 	/* a part for metadata is allowed, and each CPU's stock of charge */
-	CHECK(then <= now + now / 128 + 64 * PAGE_SZ * sysconf(_SC_NPROCESSORS_ONLN),
+	CHECK(then <= now + now / 128 +
+	      64 * (long long)PAGE_SZ * sysconf(_SC_NPROCESSORS_ONLN),
 	      "to %lld with a limit of %lld", then, now);
 	CHECK(events_of(a, line, sizeof(line)) == before, "merging raised: %s", line);
 	for (i = 0; i < 2; i++) {

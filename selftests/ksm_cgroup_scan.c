@@ -14,6 +14,7 @@
  * vm: timeout=600
  */
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -404,6 +405,83 @@ static void changed_at_once(void)
 	w_verify(b);
 }
 
+static void on_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		ksm_skip("no CPU %d", cpu);
+}
+
+#define WRITTEN	32
+
+/* Writes what is there already, never leaves user space, and counts. */
+static void write_always(long *turns)
+{
+	long *p = mmap(NULL, WRITTEN * PAGE_SZ, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int i, step = PAGE_SZ / sizeof(*p);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (p == MAP_FAILED || madvise(p, WRITTEN * PAGE_SZ, MADV_NOHUGEPAGE) ||
+	    madvise(p, WRITTEN * PAGE_SZ, MADV_MERGEABLE) || cg_move(cg, getpid()))
+		_exit(1);
+	for (;; __atomic_add_fetch(turns, 1, __ATOMIC_SEQ_CST)) {
+		for (i = 0; i < WRITTEN; i++)
+			__atomic_store_n(p + i * step, i + 1, __ATOMIC_SEQ_CST);
+	}
+}
+
+static long written(const long *turns)
+{
+	return __atomic_load_n(turns, __ATOMIC_SEQ_CST);
+}
+
+/* A CPU that has the dirty bit in its TLB must come back for it. */
+static void without_a_break(void)
+{
+	long *turns, seen;
+	cpu_set_t old;
+	pid_t pid;
+	int i;
+
+	need_scan();
+	cg_set(cg, "memory.ksm", "madvise");
+	ksm_set("smart_scan", 1);
+	sched_getaffinity(0, sizeof(old), &old);
+	on_cpu(1);
+	on_cpu(0);
+	turns = mmap(NULL, PAGE_SZ, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	NEED(turns != MAP_FAILED, "mmap");
+	*turns = 0;
+	pid = fork();
+	NEED(pid >= 0, "fork");
+	if (!pid) {
+		on_cpu(1);
+		write_always(turns);
+	}
+	NEED(WAIT_FOR(written(turns)), "nothing is written");
+	ksmd_sleeps();
+	passes(FLOOR);
+	CHECK(cg_stat(cg, "pages_unshared") == WRITTEN, "%lld pages are known",
+	      cg_stat(cg, "pages_unshared"));
+	for (i = 0; i < 4 * FLOOR; i++) {
+		seen = written(turns);
+		NEED(WAIT_FOR(written(turns) > seen + 1), "the writer stopped");
+		count();
+		passes(1);
+		CHECK(cg_stat(cg, "pages_skipped") == skipped,
+		      "pass %d: %lld pages passed over that are being written", i,
+		      cg_stat(cg, "pages_skipped") - skipped);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	sched_setaffinity(0, sizeof(old), &old);
+}
+
 static void elsewhere(void)
 {
 	struct worker *a = known(1);
@@ -492,6 +570,7 @@ static const struct ksm_case cases[] = {
 	{ "memory.ksm.scan: many at once, and run changes", together },
 	{ "smart scan looks less and less often", less_often },
 	{ "smart scan never passes over what changed", changed_at_once },
+	{ "smart scan and a write that never pauses", without_a_break },
 	{ "smart scan after mremap", elsewhere },
 	{ "smart scan and MADV_FREE", given_up },
 	{ "MADV_FREE lets go of what is merged", let_go },

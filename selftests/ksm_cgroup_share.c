@@ -434,7 +434,7 @@ static void need_threads(void)
 static void threads_file(void)
 {
 	static const char * const bad[] = { "0", "-1", "x", "2 2", "5000" };
-	char many[16];
+	char many[24];
 	size_t i;
 
 	need_threads();

@@ -450,7 +450,8 @@ static long command(int fd, const struct w_cmd *c)
 		return span_churn(s, c);
 	case OP_LOST:	/* which page the machine said was lost, once */
 		at = __atomic_exchange_n(&span_lost, NULL, __ATOMIC_RELAXED);
-		return at ? ((unsigned char *)at - s->mem) / PAGE_SZ : -ENOENT;
+		return at ? (long)(((unsigned char *)at - s->mem) / PAGE_SZ) :
+			    -ENOENT;
 	case OP_EXIT:
 		_exit(0);
 	}
