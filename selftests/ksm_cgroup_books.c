@@ -15,8 +15,10 @@
  * vm: timeout=600
  */
 #include <linux/userfaultfd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "ksmlib.h"
 
@@ -108,6 +110,55 @@ static void all_keys(void)
 	saved = cg_stat(cg, "pages_sharing") * (long long)PAGE_SZ;
 	stat_is(cg, "general_profit", saved - cg_stat(cg, "ksm_metadata_bytes"),
 		"saved less metadata");
+}
+
+#define FAR_APART	256
+
+/* A page in each GiB: what leads to what is known of them is most of it. */
+static void far_apart(void)
+{
+	enum { NODE = 576, BLOCK = 640 };	/* bytes at least, with 64 bits */
+	long i, gib = 1L << 30;
+	char *p, byte;
+	int ready[2];
+	pid_t pid;
+
+	ksm_need_cgroup();
+	if (sizeof(long) < 8)
+		ksm_skip("no room for %d GiB", FAR_APART);
+	cg = cg_new(NULL, "a");
+	cg_set(cg, "memory.ksm", "madvise");
+	NEED(!pipe(ready), "pipe");
+	pid = fork();
+	NEED(pid >= 0, "fork");
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		p = mmap(NULL, FAR_APART * gib, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+			 MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (p == MAP_FAILED || cg_move(cg, getpid()) ||
+		    madvise(p, FAR_APART * gib, MADV_NOHUGEPAGE) ||
+		    madvise(p, FAR_APART * gib, MADV_MERGEABLE))
+			_exit(1);
+		for (i = 0; i < FAR_APART; i++)
+			*(long *)(p + i * gib) = i + 1;
+		if (write(ready[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	NEED(read(ready[0], &byte, 1) == 1, "no process");
+	close(ready[0]);
+	ksm_settle();
+	stat_is(cg, "pages_unshared", FAR_APART, "unique");
+	CHECK(cg_stat(cg, "ksm_metadata_bytes") >= FAR_APART * (2 * NODE + BLOCK),
+	      "%lld bytes", cg_stat(cg, "ksm_metadata_bytes"));
+	CHECK(cg_stat(cg, "ksm_metadata_bytes") <= FAR_APART * (3 * NODE + 2 * BLOCK),
+	      "%lld bytes", cg_stat(cg, "ksm_metadata_bytes"));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	CHECK(WAIT_FOR(!cg_stat(cg, "ksm_metadata_bytes")), "%lld bytes stay",
+	      cg_stat(cg, "ksm_metadata_bytes"));
 }
 
 static void no_twin(void)
@@ -446,6 +497,7 @@ static void sums(void)
 static const struct ksm_case cases[] = {
 	{ "every key after a merge", all_keys },
 	{ "pages without a twin", no_twin },
+	{ "pages far apart", far_apart },
 	{ "copy on write", after_write },
 	{ "munmap, MADV_DONTNEED, MADV_UNMERGEABLE", let_go },
 	{ "fork, exec and exit", forked_and_gone },

@@ -68,6 +68,11 @@
 #define KSM_BLOCK_SIZE		BIT(KSM_BLOCK_SHIFT)
 #define KSM_BLOCK_MASK		(~(KSM_BLOCK_SIZE - 1))
 
+/* Addresses above are only had by asking for them. */
+#ifndef DEFAULT_MAP_WINDOW
+#define DEFAULT_MAP_WINDOW	TASK_SIZE
+#endif
+
 /* Of so many visits, one at least looks at a page that does not change. */
 #define KSM_BACKOFF_FLOOR	8
 /* Visits after which the next one looks in any case. */
@@ -673,7 +678,7 @@ bool ksm_backoff_due(unsigned int visit);
 u8 ksm_backoff_age(u8 age);
 
 /* track.c */
-long ksm_leaf_bytes(struct xarray *xa, unsigned long index);
+long ksm_array_bytes(struct xarray *xa, unsigned long addr, int shift);
 struct ksm_block *ksm_block_find(struct ksm_mm *slot, unsigned long addr);
 struct ksm_block *ksm_block_make(struct ksm_scan *scan, unsigned long addr);
 void ksm_block_free(struct ksm_scan *scan, struct ksm_block *block);

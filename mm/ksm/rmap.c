@@ -208,7 +208,7 @@ int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
 	rec = kmem_cache_alloc(ksm_rec_cache, gfp);
 	if (!rec)
 		goto unlock;
-	bytes += ksm_leaf_bytes(&slot->recs, index);
+	bytes += ksm_array_bytes(&slot->recs, kp->addr, PAGE_SHIFT);
 	if (xa_err(xa_store(&slot->recs, index, rec, gfp))) {
 		kmem_cache_free(ksm_rec_cache, rec);
 		rec = NULL;
@@ -250,7 +250,7 @@ void ksm_rec_del(struct ksm_scan *scan, struct ksm_mm *slot, unsigned long addr)
 	if (!rec)
 		return;
 	ksm_slot_mod(slot, KSM_G_METADATA, -(long)sizeof(*rec) -
-		     ksm_leaf_bytes(&slot->recs, index));
+		     ksm_array_bytes(&slot->recs, addr, PAGE_SHIFT));
 	node = rec->node;
 	if (node) {
 		trace_ksm_remove_rmap_item(slot, READ_ONCE(node->pfn), rec,

@@ -14,6 +14,10 @@
 
 #include "ksm.h"
 
+/* A block, and its part of a node of the domain's list of blocks. */
+#define KSM_BLOCK_BYTES	((long)(sizeof(struct ksm_block) + \
+				sizeof(struct xa_node) / XA_CHUNK_SIZE))
+
 static void ksm_track_mod(struct ksm_scan *scan, struct ksm_mm *slot,
 			  enum ksm_gauge gauge, long nr)
 {
@@ -24,21 +28,30 @@ static void ksm_track_mod(struct ksm_scan *scan, struct ksm_mm *slot,
 }
 
 /**
- * ksm_leaf_bytes - memory that an array takes for the neighbours of an index
- * @xa: the array, of whose entries there is none at @index
- * @index: the index
+ * ksm_array_bytes - memory that an array by address takes for an entry
+ * @xa: the array, which has no entry for @addr
+ * @addr: the address
+ * @shift: an entry is for two to that many bytes
  *
- * What is remembered of pages that lie far apart is small beside this.
+ * What is remembered of pages that lie far apart is small beside this: a node
+ * on each level that the entry shares with no other. All levels that user
+ * addresses can need are counted, as the stack is high up in every process.
  *
- * Return: bytes that an entry at @index brings along, or has brought.
+ * Return: bytes that the entry brings along, or has brought.
  */
-long ksm_leaf_bytes(struct xarray *xa, unsigned long index)
+long ksm_array_bytes(struct xarray *xa, unsigned long addr, int shift)
 {
-	unsigned long first = index & ~(XA_CHUNK_SIZE - 1);
+	unsigned long index = addr >> shift, first, mask = 0;
+	long bytes = 0;
 
-	if (xa_find(xa, &first, index | (XA_CHUNK_SIZE - 1), XA_PRESENT))
-		return 0;
-	return sizeof(struct xa_node);
+	do {
+		mask = mask << XA_CHUNK_SHIFT | XA_CHUNK_MASK;
+		first = index & ~mask;
+		if (xa_find(xa, &first, index | mask, XA_PRESENT))
+			break;
+		bytes += sizeof(struct xa_node);
+	} while (mask < DEFAULT_MAP_WINDOW >> shift);
+	return bytes;
 }
 
 static struct ksm_domain *ksm_block_domain(struct ksm_block *block)
@@ -86,8 +99,8 @@ struct ksm_block *ksm_block_make(struct ksm_scan *scan, unsigned long addr)
 	if (xa_alloc(&scan->domain->blocks, &block->id, block,
 		     XA_LIMIT(1, U32_MAX / KSM_BLOCK_PAGES - 1), gfp))
 		goto free;
-	bytes = sizeof(*block) +
-		ksm_leaf_bytes(&slot->blocks, addr >> KSM_BLOCK_SHIFT);
+	bytes = KSM_BLOCK_BYTES +
+		ksm_array_bytes(&slot->blocks, addr, KSM_BLOCK_SHIFT);
 	if (xa_err(xa_store(&slot->blocks, addr >> KSM_BLOCK_SHIFT, block, gfp)))
 		goto erase;
 	ksm_track_mod(scan, slot, KSM_G_METADATA, bytes);
@@ -127,15 +140,15 @@ int ksm_block_whole(struct ksm_scan *scan, struct ksm_block *block)
  */
 void ksm_block_free(struct ksm_scan *scan, struct ksm_block *block)
 {
-	long bytes = sizeof(*block);
+	long bytes = KSM_BLOCK_BYTES;
 
 	WARN_ON_ONCE(block->nr);
 	if (block->whole)
 		bytes += KSM_BLOCK_PAGES * sizeof(u32);
 	xa_erase(&ksm_block_domain(block)->blocks, block->id);
 	xa_erase(&block->slot->blocks, block->base >> KSM_BLOCK_SHIFT);
-	bytes += ksm_leaf_bytes(&block->slot->blocks,
-				block->base >> KSM_BLOCK_SHIFT);
+	bytes += ksm_array_bytes(&block->slot->blocks, block->base,
+				 KSM_BLOCK_SHIFT);
 	ksm_track_mod(scan, block->slot, KSM_G_METADATA, -bytes);
 	kfree(block->whole);
 	kmem_cache_free(ksm_block_cache, block);

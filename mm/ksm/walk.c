@@ -26,6 +26,15 @@
 /* Frames of one content that are tried before a new one is made. */
 #define KSM_TRY_FRAMES	3
 
+/* Memory with properties that its frames have, not its entries alone. */
+#if defined(VM_SAO)
+#define KSM_VM_SPECIAL	VM_SAO
+#elif defined(VM_SPARC_ADI)
+#define KSM_VM_SPECIAL	VM_SPARC_ADI
+#else
+#define KSM_VM_SPECIAL	VM_NONE
+#endif
+
 /* Pages that a brief scan gathers at a time, so that it soon comes to an end. */
 #define KSM_BRIEF_PAGES	8UL
 
@@ -82,22 +91,11 @@ bool ksm_vma_able(struct vm_area_struct *vma)
 {
 	const unsigned long never = VM_SHARED | VM_MAYSHARE | VM_PFNMAP | VM_IO |
 				    VM_DONTEXPAND | VM_HUGETLB | VM_MIXEDMAP |
-				    VM_DROPPABLE;
+				    VM_DROPPABLE | KSM_VM_SPECIAL;
 
-	if (vma->vm_flags & never || vma_is_dax(vma))
-		return false;
-	/* exec moves its pages without a word to us */
-	if (vma_is_temporary_stack(vma))
-		return false;
-#ifdef VM_SAO
-	if (vma->vm_flags & VM_SAO)
-		return false;
-#endif
-#ifdef VM_SPARC_ADI
-	if (vma->vm_flags & VM_SPARC_ADI)
-		return false;
-#endif
-	return true;
+	/* exec moves the pages of its stack without a word to us */
+	return !(vma->vm_flags & never) && !vma_is_dax(vma) &&
+	       !vma_is_temporary_stack(vma);
 }
 
 /**
