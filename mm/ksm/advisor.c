@@ -12,6 +12,7 @@
  * limit, which is for all scanner threads together, is looked at every second.
  * Pure arithmetic apart from the functions at the end.
  */
+#include <linux/cpumask.h>
 #include <linux/kstrtox.h>
 #include <linux/math64.h>
 
@@ -52,7 +53,7 @@ unsigned int ksm_advise_cpu(const struct ksm_advisor *a, unsigned int pages,
 		return UINT_MAX;
 	/* CPU time grows with the pages of a batch */
 	most = mul_u64_u64_div_u64((u64)pages * a->max_cpu, wall,
-				   min(cpu_ms, wall * NR_CPUS) * 100);
+				   min(cpu_ms, wall * num_possible_cpus()) * 100);
 	return clamp_t(u64, most, 1, UINT_MAX);
 }
 
