@@ -542,10 +542,14 @@ static void threads_come_and_go(void)
 		if (i % 10 == 5)
 			cg_set(sub[1], "memory.ksm",
 			       i % 20 == 5 ? "1" : "inherit");
+		/* from domain to domain while they are scanned */
+		CHECK(!cg_move(cg[i & 1], w[i & 3]->pid), "cannot be moved");
 		w_verify(w[(i + 1) % 6]);
 	}
 	cg_set(cg[1], "memory.ksm", "1");
 	cg_set(sub[1], "memory.ksm", "inherit");
+	for (i = 0; i < 4; i++)
+		CHECK(!cg_move(cg[i / 2], w[i]->pid), "cannot be moved back");
 	for (i = 0; i < 6; i++)
 		w_set(w[i], 0, 0, 256, 700, 1);
 	ksm_settle();

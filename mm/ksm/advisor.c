@@ -12,7 +12,6 @@
  * limit, which is for all scanner threads together, is looked at every second.
  * Pure arithmetic apart from the functions at the end.
  */
-#include <linux/cpumask.h>
 #include <linux/kstrtox.h>
 #include <linux/math64.h>
 
@@ -46,14 +45,20 @@ static u64 ksm_smooth(u64 before, u64 now)
 unsigned int ksm_advise_cpu(const struct ksm_advisor *a, unsigned int pages,
 			    u64 wall_ms, u64 cpu_ms)
 {
-	u64 wall = clamp_t(u64, wall_ms, 1, (u64)UINT_MAX * MSEC_PER_SEC);
+	/* what is longer is cut, so that the quotient has 64 bits */
+	u64 wall = clamp_t(u64, wall_ms, 1, UINT_MAX);
 	u64 most;
 
+	if (!a->max_cpu)
+		return 1;
 	if (!cpu_ms)
 		return UINT_MAX;
+	cpu_ms = min(cpu_ms, U64_MAX / 100);
+	if (wall_ms > wall)
+		cpu_ms = max_t(u64, 1, mul_u64_u64_div_u64(cpu_ms, wall, wall_ms));
 	/* CPU time grows with the pages of a batch */
 	most = mul_u64_u64_div_u64((u64)pages * a->max_cpu, wall,
-				   min(cpu_ms, wall * num_possible_cpus()) * 100);
+				   cpu_ms * 100);
 	return clamp_t(u64, most, 1, UINT_MAX);
 }
 

@@ -68,11 +68,6 @@
 #define KSM_BLOCK_SIZE		BIT(KSM_BLOCK_SHIFT)
 #define KSM_BLOCK_MASK		(~(KSM_BLOCK_SIZE - 1))
 
-/* Addresses above are only had by asking for them. */
-#ifndef DEFAULT_MAP_WINDOW
-#define DEFAULT_MAP_WINDOW	TASK_SIZE
-#endif
-
 /* Of so many visits, one at least looks at a page that does not change. */
 #define KSM_BACKOFF_FLOOR	8
 /* Visits after which the next one looks in any case. */

@@ -189,7 +189,8 @@ static unsigned long ksm_scan_slot(struct ksm_thread *thread,
 	ksm_gate_leave();
 
 	/* what it left behind in another domain; nothing is merged there now */
-	if (READ_ONCE(slot->tracked) && READ_ONCE(slot->tracked) != domain)
+	if (READ_ONCE(slot->tracked) && READ_ONCE(slot->tracked) != domain &&
+	    READ_ONCE(slot->domain) == domain)
 		ksm_track_drop(slot);
 out:
 	/* since the last slice, so that what lies between them has its payer */
@@ -257,10 +258,10 @@ static int ksmd(void *data)
 			continue;
 		}
 		ksm_merging_begin();
-		/* what is left of the last one is not saved up */
+		/* of what is left of the last one, no more than a slice is kept */
 		pages = READ_ONCE(ksm_knobs.pages_to_scan);
 		atomic_long_set(&ksm_budget, min_t(u64, pages * KSM_PAGE_LINES,
-						   LONG_MAX));
+						   LONG_MAX / 2));
 		if (READ_ONCE(ksm_nr_threads) > 1)
 			wake_up_interruptible_all(&ksm_help_wait);
 		ksm_scan_batch(thread, true);

@@ -407,10 +407,13 @@ static bool ksm_slot_pass_counts(struct ksm_mm *slot)
 		ksm_drain_want();
 		return false;
 	}
-	if (unstocked && slot->shorts++ < KSM_SHORT_PASSES)
+	if (unstocked && slot->shorts < KSM_SHORT_PASSES) {
+		slot->shorts++;
 		return false;
+	}
+	if (!unstocked)
+		slot->shorts = 0;
 	slot->drains_due = 0;
-	slot->shorts = 0;
 	return true;
 }
 
@@ -467,8 +470,8 @@ void ksm_slot_scanned(struct ksm_mm *slot, struct ksm_domain *domain,
 	if (rotate && slot->takes_part)
 		list_move_tail(&slot->link, &slot->group->slots);
 	domain->scanned = false;
-	/* what waited because of this one, though not for it, can be had again */
-	ksm_sched_release(&slot->group->own);
+	/* what is above was held as this one could not be had */
+	ksm_sched_release(&slot->group->sched);
 	list_for_each_entry_safe(group, next, &domain->waiting, wait)
 		ksm_group_unwait(group);
 	WRITE_ONCE(ksm_nr_turns, ksm_nr_turns + 1);

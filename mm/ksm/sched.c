@@ -90,6 +90,7 @@ static s64 ksm_sched_past(const struct ksm_sched *parent, u64 vtime)
 
 static void ksm_sched_insert(struct ksm_sched *e)
 {
+	e->least = e->vtime;
 	rb_add_augmented_cached(&e->node, &e->parent->children, ksm_sched_less,
 				&ksm_sched_augment);
 }
@@ -106,7 +107,6 @@ static void ksm_sched_enqueue(struct ksm_sched *e)
 	struct ksm_sched *parent = e->parent;
 
 	e->deadline = e->vtime + ksm_sched_batch(e);
-	e->least = e->vtime;
 	parent->sum += e->weight * e->vtime;
 	parent->weights += e->weight;
 	if (!e->held)

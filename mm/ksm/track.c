@@ -18,6 +18,9 @@
 #define KSM_BLOCK_BYTES	((long)(sizeof(struct ksm_block) + \
 				sizeof(struct xa_node) / XA_CHUNK_SIZE))
 
+/* Addresses above are only had by asking for them. */
+#define KSM_ADDR_TOP	(BITS_PER_LONG == 64 ? (1ULL << 47) - 1 : ULONG_MAX)
+
 static void ksm_track_mod(struct ksm_scan *scan, struct ksm_mm *slot,
 			  enum ksm_gauge gauge, long nr)
 {
@@ -50,7 +53,7 @@ long ksm_array_bytes(struct xarray *xa, unsigned long addr, int shift)
 		if (xa_find(xa, &first, index | mask, XA_PRESENT))
 			break;
 		bytes += sizeof(struct xa_node);
-	} while (mask < DEFAULT_MAP_WINDOW >> shift);
+	} while (mask < KSM_ADDR_TOP >> shift);
 	return bytes;
 }
 

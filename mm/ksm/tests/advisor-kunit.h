@@ -127,8 +127,14 @@ static void ksm_advisor_test_limit(struct kunit *test)
 	/* of several threads */
 	a.max_cpu = 20;
 	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1000, 4000), 50);
+	/* months for a millisecond, and as much as figures can say */
+	a.max_cpu = 100;
+	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, UINT_MAX, 1ULL << 42, 1), UINT_MAX);
+	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1ULL << 42, 1ULL << 43), 500);
+	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1, U64_MAX), 1);
 	/* never nothing at all */
 	a.max_cpu = 0;
+	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1000, 0), 1);
 	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1000, 1000), 1);
 	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 0, 1), 1);
 }

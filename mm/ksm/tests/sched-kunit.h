@@ -438,8 +438,32 @@ static void ksm_st_done(struct ksm_st *st, struct ksm_st_servers *sv, int server
 		ksm_sched_release(sv->held[domain][--sv->nr_held[domain]]);
 }
 
+/* Does every node know the least below it? */
+static bool ksm_st_sound(struct ksm_st *st)
+{
+	int i;
+
+	for (i = 1; i < st->nr; i++) {
+		struct ksm_sched *e = &st->e[i];
+		struct ksm_sched *left = ksm_sched_entry(e->node.rb_left);
+		struct ksm_sched *right = ksm_sched_entry(e->node.rb_right);
+		u64 least = e->vtime;
+
+		if (!e->active || e->held)
+			continue;
+		if (left && ksm_sched_before(left->least, least))
+			least = left->least;
+		if (right && ksm_sched_before(right->least, least))
+			least = right->least;
+		if (least != e->least)
+			return false;
+	}
+	return true;
+}
+
 /* Serve with several servers that are through in any order. */
-static void ksm_st_parallel(struct ksm_st *st, struct ksm_st_servers *sv,
+static void ksm_st_parallel(struct kunit *test, struct ksm_st *st,
+			    struct ksm_st_servers *sv,
 			    int servers, int turns)
 {
 	int i, j;
@@ -457,6 +481,7 @@ static void ksm_st_parallel(struct ksm_st *st, struct ksm_st_servers *sv,
 		for (j = 0; j < servers; j++)
 			sv->serving += !!sv->busy[j];
 		ksm_st_done(st, sv, i);
+		KUNIT_ASSERT_TRUE(test, ksm_st_sound(st));
 		turns--;
 	}
 	for (i = 0; i < servers; i++) {
@@ -483,7 +508,7 @@ static void ksm_sched_test_servers(struct kunit *test)
 				ksm_st_add(st, 0, weight[set][i]);
 			sv->domains = st->nr;
 			ksm_st_begin(st);
-			ksm_st_parallel(st, sv, servers, 30000);
+			ksm_st_parallel(test, st, sv, servers, 30000);
 			KUNIT_EXPECT_LE(test, ksm_st_worst(st),
 					(2 + servers) * KSM_SLICE);
 		}
@@ -494,7 +519,7 @@ static void ksm_sched_test_servers(struct kunit *test)
 		ksm_st_add(st, 0, 100);
 	sv->domains = st->nr;
 	ksm_st_begin(st);
-	ksm_st_parallel(st, sv, KSM_ST_SERVERS, 10000);
+	ksm_st_parallel(test, st, sv, KSM_ST_SERVERS, 10000);
 	KUNIT_EXPECT_GE(test, sv->serving, 10000 * KSM_ST_SERVERS * 8 / 10);
 	KUNIT_EXPECT_LE(test, ksm_st_worst(st), (2 + KSM_ST_SERVERS) * KSM_SLICE);
 }
@@ -521,7 +546,7 @@ static void ksm_sched_test_servers_nested(struct kunit *test)
 		sv->domains = 1 + ksm_st_below(st, st->nr);
 		servers = 1 + ksm_st_below(st, KSM_ST_SERVERS);
 		ksm_st_begin(st);
-		ksm_st_parallel(st, sv, servers, 5000);
+		ksm_st_parallel(test, st, sv, servers, 5000);
 		for (i = 1; i < st->nr; i++)
 			KUNIT_ASSERT_LE(test, st->high[i] - st->low[i],
 					(2 + servers) * (2 + ksm_st_depth(st, i)) *
