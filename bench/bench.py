@@ -7,18 +7,23 @@
   read    how long a read of memory.ksm.stat takes with many processes, pages
           and cgroups; emulated, so only to be compared with one another
 
-usage: bench.py [insns] [read]
+  shares  the share of the scanning that three cgroups get while their weights
+          change, as a plot
+
+usage: bench.py [insns] [read] [shares]
 
 Raw data goes to build/bench/NAME.json.
 """
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(TOP, "vm"))
+import plot  # noqa: E402
 from machine import BUILD, Machine, VMError  # noqa: E402
 
 OUT = os.path.join(BUILD, "bench")
@@ -93,8 +98,22 @@ def read():
         print("%8d %9d %8d %22.1f %18.1f" % tuple(row[name] for name in names))
 
 
+def shares():
+    say("shares of the scanning, which takes a minute")
+    shutil.copy(os.path.join(TOP, "bench", "shares.py"), OUT)
+    data = json.loads(run("ksm", "python3 /mnt/share/shares.py", mem="1G"))
+    save("shares", data)
+    with open(os.path.join(OUT, "shares.svg"), "w") as stream:
+        stream.write(plot.shares(data))
+    print("%-22s %s" % ("weights", "share of the work, wanted and had"))
+    for phase, wanted, had in plot.phases(data):
+        print("%-22s %s" % (phase["text"], "   ".join(
+            "%s %.3f %.3f" % row for row in zip(data["names"], wanted, had))))
+    print("plot: build/bench/shares.svg")
+
+
 def main():
-    parts = {"insns": insns, "read": read}
+    parts = {"insns": insns, "read": read, "shares": shares}
     wanted = sys.argv[1:] or list(parts)
     if any(name not in parts for name in wanted):
         sys.exit(__doc__)

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Inside the VM: who is scanned how much, while weights change.
+
+Three cgroups, each a merge domain with a process of its own. Prints JSON: the
+phases with their weights, and for each stretch of time the work on each
+cgroup, from the trace event ksm_slice.
+"""
+import json
+import mmap
+import os
+import re
+import signal
+import time
+
+CGROUPS = "/sys/fs/cgroup/ksmshares"
+KSM = "/sys/kernel/mm/ksm/"
+TRACING = "/sys/kernel/tracing/"
+PAGES = 4096
+STEP = 0.25             # seconds of a point of the plot
+NAMES = ("a", "b", "c")
+# What is said, seconds, weights; 0: switched off
+PHASES = (("100, 300, 600", 6, (100, 300, 600)),
+          ("600, 300, 100", 6, (600, 300, 100)),
+          ("c is switched off", 4, (600, 300, 0)),
+          ("c is back, all equal", 6, (100, 100, 100)))
+
+
+def put(path, value):
+    with open(path, "w") as stream:
+        stream.write(str(value))
+
+
+def member(cgroup, number):
+    pid = os.fork()
+    if pid:
+        return pid
+    put(cgroup + "/cgroup.procs", os.getpid())
+    memory = mmap.mmap(-1, PAGES * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for page in range(PAGES):
+        memory[page * 4096:page * 4096 + 8] = (number * PAGES + page + 1).to_bytes(8, "little")
+    while True:
+        signal.pause()
+
+
+def set_weights(weights):
+    for name, weight in zip(NAMES, weights):
+        put("%s/%s/memory.ksm" % (CGROUPS, name), 1 if weight else 0)
+        if weight:
+            put("%s/%s/memory.ksm.weight" % (CGROUPS, name), weight)
+
+
+def slices(inodes):
+    """(time, cgroup's place in NAMES, work) of each slice."""
+    event = re.compile(r" (\d+\.\d+): ksm_slice: work (\d+) cgroup (\d+)")
+    with open(TRACING + "trace") as stream:
+        for line in stream:
+            found = event.search(line)
+            if found and int(found[3]) in inodes:
+                yield float(found[1]), inodes.index(int(found[3])), int(found[2])
+
+
+def main():
+    put("/sys/fs/cgroup/cgroup.subtree_control", "+memory")
+    os.mkdir(CGROUPS)
+    put(CGROUPS + "/cgroup.subtree_control", "+memory")
+    pids = []
+    for number, name in enumerate(NAMES):
+        os.mkdir("%s/%s" % (CGROUPS, name))
+        pids.append(member("%s/%s" % (CGROUPS, name), number))
+    time.sleep(5)
+    # settings by which the budget and not the CPU is what limits the scan
+    put(KSM + "smart_scan", 0)
+    put(KSM + "pages_to_scan", 200)
+    put(KSM + "sleep_millisecs", 10)
+    put(TRACING + "trace_clock", "mono")
+    put(TRACING + "options/record-cmd", 0)
+    put(TRACING + "buffer_size_kb", 16384)
+    put(TRACING + "events/ksm/ksm_slice/enable", 1)
+    set_weights(PHASES[0][2])
+    put(KSM + "run", 1)
+    time.sleep(4)
+    phases = []
+    for text, seconds, weights in PHASES:
+        set_weights(weights)
+        phases.append({"text": text, "weights": weights, "began": time.monotonic()})
+        time.sleep(seconds)
+    end = time.monotonic()
+    put(KSM + "run", 0)
+    put(TRACING + "events/ksm/ksm_slice/enable", 0)
+
+    began = phases[0]["began"]
+    work = [[0, 0, 0] for unused in range(int((end - began) / STEP) + 1)]
+    inodes = [os.stat("%s/%s" % (CGROUPS, name)).st_ino for name in NAMES]
+    for when, cgroup, lines in slices(inodes):
+        if began <= when < end:
+            work[int((when - began) / STEP)][cgroup] += lines
+    for phase in phases:
+        phase["began"] -= began
+    print(json.dumps({"names": NAMES, "step": STEP, "end": end - began, "phases": phases,
+                      "work": work}))
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
