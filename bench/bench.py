@@ -10,7 +10,9 @@
   shares  the share of the scanning that three cgroups get while their weights
           change, as a plot
 
-usage: bench.py [insns] [read] [shares]
+  advisor whether the CPU limit is kept with 1, 10 and 100 cgroups
+
+usage: bench.py [insns] [read] [shares] [advisor]
 
 Raw data goes to build/bench/NAME.json.
 """
@@ -112,8 +114,20 @@ def shares():
     print("plot: build/bench/shares.svg")
 
 
+def advisor():
+    say("the advisor's CPU limit, which takes three minutes")
+    shutil.copy(os.path.join(TOP, "bench", "advisor.py"), OUT)
+    names = ("cgroups", "limit", "percent")
+    data = [dict(zip(names, map(float, line.split())))
+            for line in run("ksm", "python3 /mnt/share/advisor.py", mem="2G").splitlines()]
+    save("advisor", data)
+    print("%8s %16s %10s" % ("cgroups", "advisor_max_cpu", "CPU"))
+    for row in data:
+        print("%8d %15d%% %9.1f%%" % tuple(row[name] for name in names))
+
+
 def main():
-    parts = {"insns": insns, "read": read, "shares": shares}
+    parts = {"insns": insns, "read": read, "shares": shares, "advisor": advisor}
     wanted = sys.argv[1:] or list(parts)
     if any(name not in parts for name in wanted):
         sys.exit(__doc__)
