@@ -14,7 +14,7 @@ import time
 CGROUPS = "/sys/fs/cgroup/ksmadvisor"
 KSM = "/sys/kernel/mm/ksm/"
 PAGES = 2000
-SETTLE, MEASURE = 6, 15         # seconds
+SETTLE, MEASURE = 5, 10         # seconds
 
 
 def put(path, value):
@@ -30,11 +30,12 @@ def run_time():
             with open("/proc/%s/comm" % pid) as stream:
                 if stream.read().split("/")[0].strip() != "ksmd":
                     continue
-            with open("/proc/%s/schedstat" % pid) as stream:
-                total += int(stream.read().split()[0])
+            with open("/proc/%s/stat" % pid) as stream:
+                fields = stream.read().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
         except OSError:
             pass
-    return total / 1e9
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def member(number):
