@@ -510,7 +510,7 @@ static void one_domain(void)
 		      w_same(w[0], w[i], 0));
 	/* whose turn it was while the other had the domain still gets it */
 	cg[1] = sub;
-	cg_set(sub, "memory.ksm.weight", "1");
+	cg_set(sub, "memory.ksm.weight", "20");
 	s = scan_traced(sub, 64);
 	CHECK(s.lines[1], "the least of them is not served");
 	for (i = 0; i < (int)ARRAY_SIZE(w); i++)
