@@ -508,13 +508,21 @@ static void one_domain(void)
 	for (i = 1; i < (int)ARRAY_SIZE(w); i++)
 		CHECK(w_same(w[0], w[i], 0) == 64, "%d: %ld pages are merged", i,
 		      w_same(w[0], w[i], 0));
+	for (i = 0; i < (int)ARRAY_SIZE(w); i++) {
+		w_verify(w[i]);
+		if (i >= 2 && i < (int)ARRAY_SIZE(w) - 1)
+			w_exit(w[i]);
+	}
 	/* whose turn it was while the other had the domain still gets it */
 	cg[1] = sub;
-	cg_set(sub, "memory.ksm.weight", "20");
+	cg_set(sub, "memory.ksm.weight", "1");
 	s = scan_traced(sub, 64);
 	CHECK(s.lines[1], "the least of them is not served");
-	for (i = 0; i < (int)ARRAY_SIZE(w); i++)
-		w_verify(w[i]);
+	CHECK(s.lines[1] <= s.all / 201 + 2 * SLICE, "%lld lines of %lld",
+	      s.lines[1], s.all);
+	w_verify(w[0]);
+	w_verify(w[1]);
+	w_verify(w[ARRAY_SIZE(w) - 1]);
 }
 
 static void threads_come_and_go(void)

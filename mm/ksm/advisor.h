@@ -21,7 +21,8 @@
  * @looked: when the CPU limit was last looked at, in ns
  * @looked_cpu: CPU time of ksmd then, in ns
  *
- * Knobs are written with ksm_gate_hold(); the rest is ksmd's.
+ * Knobs, @smoothed, @began and @most are written with ksm_gate_hold(), as a
+ * change of advisor_mode begins anew. The rest is the first scanner thread's.
  */
 struct ksm_advisor {
 	bool on;

@@ -14,6 +14,8 @@
  *
  * Lock order, outermost first:
  *
+ *   ksm_threads_mutex           scanner threads come and go, see ksmd.c; held
+ *                               until one that goes is through with its slice
  *   ksm_config_mutex            settings, the shape of the group tree
  *   ksm_gate_enter()            for whoever goes from a pfn to a folio;
  *                               ksm_gate_hold() for changes of knobs

@@ -36,8 +36,10 @@
 /**
  * struct ksm_thread - a scanner thread
  * @link: on ksm_threads (ksm_threads_mutex)
- * @task: the thread
- * @booked: run time that was booked so far (the thread)
+ * @task: the thread; set before it runs, read under ksm_threads_mutex
+ * @booked: run time that was booked so far (the thread's alone)
+ *
+ * Made and freed under ksm_threads_mutex, freed when the thread has ended.
  */
 struct ksm_thread {
 	struct list_head link;
@@ -48,6 +50,7 @@ struct ksm_thread {
 /* The first one stays for ever, further ones come and go. */
 static DEFINE_MUTEX(ksm_threads_mutex);
 static LIST_HEAD(ksm_threads);
+/* Written under ksm_threads_mutex; read anywhere, for how many to wake. */
 static unsigned int ksm_nr_threads;
 
 /* Lines that may still be spent in the present batch. */

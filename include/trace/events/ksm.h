@@ -92,12 +92,12 @@ TRACE_EVENT(ksm_merge_with_ksm_page,
 	    TP_PROTO(struct ksm_mm *slot, void *ksm_page, unsigned long pfn,
 		     void *rmap_item, void *mm, int err),
 	    TP_ARGS(slot, ksm_page, pfn, rmap_item, mm, err),
-	    TP_STRUCT__entry(__field(void *, ksm_page)
-			     __field(unsigned long, pfn)
-			     __field(void *, rmap_item)
-			     __field(void *, mm)
+	    TP_STRUCT__entry(__field(u64, cgroup)
 			     __field(int, err)
-			     __field(u64, cgroup)),
+			     __field(void *, mm)
+			     __field(void *, rmap_item)
+			     __field(unsigned long, pfn)
+			     __field(void *, ksm_page)),
 	    TP_fast_assign(__entry->cgroup = ksm_slot_cgroup(slot);
 			   __entry->err = err;
 			   __entry->mm = mm;
@@ -138,15 +138,14 @@ TRACE_EVENT(ksm_remove_rmap_item,
 
 /* The scan-time advisor has a new opinion of pages_to_scan. */
 TRACE_EVENT(ksm_advisor,
-	    TP_PROTO(s64 scan_time, unsigned long pages_to_scan,
-		     unsigned int cpu_percent),
-	    TP_ARGS(scan_time, pages_to_scan, cpu_percent),
-	    TP_STRUCT__entry(__field(s64, scan_time)
+	    TP_PROTO(s64 ms, unsigned long pages, unsigned int percent),
+	    TP_ARGS(ms, pages, percent),
+	    TP_STRUCT__entry(__field(unsigned int, cpu_percent)
 			     __field(unsigned long, pages_to_scan)
-			     __field(unsigned int, cpu_percent)),
-	    TP_fast_assign(__entry->cpu_percent = cpu_percent;
-			   __entry->pages_to_scan = pages_to_scan;
-			   __entry->scan_time = scan_time;),
+			     __field(s64, scan_time)),
+	    TP_fast_assign(__entry->cpu_percent = percent;
+			   __entry->pages_to_scan = pages;
+			   __entry->scan_time = ms;),
 	    TP_printk("ksm scan time %lld pages_to_scan %lu cpu percent %u",
 		      __entry->scan_time, __entry->pages_to_scan,
 		      __entry->cpu_percent)
