@@ -100,10 +100,16 @@ def read():
         print("%8d %9d %8d %22.1f %18.1f" % tuple(row[name] for name in names))
 
 
+def guest(name, mem):
+    """What a part that runs in the VM as a Python script prints."""
+    for part in (name, "guest"):
+        shutil.copy(os.path.join(TOP, "bench", part + ".py"), OUT)
+    return run("ksm", "python3 -B /mnt/share/%s.py" % name, mem=mem)
+
+
 def shares():
     say("shares of the scanning, which takes a minute")
-    shutil.copy(os.path.join(TOP, "bench", "shares.py"), OUT)
-    data = json.loads(run("ksm", "python3 /mnt/share/shares.py", mem="1G"))
+    data = json.loads(guest("shares", "1G"))
     save("shares", data)
     with open(os.path.join(OUT, "shares.svg"), "w") as stream:
         stream.write(plot.shares(data))
@@ -116,10 +122,9 @@ def shares():
 
 def advisor():
     say("the advisor's CPU limit, which takes three minutes")
-    shutil.copy(os.path.join(TOP, "bench", "advisor.py"), OUT)
     names = ("cgroups", "limit", "percent")
     data = [dict(zip(names, map(float, line.split())))
-            for line in run("ksm", "python3 /mnt/share/advisor.py", mem="2G").splitlines()]
+            for line in guest("advisor", "2G").splitlines()]
     save("advisor", data)
     print("%8s %16s %10s" % ("cgroups", "advisor_max_cpu", "CPU"))
     for row in data:

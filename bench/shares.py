@@ -7,14 +7,14 @@ phases with their weights, and for each stretch of time the work on each
 cgroup, from the trace event ksm_slice.
 """
 import json
-import mmap
 import os
 import re
 import signal
 import time
 
-CGROUPS = "/sys/fs/cgroup/ksmshares"
-KSM = "/sys/kernel/mm/ksm/"
+from guest import CGROOT, KSM, member, parent, put
+
+ABOVE = "ksmshares"
 TRACING = "/sys/kernel/tracing/"
 PAGES = 4096
 STEP = 0.25             # seconds of a point of the plot
@@ -26,28 +26,15 @@ PHASES = (("100, 300, 600", 6, (100, 300, 600)),
           ("c is back, all equal", 6, (100, 100, 100)))
 
 
-def put(path, value):
-    with open(path, "w") as stream:
-        stream.write(str(value))
-
-
-def member(cgroup, number):
-    pid = os.fork()
-    if pid:
-        return pid
-    put(cgroup + "/cgroup.procs", os.getpid())
-    memory = mmap.mmap(-1, PAGES * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    for page in range(PAGES):
-        memory[page * 4096:page * 4096 + 8] = (number * PAGES + page + 1).to_bytes(8, "little")
-    while True:
-        signal.pause()
+def path(name):
+    return "%s/%s/%s" % (CGROOT, ABOVE, name)
 
 
 def set_weights(weights):
     for name, weight in zip(NAMES, weights):
-        put("%s/%s/memory.ksm" % (CGROUPS, name), 1 if weight else 0)
+        put(path(name) + "/memory.ksm", 1 if weight else 0)
         if weight:
-            put("%s/%s/memory.ksm.weight" % (CGROUPS, name), weight)
+            put(path(name) + "/memory.ksm.weight", weight)
 
 
 def slices(inodes):
@@ -61,13 +48,11 @@ def slices(inodes):
 
 
 def main():
-    put("/sys/fs/cgroup/cgroup.subtree_control", "+memory")
-    os.mkdir(CGROUPS)
-    put(CGROUPS + "/cgroup.subtree_control", "+memory")
+    parent(ABOVE)
     pids = []
     for number, name in enumerate(NAMES):
-        os.mkdir("%s/%s" % (CGROUPS, name))
-        pids.append(member("%s/%s" % (CGROUPS, name), number))
+        os.mkdir(path(name))
+        pids.append(member(path(name), PAGES, 1 + number * PAGES))
     time.sleep(5)
     # settings by which the budget and not the CPU is what limits the scan
     put(KSM + "smart_scan", 0)
@@ -91,7 +76,7 @@ def main():
 
     began = phases[0]["began"]
     work = [[0, 0, 0] for unused in range(int((end - began) / STEP) + 1)]
-    inodes = [os.stat("%s/%s" % (CGROUPS, name)).st_ino for name in NAMES]
+    inodes = [os.stat(path(name)).st_ino for name in NAMES]
     for when, cgroup, lines in slices(inodes):
         if began <= when < end:
             work[int((when - began) / STEP)][cgroup] += lines
