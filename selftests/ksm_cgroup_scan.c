@@ -142,6 +142,50 @@ static void sizes(void)
 	w_verify(a);
 }
 
+/* Processes that are gone through in the order in which they came. */
+static void goes_on(void)
+{
+	struct worker *a, *b;
+	const char *other;
+	long long before;
+	int i;
+
+	need_scan();
+	other = cg_new(NULL, "b");
+	cg_set(other, "memory.ksm", "madvise");
+	asker(other, 1, 1);
+	ksmd_sleeps();
+	ksm_set("smart_scan", 0);
+	cg_set(cg, "memory.ksm", "madvise");
+	a = asker(cg, 500, 1);
+	b = asker(cg, 5000, 1);
+	/* neither in a process nor at its end is any missed, or seen twice */
+	for (i = 1; i <= 2 * N / 15; i++) {
+		demand(cg, "60K");
+		NEED(cg_stat(cg, "pages_volatile") == 15 * i,
+		     "after %d pages %lld were seen once", 15 * i,
+		     cg_stat(cg, "pages_volatile"));
+	}
+	before = cg_stat(cg, "pages_scanned");
+	demand(cg, "max");
+	CHECK(cg_stat(cg, "pages_scanned") - before == 2 * N,
+	      "one pass is %lld pages", cg_stat(cg, "pages_scanned") - before);
+	CHECK(cg_stat(cg, "pages_volatile") == 2 * N % 15 &&
+	      cg_stat(cg, "pages_unshared") == 2 * N - 2 * N % 15,
+	      "%lld pages seen once, %lld again", cg_stat(cg, "pages_volatile"),
+	      cg_stat(cg, "pages_unshared"));
+	/* the process in which it ended is gone: then with another one */
+	demand(cg, "1M");
+	demand(cg, "20K");
+	w_verify(b);
+	w_exit(b);
+	before = cg_stat(cg, "pages_scanned");
+	demand(cg, "max");
+	CHECK(cg_stat(cg, "pages_scanned") - before == N,
+	      "one pass is %lld pages", cg_stat(cg, "pages_scanned") - before);
+	w_verify(a);
+}
+
 static void refused(void)
 {
 	struct worker *a;
@@ -564,6 +608,7 @@ static const struct ksm_case cases[] = {
 	{ "memory.ksm.scan merges while ksmd sleeps", merges },
 	{ "memory.ksm.scan: zero pages", zeroes },
 	{ "memory.ksm.scan: as much as it says, one pass at most", sizes },
+	{ "memory.ksm.scan: the next write goes on", goes_on },
 	{ "memory.ksm.scan: EAGAIN", refused },
 	{ "memory.ksm.scan: EINTR", interrupted },
 	{ "memory.ksm.scan: ENODEV, and the cgroup can go", cgroup_goes },

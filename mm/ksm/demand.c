@@ -14,6 +14,9 @@
  * A step is as safe as one of ksmd's slices and asks the same questions under
  * the same locks. It has a cursor of its own and counts for no full scan.
  *
+ * A write that ends before it came round leaves behind where, for the next one
+ * to the same file: writes of a size go round the subtree, however small.
+ *
  * With PREEMPT_RT a spinlock can be left with somebody who is throttled as
  * well, so nothing would be won there by keeping preemption off.
  */
@@ -38,12 +41,21 @@
  * @pages: pages that may still be passed
  * @slots: processes that may still be gone through: those that came meanwhile
  *	are for the next write
+ * @begin: the slot in which the write before ended, only to be compared with;
+ *	NULL: begin with the first
+ * @from: at which address
+ * @met: @begin was come by in this round through the slots
+ * @again: this is the second round, up to @begin
  * @booked: run time of this thread that was booked so far
  */
 struct ksm_demand {
 	struct ksm_group *top;
 	unsigned long pages;
 	unsigned long slots;
+	const struct ksm_mm *begin;
+	unsigned long from;
+	bool met;
+	bool again;
 	u64 booked;
 };
 
@@ -95,7 +107,7 @@ static int ksm_step(struct ksm_scan *scan)
 
 /* One step at @cursor, booked; 0 if there is more, else as ksm_step_walk(). */
 static int ksm_demand_step(struct ksm_demand *demand, struct ksm_mm *slot,
-			   unsigned long *cursor)
+			   unsigned long *cursor, unsigned long until)
 {
 	struct ksm_scan scan = {
 		.slot = slot,
@@ -103,6 +115,7 @@ static int ksm_demand_step(struct ksm_demand *demand, struct ksm_mm *slot,
 		.pages = demand->pages,
 		.budget = KSM_STEP,
 		.cursor = *cursor,
+		.end = until,
 	};
 	int end;
 	u64 now;
@@ -141,22 +154,32 @@ static int ksm_demand_check(struct ksm_demand *demand)
 	return 0;
 }
 
-static int ksm_demand_slot(struct ksm_mm *slot, void *arg)
+/* The next write goes on there; with NULL it begins with the first slot. */
+static void ksm_demand_resume(struct ksm_group *top, const struct ksm_mm *slot,
+			      unsigned long at)
 {
-	struct ksm_demand *demand = arg;
-	unsigned long cursor = 0;
-	int tries = 0, end = 0, err;
+	spin_lock(&top->lock);
+	top->resume_slot = slot;
+	top->resume_at = at;
+	spin_unlock(&top->lock);
+}
 
-	if (!ksm_slot_served(slot, demand->top))
-		return 0;
-	while (!end && demand->pages) {
-		err = ksm_demand_check(demand);
-		if (err)
+/* Scan a slot in steps; 0 if it was gone through as far as it can be had. */
+static int ksm_demand_range(struct ksm_demand *demand, struct ksm_mm *slot,
+			    unsigned long cursor, unsigned long until)
+{
+	int tries = 0, end = 0, err = 0;
+
+	while (!end) {
+		err = demand->pages ? ksm_demand_check(demand) : 1;
+		if (err) {
+			ksm_demand_resume(demand->top, slot, cursor);
 			return err;
+		}
 		/* it may have moved to others meanwhile */
 		if (!ksm_slot_served(slot, demand->top))
 			break;
-		end = ksm_demand_step(demand, slot, &cursor);
+		end = ksm_demand_step(demand, slot, &cursor, until);
 		if (end == -EBUSY && tries++ < KSM_DEMAND_TRIES) {
 			schedule_timeout_interruptible(1);
 			end = 0;
@@ -165,14 +188,55 @@ static int ksm_demand_slot(struct ksm_mm *slot, void *arg)
 		}
 		cond_resched();
 	}
-	/* enough: anything but 0 ends the round through the slots */
-	return !--demand->slots || !demand->pages;
+	return 0;
+}
+
+/* Anything but 0 ends the round through the slots. */
+static int ksm_demand_slot(struct ksm_mm *slot, void *arg)
+{
+	struct ksm_demand *demand = arg;
+	unsigned long cursor = 0, until = ULONG_MAX;
+	int err;
+
+	if (demand->begin == slot) {
+		demand->met = true;
+		if (demand->again)
+			until = demand->from;
+		else
+			cursor = demand->from;
+	} else if (demand->begin && demand->met == demand->again) {
+		return demand->again;
+	}
+	if (!ksm_slot_served(slot, demand->top))
+		return 0;
+	err = ksm_demand_range(demand, slot, cursor, until);
+	if (err)
+		return err;
+	return !--demand->slots;
+}
+
+/* From where the last write ended to the end, and from the first one to there. */
+static int ksm_demand_round(struct ksm_demand *demand)
+{
+	int err = 0;
+
+	if (demand->begin)
+		err = ksm_visit_slots(demand->top, ksm_demand_slot, demand);
+	if (err)
+		return err;
+	if (!demand->met)
+		demand->begin = NULL;
+	demand->met = false;
+	demand->again = true;
+	return ksm_visit_slots(demand->top, ksm_demand_slot, demand);
 }
 
 /**
  * ksm_scan_subtree - scan the processes of a cgroup and those below it now
  * @top: the cgroup's group; the caller has a reference on the cgroup
  * @pages: pages to pass at most
+ *
+ * Begins where the last call for the same group ended.
  *
  * Context: sleeps; the writer's.
  * Return: 0 when @pages were passed or all processes were gone through; -EAGAIN
@@ -189,8 +253,16 @@ int ksm_scan_subtree(struct ksm_group *top, unsigned long pages)
 	demand.slots = ksm_nr_served(top);
 	if (!demand.slots)
 		return -EAGAIN;
+	spin_lock(&top->lock);
+	demand.begin = top->resume_slot;
+	demand.from = top->resume_at;
+	top->resume_slot = NULL;
+	spin_unlock(&top->lock);
+	/* that slot comes twice */
+	if (demand.begin)
+		demand.slots++;
 	ksm_merging_begin();
 	demand.booked = task_sched_runtime(current);
-	err = ksm_visit_slots(top, ksm_demand_slot, &demand);
+	err = ksm_demand_round(&demand);
 	return min(err, 0);
 }

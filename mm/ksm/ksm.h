@@ -186,8 +186,11 @@ struct ksm_sums {
  * @enlist: on ksm_enlist_groups: tasks may wait to be registered (ksm_lock)
  * @write_mutex: one writer to the group's files at a time; outside of
  *	ksm_config_mutex
- * @lock: @shared against @offline
+ * @lock: @shared against @offline; @resume_slot with @resume_at
  * @shared: merged frames charged here
+ * @resume_slot: in which slot the last write to memory.ksm.scan ended early, only
+ *	to be compared with: the slot may be gone; NULL: it went through all
+ * @resume_at: at which address of it
  * @gauge: sums over the group's slots, changed under the slot's lock
  * @meta_pages: what the cgroup is charged for metadata
  * @event: what happened to the group's slots, and to those of removed children
@@ -219,8 +222,10 @@ struct ksm_group {
 	struct list_head enlist;
 
 	struct mutex write_mutex;	/* one writer at a time */
-	spinlock_t lock;		/* shared, offline */
+	spinlock_t lock;		/* shared, offline, resume_* */
 	long shared;
+	const struct ksm_mm *resume_slot;
+	unsigned long resume_at;
 	atomic_long_t gauge[NR_KSM_GAUGES];
 	atomic_long_t meta_pages;
 	atomic_long_t event[NR_KSM_EVENTS];
@@ -526,6 +531,7 @@ static inline u32 ksm_loc(const struct ksm_block *block, unsigned int i)
  * @work: lines spent
  * @budget: lines that may be spent
  * @cursor: next address to visit
+ * @end: address to stop at
  * @holes: empty upper page table entries met
  * @fresh: frames drawn from the pool
  * @delta: changes of gauges to be booked
@@ -541,6 +547,7 @@ struct ksm_scan {
 	unsigned long work;
 	unsigned long budget;
 	unsigned long cursor;
+	unsigned long end;
 	unsigned long holes;
 	unsigned int fresh;
 	long delta[NR_KSM_GAUGES];

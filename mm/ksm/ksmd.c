@@ -169,6 +169,7 @@ static unsigned long ksm_scan_slot(struct ksm_thread *thread,
 		.domain = domain,
 		.pages = ULONG_MAX,
 		.budget = budget,
+		.end = ULONG_MAX,
 	};
 	bool rotate = true;
 	u64 now;

@@ -760,8 +760,8 @@ static const struct mm_walk_ops ksm_walk_ops = {
  * @scan: the scan
  *
  * Context: ksm_gate, domain->mutex, mmap_lock for reading.
- * Return: true if the end of the address space was reached; then the cursor is 0
- * again.
+ * Return: true if the end of the address space, or scan->end, was reached; then
+ * the cursor is 0 again.
  */
 bool ksm_walk_slot(struct ksm_scan *scan)
 {
@@ -773,10 +773,12 @@ bool ksm_walk_slot(struct ksm_scan *scan)
 	for_each_vma(vmi, vma) {
 		unsigned long start = max(scan->cursor, vma->vm_start);
 
+		if (start >= scan->end)
+			break;
 		scan->work++;
 		if (vma->anon_vma && ksm_vma_eligible(policy, vma) &&
-		    walk_page_range_vma(vma, start, vma->vm_end, &ksm_walk_ops,
-					scan) > 0)
+		    walk_page_range_vma(vma, start, min(vma->vm_end, scan->end),
+					&ksm_walk_ops, scan) > 0)
 			return false;
 		scan->cursor = vma->vm_end;
 		if (ksm_scan_enough(scan))
