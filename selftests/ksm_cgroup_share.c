@@ -5,6 +5,8 @@
  *
  * What is compared is work as the scheduler counts it, from the trace event
  * ksm_slice; no time is taken.
+ *
+ * vm: timeout=600
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,26 +19,12 @@
 
 #include "ksmlib.h"
 
-#define TRACING		"/sys/kernel/tracing/"
+#define EVENT		"ksm/ksm_slice"
 #define SLICE		4096	/* lines */
 #define PAGE_LINES	64
 #define NR_CGS		3
 
 static const char *cg[NR_CGS];
-
-static bool traced;
-
-static void trace_begin(void)
-{
-	int fd = open(TRACING "trace", O_WRONLY | O_TRUNC);
-
-	/* names of tasks take a hook in the scheduler */
-	if (fd < 0 || file_put(TRACING "options/record-cmd", "0") ||
-	    file_put(TRACING "events/ksm/ksm_slice/enable", "1"))
-		ksm_skip("no trace event ksm_slice");
-	close(fd);
-	traced = true;
-}
 
 /* Lines of work that each cgroup had; threads: bits of who did some of it. */
 struct spent {
@@ -45,56 +33,26 @@ struct spent {
 	unsigned int threads[NR_CGS];
 };
 
-#define NR_THREADS	8
-
-static void find_threads(int *pids)
-{
-	const char *path;
-	int nr;
-
-	for (nr = 0; nr < NR_THREADS; nr++) {
-		path = ksmd_file(nr, "stat");
-		pids[nr] = path ? atoi(path + strlen("/proc/")) : -1;
-	}
-}
-
-/* Of "NAME-PID [CPU] ...": which scanner thread has that pid? */
-static int thread_of(const char *line, const int *pids)
-{
-	int nr = 0, pid;
-
-	line = strchr(line, '-');
-	NEED(line, "a trace without pid");
-	pid = atoi(line + 1);
-	while (nr < NR_THREADS && pids[nr] != pid)
-		nr++;
-	return nr;
-}
-
-static struct spent trace_end(void)
+static struct spent trace_spent(void)
 {
 	u64 inode[NR_CGS], id;
 	struct spent s = { 0 };
+	struct ksmd_pids ksmd;
 	unsigned long lines;
 	char line[256], *at;
-	int i, thread, pids[NR_THREADS];
-	FILE *f;
+	FILE *f = trace_end();
+	int i, thread;
 
-	if (traced)
-		file_put(TRACING "events/ksm/ksm_slice/enable", "0");
-	traced = false;
 	for (i = 0; i < NR_CGS; i++)
 		inode[i] = cg[i] ? cg_inode(cg[i]) : 0;
-	find_threads(pids);
-	f = fopen(TRACING "trace", "r");
-	NEED(f, "no trace");
+	ksmd_find(&ksmd);
 	while (fgets(line, sizeof(line), f)) {
 		at = strstr(line, "ksm_slice: ");
 		if (!at || sscanf(at, "ksm_slice: work %lu cgroup %llu", &lines,
 				  &id) != 2)
 			continue;
 		s.all += lines;
-		thread = thread_of(line, pids);
+		thread = trace_ksmd(line, &ksmd);
 		for (i = 0; i < NR_CGS; i++) {
 			if (id != inode[i])
 				continue;
@@ -118,9 +76,26 @@ static void scan_pages(const char *of, long long pages)
 
 static struct spent scan_traced(const char *of, long long pages)
 {
-	trace_begin();
+	trace_begin(EVENT, NULL);
 	scan_pages(of, pages);
-	return trace_end();
+	return trace_spent();
+}
+
+static struct spent one_batch(int pages)
+{
+	long long before = cg_stat(CGROOT, "scan_usec");
+
+	ksm_set("pages_to_scan", pages);
+	ksm_set("sleep_millisecs", 3600 * 1000);
+	trace_begin(EVENT, NULL);
+	ksm_set("run", 1);
+	NEED(WAIT_FOR(cg_stat(CGROOT, "scan_usec") > before), "no batch");
+	/* if more came, it would come now */
+	usleep(300000);
+	ksm_stop();
+	/* the next batch is not to wait for that pause */
+	ksm_set("sleep_millisecs", 20);
+	return trace_spent();
 }
 
 /* Cgroups that are domains of their own, each with a process. */
@@ -194,7 +169,7 @@ static void weight_changes(void)
 	ksm_settle();
 	for (i = 0; i < ARRAY_SIZE(weight); i++) {
 		set_weights(weight[i]);
-		s = scan_traced(i ? cg[i - 1] : cg[0], 20000);
+		s = scan_traced(i ? cg[i - 1] : cg[0], 10000);
 		shares_are(&s, weight[i]);
 	}
 }
@@ -219,6 +194,50 @@ static void idle_then_not(void)
 	s = scan_traced(cg[0], 20000);
 	shares_are(&s, equal);
 	w_exit(w);
+}
+
+/* ---- what is new ---- */
+
+/*
+ * A batch of 100 pages is 1600 first looks: enough for a small process, not for
+ * a round through those that are known.
+ */
+static void new_process_first(void)
+{
+	struct worker *w[3], *fresh;
+	int i;
+
+	groups(1, 0);
+	for (i = 0; i < 3; i++)
+		w[i] = w_dup(cg[0], 2048, 1 + 2048 * i, 1);
+	ksm_settle();
+	ksm_set("smart_scan", 0);
+	fresh = w_dup(cg[0], 256, 90000, 1);
+	one_batch(100);
+	CHECK(w_stat(fresh, "ksm_rmap_items") >= 256, "%lld of its 256 pages are known",
+	      w_stat(fresh, "ksm_rmap_items"));
+	for (i = 0; i < 3; i++)
+		w_exit(w[i]);
+}
+
+static void switched_on_first(void)
+{
+	struct worker *fresh;
+
+	groups(2, 0);
+	cg_set(cg[1], "memory.ksm", "0");
+	fresh = w_dup(cg[1], 256, 90000, 1);
+	w_dup(cg[0], 2048, 1, 1);
+	w_dup(cg[0], 2048, 3000, 1);
+	ksm_settle();
+	ksm_set("smart_scan", 0);
+	one_batch(100);
+	CHECK(!w_stat(fresh, "ksm_rmap_items"), "scanned under a 0");
+	cg_set(cg[1], "memory.ksm", "1");
+	/* half of the batch is its due, and it comes at once */
+	one_batch(100);
+	CHECK(w_stat(fresh, "ksm_rmap_items") >= 256, "%lld of its 256 pages are known",
+	      w_stat(fresh, "ksm_rmap_items"));
 }
 
 /* ---- neighbours ---- */
@@ -358,7 +377,7 @@ static void beside(void (*fn)(int ready), int page, bool batch)
 	/* the honest one may be gone through several times in each round */
 	scan_pages(cg[0], 8192);
 	scanned = cg_stat(cg[1], "pages_scanned");
-	s = scan_traced(cg[0], 60000);
+	s = scan_traced(cg[0], 30000);
 	scanned = cg_stat(cg[1], "pages_scanned") - scanned;
 	CHECK(s.lines[1] >= scanned * page - scanned * page / 20, "%lld pages for %lld lines",
 	      scanned, s.lines[1]);
@@ -367,17 +386,9 @@ static void beside(void (*fn)(int ready), int page, bool batch)
 	      "%lld of %lld lines for the honest one", s.lines[0], lines);
 	CHECK(s.lines[1], "the neighbour was not served at all");
 
-	/* one batch, and it is no longer than it may be */
+	/* no longer than it may be */
 	if (batch) {
-		ksm_set("pages_to_scan", 1000);
-		ksm_set("sleep_millisecs", 3600 * 1000);
-		scanned = cg_stat(CGROOT, "scan_usec");
-		trace_begin();
-		ksm_set("run", 1);
-		NEED(WAIT_FOR(cg_stat(CGROOT, "scan_usec") > scanned), "no batch");
-		usleep(300000);
-		ksm_stop();
-		s = trace_end();
+		s = one_batch(1000);
 		CHECK(s.all <= 1000 * PAGE_LINES + SLICE, "%lld lines in a batch",
 		      s.all);
 	}
@@ -577,6 +588,8 @@ static const struct ksm_case cases[] = {
 	{ "scanning goes by weight", by_weight },
 	{ "a change of weight holds at once", weight_changes },
 	{ "an idle cgroup's share goes on, and comes back", idle_then_not },
+	{ "a new process goes before those that are known", new_process_first },
+	{ "a cgroup that is switched on is served at once", switched_on_first },
 	{ "beside a sparse mapping of 32 TiB", beside_sparse },
 	{ "beside 60000 VMAs", beside_vmas },
 	{ "beside one that keeps its mmap lock", beside_hog },

@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/types.h>
@@ -112,6 +113,19 @@ void ksm_unmerge_all(void);	/* run = 2 */
 const char *ksmd_file(int nr, const char *name); /* its path in /proc or NULL */
 bool ksm_has_cgroup(void);	/* this kernel has memory.ksm */
 void ksm_need_cgroup(void);	/* else skip */
+
+/* ---- trace events, recorded by group/name ---- */
+
+#define KSMD_THREADS	8
+
+struct ksmd_pids {
+	int pid[KSMD_THREADS];
+};
+
+void trace_begin(const char *event, const char *other);	/* other: or NULL */
+FILE *trace_end(void);
+void ksmd_find(struct ksmd_pids *k);
+int trace_ksmd(const char *line, const struct ksmd_pids *k);
 
 /* ---- control groups, named by their full path ---- */
 

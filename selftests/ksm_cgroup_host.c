@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What scanning is to the host: it stops when everything freezes, and where
+ * memory is short it goes on merging without reclaiming any itself.
+ *
+ * Who did what, and when, is taken from trace events.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "ksmlib.h"
+
+#define N	2048
+
+static const char *cg[2];
+static struct worker *w[4];
+
+/* Two domains with two processes each, and as many scanner threads as can be. */
+static void busy(void)
+{
+	int i;
+
+	ksm_need_cgroup();
+	for (i = 0; i < 2; i++) {
+		cg[i] = cg_new(NULL, i ? "b" : "a");
+		cg_set(cg[i], "memory.ksm", "1");
+	}
+	for (i = 0; i < 4; i++)
+		w[i] = w_dup(cg[i / 2], N, 1, 1);
+	if (sysconf(_SC_NPROCESSORS_ONLN) > 1)
+		ksm_set("threads", 2);
+}
+
+static pid_t child(void (*fn)(void))
+{
+	pid_t pid = fork();
+
+	NEED(pid >= 0, "no fork");
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	fn();
+	_exit(1);
+}
+
+static void end(pid_t pid)
+{
+	int status;
+
+	NEED(waitpid(pid, &status, WNOHANG) == 0, "a child ended with %x", status);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+}
+
+/* ---- the freezer ---- */
+
+#define POWER	"/sys/power/"
+
+/* Writes to memory.ksm.scan all the time; the freezer is as good as a signal. */
+static void demanding(void)
+{
+	char path[300];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/memory.ksm.scan", cg[0]);
+	fd = open(path, O_WRONLY);
+	while (pwrite(fd, "max", 3, 0) == 3 || errno == EINTR)
+		;
+}
+
+/* Slices while the system froze, was frozen, and was thawed. */
+static void count_slices(FILE *f, long *slices)
+{
+	char line[256];
+	int phase = 0;
+
+	while (fgets(line, sizeof(line), f)) {
+		if (strstr(line, "freeze_processes[0] end"))
+			phase = 1;
+		else if (strstr(line, "thaw_processes[0] begin"))
+			phase = 2;
+		else if (strstr(line, "ksm_slice: "))
+			slices[phase]++;
+	}
+	fclose(f);
+	NEED(phase == 2, "it was not frozen");
+}
+
+static void freezes(void)
+{
+	long slices[3] = { 0 };
+	pid_t pid;
+	int err;
+
+	if (file_put(POWER "pm_test", "freezer"))
+		ksm_skip("no /sys/power/pm_test here");
+	file_put("/sys/module/suspend/parameters/pm_test_delay", "1");
+	busy();
+	ksm_set("smart_scan", 0);
+	ksm_set("sleep_millisecs", 0);
+	pid = child(demanding);
+	ksm_set("run", 1);
+	NEED(WAIT_FOR(cg_stat(cg[0], "pages_scanned") > N &&
+		      cg_stat(cg[1], "pages_scanned") > N), "nothing is scanned");
+	trace_begin("ksm/ksm_slice", "power/suspend_resume");
+	err = file_put(POWER "state", "freeze");
+	CHECK(!err, "it cannot be frozen: %s", strerror(-err));
+	count_slices(trace_end(), slices);
+	file_put(POWER "pm_test", "none");
+	CHECK(slices[0], "nothing was scanned before");
+	CHECK(!slices[1], "%ld slices while all was frozen", slices[1]);
+	NEED(WAIT_FOR(cg_stat(cg[1], "pages_scanned") > 4 * N &&
+		      cg_stat(cg[0], "pages_scanned") > 4 * N),
+	     "nothing is scanned afterwards");
+	end(pid);
+	for (err = 0; err < 4; err++)
+		w_verify(w[err]);
+}
+
+/* ---- memory is short ---- */
+
+/* More than there is, again and again: as much as this has to be on swap. */
+#define OVER	(128UL << 20)
+
+static void greedy(void)
+{
+	long long kb;
+	size_t len, i;
+	size_t *p;
+
+	file_put("/proc/self/oom_score_adj", "1000");
+	if (!file_key("/proc/meminfo", "MemAvailable", &kb))
+		_exit(2);
+	len = (kb << 10) + OVER;
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS |
+		 MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		_exit(3);
+	for (;;) {
+		for (i = 0; i < len; i += PAGE_SZ)
+			__atomic_store_n(p + i / sizeof(*p), i, __ATOMIC_RELAXED);
+	}
+}
+
+/* How often memory was reclaimed directly: by others, and by ksmd. */
+static void count_reclaims(FILE *f, long *others, long *ours)
+{
+	struct ksmd_pids ksmd;
+	char line[256];
+
+	ksmd_find(&ksmd);
+	while (fgets(line, sizeof(line), f)) {
+		if (!strstr(line, "reclaim_begin: "))
+			continue;
+		if (trace_ksmd(line, &ksmd) < KSMD_THREADS)
+			++*ours;
+		else
+			++*others;
+	}
+	fclose(f);
+}
+
+static void short_of_memory(void)
+{
+	long others = 0, ours = 0;
+	long long before;
+	pid_t pid;
+	int i, j;
+
+	busy();
+	if (!swap_on())
+		ksm_skip("no swap on zram here");
+	ksm_set("sleep_millisecs", 0);
+	ksm_set("pages_to_scan", 10000);
+	ksm_set("run", 1);
+	trace_begin("vmscan/mm_vmscan_direct_reclaim_begin",
+		    "vmscan/mm_vmscan_memcg_reclaim_begin");
+	pid = child(greedy);
+	NEED(WAIT_FOR(cg_key("/proc", "vmstat", "pswpout") > 1000), "nothing is swapped out");
+	/* it takes frames and records to merge all this */
+	for (i = 0; i < 5; i++) {
+		before = cg_stat(cg[1], "pages_merged");
+		for (j = 0; j < 4; j++)
+			w_set(w[j], 0, 0, N, 10000 * (i + 1), 1);
+		NEED(WAIT_FOR(cg_stat(cg[1], "pages_merged") > before + N / 2),
+		     "%lld pages are merged, and that is all",
+		     cg_stat(cg[1], "pages_merged") - before);
+	}
+	count_reclaims(trace_end(), &others, &ours);
+	CHECK(others, "memory was not short");
+	CHECK(!ours, "ksmd reclaimed memory %ld times, others %ld times", ours,
+	      others);
+	end(pid);
+	ksm_stop();
+	for (i = 0; i < 4; i++)
+		w_verify(w[i]);
+}
+
+static const struct ksm_case cases[] = {
+	{ "frozen with the system", freezes },
+	{ "ksmd reclaims nothing where memory is short", short_of_memory },
+};
+
+int main(int argc, char **argv)
+{
+	return ksm_main(argc, argv, cases, ARRAY_SIZE(cases));
+}
