@@ -31,6 +31,7 @@ class Test:
                         int(options.get("nodes", 1)), options.get("append", ""))
         self.timeout = int(options.get("timeout", 180))
         self.expected = options.get("expected", {})
+        self.skips = options.get("skips", {})
         self.plan = options.get("plan")
 
 
@@ -114,7 +115,8 @@ def parse_tap(output, status, plan=None):
                 return [("all", "skip", found[2].strip(" #"))]
         found = LINE.match(line)
         if found and not found[1]:
-            name = re.split(r" *# ", found[4])[0].strip() or found[3]
+            name = re.split(r" *# ", found[4])[0].strip() or \
+                re.sub(r"# *SKIP *", "", found[4]) or found[3]
             results.append((name, verdict(found[2], found[4]), found[4] if "#" in found[4] else ""))
     if plan is None:
         if status == 4:
@@ -198,6 +200,8 @@ def judge(test, kernel, output, result, count, took):
     for name, what, note in results:
         if what == "fail" and name in test.expected:
             what, note = "skip", "expected: " + test.expected[name]
+        elif what == "skip":
+            note = test.skips.get(name, note)
         numbers[what] += 1
         count.add(label + (" " + name if name else ""), what, note)
         if what != "pass":
@@ -235,11 +239,12 @@ def run_group(kernel, machine, tests, count):
             with Machine(kernel=kernel, mem=mem, cpus=cpus, nodes=nodes, share=SHARE, log=log,
                          append="kunit.enable=1 " + append,
                          boot_timeout=600 if kernel in SLOWER else 240) as vm:
-                print("-- %s kernel, %s, %d cpus, %d nodes %s: up after %.0f s" % (
-                    kernel, mem, cpus, nodes, append, time.monotonic() - start), flush=True)
+                print("-- %s kernel, %s, %s, %d cpus, %d nodes %s: up after %.0f s" % (
+                    kernel, vm.accel, mem, cpus, nodes, append, time.monotonic() - start),
+                      flush=True)
                 trouble = vm.troubles()
-                count.add(kernel + "/boot", "fail" if trouble else "pass",
-                          trouble[0][0] if trouble else "")
+                if trouble:
+                    count.add(kernel + "/boot", "fail", trouble[0][0])
                 for unused, text in trouble:
                     print("      > " + text.replace("\n", "\n      > "), flush=True)
                 while pending and vm.alive:
@@ -299,4 +304,5 @@ def main():
     return 1 if count.failed or not count.passed else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
