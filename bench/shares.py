@@ -39,7 +39,7 @@ def set_weights(weights):
 
 def slices(inodes):
     """(time, cgroup's place in NAMES, work) of each slice."""
-    event = re.compile(r" (\d+\.\d+): ksm_slice: work (\d+) cgroup (\d+)")
+    event = re.compile(r" (\d+\.\d+): ksm_slice: work (\d+) cost \d+ cgroup (\d+)")
     with open(TRACING + "trace") as stream:
         for line in stream:
             found = event.search(line)

@@ -22,6 +22,7 @@
 #define EVENT		"ksm/ksm_slice"
 #define SLICE		4096	/* lines */
 #define PAGE_LINES	64
+#define GAIN		12	/* what is new or merged costs a part only */
 #define NR_CGS		3
 
 static const char *cg[NR_CGS];
@@ -30,6 +31,7 @@ static const char *cg[NR_CGS];
 struct spent {
 	long long lines[NR_CGS];
 	long long all;
+	long long cost;		/* of the batch's budget */
 	unsigned int threads[NR_CGS];
 };
 
@@ -38,7 +40,7 @@ static struct spent trace_spent(void)
 	u64 inode[NR_CGS], id;
 	struct spent s = { 0 };
 	struct ksmd_pids ksmd;
-	unsigned long lines;
+	unsigned long lines, cost;
 	char line[256], *at;
 	FILE *f = trace_end();
 	int i, thread;
@@ -48,10 +50,11 @@ static struct spent trace_spent(void)
 	ksmd_find(&ksmd);
 	while (fgets(line, sizeof(line), f)) {
 		at = strstr(line, "ksm_slice: ");
-		if (!at || sscanf(at, "ksm_slice: work %lu cgroup %llu", &lines,
-				  &id) != 2)
+		if (!at || sscanf(at, "ksm_slice: work %lu cost %lu cgroup %llu",
+				  &lines, &cost, &id) != 3)
 			continue;
 		s.all += lines;
+		s.cost += cost;
 		thread = trace_ksmd(line, &ksmd);
 		for (i = 0; i < NR_CGS; i++) {
 			if (id != inode[i])
@@ -389,8 +392,9 @@ static void beside(void (*fn)(int ready), int page, bool batch)
 	/* no longer than it may be */
 	if (batch) {
 		s = one_batch(1000);
-		CHECK(s.all <= 1000 * PAGE_LINES + SLICE, "%lld lines in a batch",
-		      s.all);
+		CHECK(s.cost <= 1000 * PAGE_LINES + SLICE, "%lld lines in a batch",
+		      s.cost);
+		CHECK(s.all <= GAIN * s.cost, "%lld lines for %lld", s.all, s.cost);
 	}
 	kill(-pid, SIGKILL);
 	waitpid(pid, NULL, 0);

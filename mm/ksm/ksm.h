@@ -56,12 +56,14 @@
 /*
  * Work is counted in cache lines of user memory: a whole page read is
  * KSM_PAGE_LINES of them, a first look KSM_LOOK_LINES, and eight page table
- * entries are one line. pages_to_scan buys KSM_PAGE_LINES a page.
+ * entries are one line, as are four pages that smart scan passes over. pages_to_scan buys KSM_PAGE_LINES a page.
  */
 #define KSM_LINE		64
 #define KSM_PAGE_LINES		(PAGE_SIZE / KSM_LINE)
 #define KSM_LOOK_LINES		4
 #define KSM_WALK_ENTRIES	(KSM_LINE / sizeof(pte_t))
+/* Pages that are passed over for a line, besides: as measured. */
+#define KSM_SKIP_PAGES		4
 
 #define KSM_PAGES_TO_SCAN	100
 
@@ -74,6 +76,9 @@
 #define KSM_BACKOFF_FLOOR	8
 /* Visits after which the next one looks in any case. */
 #define KSM_BACKOFF_SURE	((u8)1)
+
+/* Of work that merges a page or makes it known, so much costs the budget one. */
+#define KSM_GAIN		12
 
 /* What one slot is given before the scheduler is asked again, in lines. */
 #define KSM_SLICE		(64 * KSM_PAGE_LINES)
@@ -529,6 +534,7 @@ static inline u32 ksm_loc(const struct ksm_block *block, unsigned int i)
  * @brief: nothing may sleep; what would have to is left to another scan
  * @pages: pages that may be passed
  * @work: lines spent
+ * @gain: of these, what merged a page or made it known
  * @budget: lines that may be spent
  * @cursor: next address to visit
  * @end: address to stop at
@@ -545,6 +551,7 @@ struct ksm_scan {
 	bool brief;
 	unsigned long pages;
 	unsigned long work;
+	unsigned long gain;
 	unsigned long budget;
 	unsigned long cursor;
 	unsigned long end;

@@ -3,9 +3,11 @@
  * ksmd: wakes up, spends its budget on whose turn it is, sleeps.
  *
  * The budget of a batch is pages_to_scan whole pages read; a first look costs
- * a sixteenth of that, an empty page table entry a five-hundredth. A batch is
- * served in slices, each to one slot, with that slot's domain and mm locked
- * for no longer.
+ * a sixteenth of that, an empty page table entry a five-hundredth. It is there to
+ * bound what is spent on memory that is known and brings nothing, for ever: what
+ * is new, and what is merged, takes a KSM_GAIN-th of that from it. Among cgroups
+ * all work counts in full. A batch is served in slices, each to one slot, with
+ * that slot's domain and mm locked for no longer.
  *
  * One thread, the first, keeps time: it grants the budget and sleeps between
  * two batches. The others help to spend it, so that the number of threads does
@@ -157,7 +159,7 @@ static bool ksm_scan_locked(struct ksm_scan *scan)
  * @budget: lines that may be spent
  *
  * Context: sleeps; no locks.
- * Return: lines that were spent.
+ * Return: lines that it costs the batch.
  */
 static unsigned long ksm_scan_slot(struct ksm_thread *thread,
 				   struct ksm_mm *slot,
@@ -171,6 +173,7 @@ static unsigned long ksm_scan_slot(struct ksm_thread *thread,
 		.budget = budget,
 		.end = ULONG_MAX,
 	};
+	unsigned long work, cost;
 	bool rotate = true;
 	u64 now;
 
@@ -202,9 +205,11 @@ out:
 	ksm_scan_book(&scan, now - thread->booked);
 	atomic64_add(now - thread->booked, &ksm_run_time);
 	thread->booked = now;
-	trace_ksm_slice(slot, scan.work + KSM_SLICE_BASE);
-	ksm_slot_scanned(slot, domain, scan.work + KSM_SLICE_BASE, rotate);
-	return scan.work + KSM_SLICE_BASE;
+	work = scan.work + KSM_SLICE_BASE;
+	cost = work - scan.gain + scan.gain / KSM_GAIN;
+	trace_ksm_slice(slot, work, cost);
+	ksm_slot_scanned(slot, domain, work, rotate);
+	return cost;
 }
 
 /* One slice to whose turn it is; false if there is no more for this batch. */

@@ -327,16 +327,16 @@ static int ksm_try_pair(struct ksm_scan *scan, struct ksm_page *kp, u32 self,
 }
 
 /* Nothing to merge with: wait for a twin, if the page holds still. */
-static void ksm_watch(struct ksm_scan *scan, struct ksm_block *block,
+static bool ksm_watch(struct ksm_scan *scan, struct ksm_block *block,
 		      unsigned int i, u64 whole)
 {
 	u32 fold = ksm_digest_fold(whole);
 
 	if (block->state[i] == KSM_S_WATCHED || !block->age[i])
-		return;
+		return false;
 	if (block->state[i] == KSM_S_WHOLE) {
 		if (block->whole[i] == fold)
-			return;
+			return false;
 		ksm_page_set(scan, block, i, KSM_S_VOLATILE);
 	}
 	if (!ksm_index_find(scan->domain, block->look[i], false)) {
@@ -345,6 +345,7 @@ static void ksm_watch(struct ksm_scan *scan, struct ksm_block *block,
 		block->whole[i] = fold;
 		ksm_page_set(scan, block, i, KSM_S_WHOLE);
 	}
+	return block->state[i] != KSM_S_VOLATILE;
 }
 
 /* Its first look met another: read the page whole and act on it. */
@@ -353,6 +354,7 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 {
 	const struct ksm_secret *secret = &scan->domain->secret;
 	bool zero = false;
+	unsigned long before = scan->work;
 	struct ksm_page kp;
 	int err = -ENOENT;
 	u64 whole;
@@ -393,6 +395,7 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 		if (!err) {
 			ksm_page_forget(scan, block, i);
 			scan->event[KSM_E_MERGED]++;
+			scan->gain += scan->work - before;
 			goto put;
 		}
 	}
@@ -404,11 +407,13 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 	if (!err) {
 		ksm_page_set(scan, block, i, ksm_merged_state(scan->slot, kp.addr));
 		scan->event[KSM_E_MERGED]++;
+		scan->gain += scan->work - before;
 		goto put;
 	}
 	/* what has a twin, but could not be had now, is tried again as it is */
 	if (err == -ENOENT || err == -EMLINK) {
-		ksm_watch(scan, block, i, whole);
+		if (ksm_watch(scan, block, i, whole))
+			scan->gain += scan->work - before;
 	} else {
 		/* and not passed over: at its age every visit looks */
 		block->age[i] = min(block->age[i], KSM_BACKOFF_SURE);
@@ -492,6 +497,7 @@ static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
 		block->look[i] = look;
 		ksm_page_set(scan, block, i, KSM_S_VOLATILE);
 		same = false;
+		scan->gain += KSM_LOOK_LINES;
 		break;
 	case KSM_S_MERGED:
 		/* to be forgotten first, which cannot be done here */
@@ -513,10 +519,12 @@ static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
 		v->closer |= BIT_ULL(i);
 	} else if (same && block->state[i] == KSM_S_VOLATILE &&
 		   !(v->closer & BIT_ULL(i))) {
-		if (ksm_index_find(scan->domain, look, false))
+		if (ksm_index_find(scan->domain, look, false)) {
 			v->closer |= BIT_ULL(i);
-		else
+		} else {
 			ksm_page_set(scan, block, i, KSM_S_WATCHED);
+			scan->gain += KSM_LOOK_LINES;
+		}
 	}
 }
 
@@ -689,11 +697,14 @@ static void ksm_visit_range(struct ksm_scan *scan, struct vm_area_struct *vma,
 			    pmd_t *pmd, unsigned long addr, unsigned long end)
 {
 	struct ksm_visit v = { .base = addr & KSM_BLOCK_MASK };
+	unsigned long skipped = scan->event[KSM_E_SKIPPED];
 
 	scan->work += DIV_ROUND_UP((end - addr) >> PAGE_SHIFT, KSM_WALK_ENTRIES);
 	v.block = ksm_block_find(scan->slot, addr);
 	if (!ksm_gather_huge(scan, &v, vma, pmd, addr, end))
 		ksm_gather_ptes(scan, &v, vma, pmd, addr, end);
+	skipped = scan->event[KSM_E_SKIPPED] - skipped;
+	scan->work += DIV_ROUND_UP(skipped, KSM_SKIP_PAGES);
 	ksm_visit_finish(scan, vma, &v);
 }
 

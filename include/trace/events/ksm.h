@@ -39,15 +39,22 @@ DEFINE_EVENT(ksm_scan_template, ksm_stop_scan,
 	     TP_PROTO(struct ksm_mm *slot, int seq, u32 rmap_entries),
 	     TP_ARGS(slot, seq, rmap_entries));
 
-/* A scanner thread looked at some memory of a process, for so much work. */
+/*
+ * A scanner thread looked at some memory of a process: the work, which counts
+ * between cgroups, and what that costs the batch, both in cache lines.
+ */
 TRACE_EVENT(ksm_slice,
-	    TP_PROTO(struct ksm_mm *slot, unsigned long work),
-	    TP_ARGS(slot, work),
+	    TP_PROTO(struct ksm_mm *slot, unsigned long work,
+		     unsigned long cost),
+	    TP_ARGS(slot, work, cost),
 	    TP_STRUCT__entry(__field(unsigned long, work)
+			     __field(unsigned long, cost)
 			     __field(u64, cgroup)),
 	    TP_fast_assign(__entry->cgroup = ksm_slot_cgroup(slot);
+			   __entry->cost = cost;
 			   __entry->work = work;),
-	    TP_printk("work %lu cgroup %llu", __entry->work, __entry->cgroup)
+	    TP_printk("work %lu cost %lu cgroup %llu", __entry->work,
+		      __entry->cost, __entry->cgroup)
 );
 
 /* A process comes to be known, or exits. */
