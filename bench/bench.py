@@ -12,7 +12,11 @@
 
   advisor whether the CPU limit is kept with 1, 10 and 100 cgroups
 
-usage: bench.py [insns] [read] [shares] [advisor]
+  threads how much faster two scanner threads go through two domains than one
+
+  cost    what those pay who are scanned and merged, on both kernels in turn
+
+usage: bench.py [insns] [read] [shares] [advisor] [threads] [cost]
 
 Raw data goes to build/bench/NAME.json.
 """
@@ -131,8 +135,64 @@ def advisor():
         print("%8d %15d%% %9.1f%%" % tuple(row[name] for name in names))
 
 
+def threads():
+    say("one and two scanner threads, which takes two minutes")
+    data = json.loads(guest("threads", "2G"))
+    save("threads", data)
+    one, two = (statistics.median(data[nr]) for nr in ("1", "2"))
+    for nr in ("1", "2"):
+        print("%s thread%s %9.0f pages a second (%.0f to %.0f)" % (
+            nr, ": " if nr == "1" else "s:", statistics.median(data[nr]), min(data[nr]),
+            max(data[nr])))
+    print("ratio %.2f, target 1.8: %s" % (two / one, "yes" if two >= 1.8 * one else "no"))
+
+
+# What is compared with what, and how many times that it may be: figures of ours
+# stand without a name in front, those of the stock kernel with "stock".
+COST = (
+    ("seconds until 95% is saved", "settle_s", "stock settle_s", 0.1),
+    ("percent of a CPU until then", "settle_cpu", None, 20),
+    ("first touch, beside no scanning", "touch_scanned_ns", "touch_alone_ns", 1.1),
+    ("first touch, beside stock", "touch_scanned_ns", "stock touch_scanned_ns", 1),
+    ("copy on write, beside no scanning", "cow_scanned_ns", "cow_alone_ns", 1.1),
+    ("copy on write, beside stock", "cow_scanned_ns", "stock cow_scanned_ns", 1),
+    ("ns a page that run=2 gives back", "unmerge_ns", "stock unmerge_ns", 1),
+    ("ns to 10,000 mappings of a frame", "rmap_ns", "stock rmap_ns", 1),
+)
+
+
+def cost_turn(kernel):
+    lines = run(kernel, "for part in settle faults unmerge rmap; do /mnt/share/cost $part || "
+                "exit; done", mem="3G").splitlines()
+    figures = {}
+    for name, value in map(str.split, lines):
+        figures.setdefault(name, []).append(float(value))
+    return {name: statistics.median(values) for name, values in figures.items()}
+
+
+def cost():
+    compiled("cost")
+    data = {"stock": [], "ksm": []}
+    for turn in range(TURNS):
+        for kernel in data:
+            say("costs on the %s kernel, %d of %d" % (kernel, turn + 1, TURNS))
+            data[kernel].append(cost_turn(kernel))
+    save("cost", data)
+    sets = {("stock " if kernel == "stock" else "") + name: [turn[name] for turn in turns]
+            for kernel, turns in data.items() for name in turns[0]}
+    print("%-34s %12s %12s %7s %13s  %s" % ("", "with", "ours", "ratio", "spread", "at most"))
+    for text, ours, other, most in COST:
+        value = statistics.median(sets[ours])
+        base = statistics.median(sets[other]) if other else 1
+        spread = "-".join("%.2f" % (v / base) for v in (min(sets[ours]), max(sets[ours])))
+        print("%-34s %12s %12.1f %7.2f %13s  %s: %s" % (
+            text, "%.1f" % base if other else "", value, value / base, spread, most,
+            "yes" if value <= most * base else "no"))
+
+
 def main():
-    parts = {"insns": insns, "read": read, "shares": shares, "advisor": advisor}
+    parts = {"insns": insns, "read": read, "shares": shares, "advisor": advisor,
+             "threads": threads, "cost": cost}
     wanted = sys.argv[1:] or list(parts)
     if any(name not in parts for name in wanted):
         sys.exit(__doc__)
