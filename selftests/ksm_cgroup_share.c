@@ -158,6 +158,8 @@ static void by_weight(void)
 	ksm_settle();
 	s = scan_traced(cg[2], 60000);
 	shares_are(&s, weight);
+	/* all is known, and none merged */
+	CHECK(s.cost >= s.all - s.all / 100, "%lld lines for %lld", s.all, s.cost);
 }
 
 static void weight_changes(void)
