@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What scanning is to the host: it stops when everything freezes, and where
- * memory is short it goes on merging without reclaiming any itself.
+ * memory is short it goes on merging without reclaiming any itself. The last is
+ * tested twice, as a scanner that would reclaim may be lucky and need not.
  *
  * Who did what, and when, is taken from trace events.
  */
@@ -70,6 +71,7 @@ static void demanding(void)
 	fd = open(path, O_WRONLY);
 	while (pwrite(fd, "max", 3, 0) == 3 || errno == EINTR)
 		;
+	_exit(errno);
 }
 
 /* Slices while the system froze, was frozen, and was thawed. */
@@ -102,8 +104,8 @@ static void freezes(void)
 	busy();
 	ksm_set("smart_scan", 0);
 	ksm_set("sleep_millisecs", 0);
-	pid = child(demanding);
 	ksm_set("run", 1);
+	pid = child(demanding);
 	NEED(WAIT_FOR(cg_stat(cg[0], "pages_scanned") > N &&
 		      cg_stat(cg[1], "pages_scanned") > N), "nothing is scanned");
 	trace_begin("ksm/ksm_slice", "power/suspend_resume");
@@ -122,6 +124,57 @@ static void freezes(void)
 }
 
 /* ---- memory is short ---- */
+
+/* Does one of the flags, as the event prints them, allow to reclaim? */
+static bool may_reclaim(const char *line)
+{
+	static const char * const flags[] = {
+		"__GFP_DIRECT_RECLAIM", "__GFP_RECLAIM", "GFP_KERNEL",
+		"GFP_KERNEL_ACCOUNT", "GFP_USER", "GFP_HIGHUSER",
+		"GFP_HIGHUSER_MOVABLE", "GFP_NOFS", "GFP_NOIO", "GFP_TRANSHUGE",
+	};
+	size_t i, len;
+
+	line = strstr(line, "gfp_flags=");
+	NEED(line, "no flags");
+	for (line += strlen("gfp_flags="); *line; line += len + !!line[len]) {
+		len = strcspn(line, "|\n");
+		for (i = 0; i < ARRAY_SIZE(flags); i++) {
+			if (strlen(flags[i]) == len && !strncmp(line, flags[i], len))
+				return true;
+		}
+	}
+	return false;
+}
+
+static void waits_for_none(void)
+{
+	struct ksmd_pids ksmd;
+	char line[256];
+	long nr = 0;
+	FILE *f;
+	int i;
+
+	busy();
+	ksmd_find(&ksmd);
+	trace_begin("kmem/mm_page_alloc", NULL);
+	trace_only("kmem/mm_page_alloc", &ksmd);
+	ksm_set("run", 1);
+	NEED(WAIT_FOR(w_same(w[0], w[1], 0) == N && w_same(w[2], w[3], 0) == N),
+	     "not all is merged");
+	f = trace_end();
+	while (fgets(line, sizeof(line), f)) {
+		if (!strstr(line, "mm_page_alloc: ") ||
+		    trace_ksmd(line, &ksmd) == KSMD_THREADS)
+			continue;
+		nr++;
+		NEED(!may_reclaim(line), "%s", line);
+	}
+	fclose(f);
+	CHECK(nr > N, "%ld allocations for %d frames", nr, 2 * N);
+	for (i = 0; i < 4; i++)
+		w_verify(w[i]);
+}
 
 /* More than there is, again and again: as much as this has to be on swap. */
 #define OVER	(128UL << 20)
@@ -202,6 +255,7 @@ static void short_of_memory(void)
 
 static const struct ksm_case cases[] = {
 	{ "frozen with the system", freezes },
+	{ "ksmd takes what memory there is", waits_for_none },
 	{ "ksmd reclaims nothing where memory is short", short_of_memory },
 };
 

@@ -123,8 +123,9 @@ struct ksmd_pids {
 };
 
 void trace_begin(const char *event, const char *other);	/* other: or NULL */
-FILE *trace_end(void);
 void ksmd_find(struct ksmd_pids *k);
+void trace_only(const char *event, const struct ksmd_pids *k); /* what they do */
+FILE *trace_end(void);
 int trace_ksmd(const char *line, const struct ksmd_pids *k);
 
 /* ---- control groups, named by their full path ---- */

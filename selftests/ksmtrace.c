@@ -11,6 +11,8 @@
 
 #define TRACING	"/sys/kernel/tracing/"
 
+static char filtered[128];
+
 static void put_enable(const char *event, const char *value)
 {
 	char path[128];
@@ -35,12 +37,29 @@ void trace_begin(const char *event, const char *other)
 		put_enable(other, "1");
 }
 
+/* The event is often what others do; set a filter, until trace_end(). */
+void trace_only(const char *event, const struct ksmd_pids *k)
+{
+	char path[128], filter[256] = "0";
+	int nr, len = 0;
+
+	for (nr = 0; nr < KSMD_THREADS && k->pid[nr] >= 0; nr++)
+		len += snprintf(filter + len, sizeof(filter) - len,
+				"%scommon_pid == %d", nr ? " || " : "", k->pid[nr]);
+	snprintf(path, sizeof(path), TRACING "events/%s/filter", event);
+	NEED(!file_put(path, filter), "no filter %s", filter);
+	snprintf(filtered, sizeof(filtered), "%s", path);
+}
+
 /* What was recorded, a line for each event; for fclose(). */
 FILE *trace_end(void)
 {
 	FILE *f;
 
 	file_put(TRACING "events/enable", "0");
+	if (*filtered)
+		file_put(filtered, "0");
+	*filtered = 0;
 	f = fopen(TRACING "trace", "r");
 	NEED(f, "no trace");
 	return f;
