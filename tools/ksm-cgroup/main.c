@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * ksm-cgroup: the table of commands.
+ */
+#include <locale.h>
+#include <string.h>
+
+#include "tool.h"
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *arguments;
+	const char *help;
+};
+
+static const struct command commands[] = {
+	{ "list", cmd_list, "[CGROUP]",
+	  "what is merged where; also without any command" },
+	{ NULL }
+};
+
+static void print_help(void)
+{
+	const struct command *command;
+	char usage[64];
+
+	puts("Usage: ksm-cgroup [COMMAND] [options] [arguments]\n\n"
+	     "Samepage merging by control group: see it, set it, find out what it brings.\n\n"
+	     "Commands:");
+	for (command = commands; command->name; command++) {
+		snprintf(usage, sizeof(usage), "%s %s", command->name,
+			 command->arguments);
+		printf("  %-36s %s\n", usage, command->help);
+	}
+	puts("\nA CGROUP is a path, a systemd unit, a container's name or id, or a PID.\n"
+	     "COMMAND --help tells the options of a command; see also ksm-cgroup(1).");
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *command;
+
+	setlocale(LC_ALL, "");
+	/* What is printed is read by programs, too: a point is a point. */
+	setlocale(LC_NUMERIC, "C");
+	if (argc > 1 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help"))) {
+		print_help();
+		return STATUS_OK;
+	}
+	if (argc > 1 && (!strcmp(argv[1], "-V") || !strcmp(argv[1], "--version"))) {
+		puts("ksm-cgroup " VERSION);
+		return STATUS_OK;
+	}
+	if (argc < 2 || argv[1][0] == '-')
+		return cmd_list(argc, argv);
+	for (command = commands; command->name; command++)
+		if (!strcmp(command->name, argv[1]))
+			return command->run(argc - 1, argv + 1);
+	return usage_error("there is no command '%s'", argv[1]);
+}
