@@ -17,6 +17,16 @@ struct command {
 static const struct command commands[] = {
 	{ "list", cmd_list, "[CGROUP]",
 	  "what is merged where; also without any command" },
+	{ "on", cmd_set, "CGROUP...", "merge all that is eligible" },
+	{ "off", cmd_set, "CGROUP...", "merge nothing, unshare what is merged" },
+	{ "madvise", cmd_set, "CGROUP...", "merge only what asks for it" },
+	{ "inherit", cmd_set, "CGROUP...", "do as the cgroup above" },
+	{ "weight", cmd_weight, "CGROUP N", "share of the scanning, 1 to 10000" },
+	{ "domain", cmd_domain, "CGROUP self|parent",
+	  "share apart, or with the cgroup above" },
+	{ "scan", cmd_scan, "CGROUP [SIZE]", "scan its memory now" },
+	{ "features", cmd_features, "", "what this kernel offers" },
+	{ "doctor", cmd_doctor, "CGROUP", "why nothing is merged there" },
 	{ NULL }
 };
 

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Checks of the doctor: the cgroup's processes, and how far merging has come.
+ */
+#include <string.h>
+
+#include "findings.h"
+#include "tool.h"
+
+static long long value(const struct patient *patient, enum stat_key key)
+{
+	return patient->group->stats.value[key];
+}
+
+static bool has(const struct patient *patient, enum stat_key key)
+{
+	return stats_has(&patient->group->stats, key);
+}
+
+static void check_never(struct patient *patient)
+{
+	bool all = patient->never == patient->readable;
+
+	if (patient->never) {
+		problem(patient, all ? GRADE_BLOCKS : GRADE_NOTE,
+			"%lld of %lld processes keep out by prctl(PR_SET_MEMORY_MERGE, 0); MemoryKSM=no in a unit does that, too",
+			patient->never, patient->readable);
+		remedy(patient,
+		       "if they need not: drop that from the unit, or start them with 'ksm-cgroup run --default'");
+	}
+}
+
+static void check_left_out(struct patient *patient)
+{
+	long long out = patient->readable - patient->taking_part - patient->never;
+
+	if (patient->group->effective != SETTING_ON || out <= 0)
+		return;
+	problem(patient, patient->taking_part ? GRADE_NOTE : GRADE_BLOCKS,
+		"%lld of %lld processes take no part: they have no memory of their own, or are not dumpable and the 1 was written without CAP_SYS_PTRACE",
+		out, patient->readable);
+	remedy(patient,
+	       "if they shall: ksm-cgroup on %s as root of the host",
+	       patient->group->path);
+}
+
+static void check_memory(struct patient *patient)
+{
+	char path[8192], size[32], more[32];
+	long long swapped;
+
+	if (!patient->anonymous) {
+		problem(patient, GRADE_BLOCKS,
+			"the cgroup has no anonymous memory in RAM: files, tmpfs, shared memory and hugetlb are never merged");
+		remedy(patient,
+		       "nothing is to be gained here");
+	}
+	cgroup_file(path, sizeof(path), patient->group->path, "memory.swap.current");
+	if (root_number(path, &swapped) || patient->anonymous < 0 ||
+	    swapped <= patient->anonymous)
+		return;
+	problem(patient, GRADE_NOTE,
+		"more is swapped out (%s) than in RAM (%s), and what is swapped out is not looked at",
+		human_size(size, sizeof(size), swapped),
+		human_size(more, sizeof(more), patient->anonymous));
+	remedy(patient,
+	       "merge before memory is short: with more memory.high, or right after the start");
+}
+
+void check_processes(struct patient *patient)
+{
+	if (!patient->processes) {
+		problem(patient, GRADE_BLOCKS,
+			"no process is in %s or below",
+			patient->group->path);
+		remedy(patient,
+		       "start some there: ksm-cgroup run --scope %s -- COMMAND, or write a PID to its cgroup.procs",
+		       patient->group->path);
+		return;
+	}
+	if (patient->readable) {
+		check_never(patient);
+		check_left_out(patient);
+	}
+	if (!patient->tree.ours && patient->readable && !patient->taking_part) {
+		problem(patient, GRADE_BLOCKS,
+			"none of %lld processes asks for merging, and this kernel merges only what asks",
+			patient->readable);
+		remedy(patient,
+		       "start them with 'ksm-cgroup run --merge -- COMMAND', or MemoryKSM=yes in the unit (systemd 256)");
+	}
+	check_memory(patient);
+}
+
+static void nothing_merged(struct patient *patient)
+{
+	long long unique = value(patient, STAT_UNSHARED);
+	long long changing = value(patient, STAT_VOLATILE);
+	char size[32];
+
+	if (!value(patient, STAT_SCANNED) && !value(patient, STAT_SKIPPED)) {
+		problem(patient, GRADE_BLOCKS,
+			"nothing was looked at here until now");
+		remedy(patient,
+		       "wait, or run 'ksm-cgroup scan %s' twice",
+		       patient->group->path);
+		return;
+	}
+	if (changing > unique) {
+		problem(patient, GRADE_BLOCKS,
+			"most of what was looked at (%s) was seen once, or keeps changing",
+			human_size(size, sizeof(size), changing * page_bytes()));
+		remedy(patient,
+		       "run 'ksm-cgroup scan %s' twice; what changes all the time can't be merged",
+		       patient->group->path);
+	} else {
+		problem(patient, GRADE_BLOCKS,
+			"all that was looked at (%s) is different",
+			human_size(size, sizeof(size), unique * page_bytes()));
+		remedy(patient,
+		       "nothing is to be gained within %s; 'ksm-cgroup estimate' tells what sharing with others would bring",
+		       domain_of(patient->group)->path);
+	}
+}
+
+static void check_weight(struct patient *patient)
+{
+	const struct group *group = patient->group;
+	char name[4096], path[8192];
+	struct tree tree;
+	long long sum = 100;
+	size_t i;
+
+	if (!group->parent || !group->weight ||
+	    tree_read(&tree, group->parent->path, TREE_SETTINGS))
+		return;
+	for (i = 0; i < tree.nr; i++)
+		if (tree.groups[i]->parent && !tree.groups[i]->ancestor &&
+		    !strcmp(tree.groups[i]->parent->path, group->parent->path))
+			sum += tree.groups[i]->weight;
+	tree_free(&tree);
+	if (group->weight * 100LL >= sum || group->weight >= 100)
+		return;
+	snprintf(name, sizeof(name), "%s", group->parent->path);
+	cgroup_file(path, sizeof(path), group->path, "memory.ksm.weight");
+	problem(patient, GRADE_NOTE,
+		"%s is %d: less than 1%% of the scanning that goes to %s, while its siblings have work",
+		path, group->weight, name);
+	remedy(patient,
+	       "ksm-cgroup weight %s 100",
+	       group->path);
+}
+
+static void check_books(struct patient *patient)
+{
+	char size[32];
+
+	if (value(patient, STAT_FAILURES) > 1000 &&
+	    value(patient, STAT_FAILURES) > value(patient, STAT_MERGED)) {
+		problem(patient, GRADE_NOTE,
+			"%lld attempts met a page that somebody held or changed at that moment",
+			value(patient, STAT_FAILURES));
+		remedy(patient,
+		       "pages that a device holds (O_DIRECT, RDMA, VFIO) can be merged only when they are let go");
+	}
+	if (value(patient, STAT_FOREIGN)) {
+		problem(patient, GRADE_NOTE,
+			"%lld pages came from another domain and are being unshared; their processes are merged with nobody until that is done",
+			value(patient, STAT_FOREIGN));
+		remedy(patient,
+		       "it is done by itself; if the number stays, memory is short");
+	}
+	if (value(patient, STAT_PROFIT) < 0) {
+		problem(patient, GRADE_NOTE,
+			"merging costs %s more memory here than it saves",
+			human_size(size, sizeof(size), -value(patient, STAT_PROFIT)));
+		remedy(patient,
+		       "if that stays so after some passes: ksm-cgroup off %s",
+		       patient->group->path);
+	}
+}
+
+void check_progress(struct patient *patient)
+{
+	if (!has(patient, STAT_MERGING))
+		return;
+	/* Without our keys there is nothing to tell the reasons apart by. */
+	if (!has(patient, STAT_VOLATILE) || !has(patient, STAT_MERGED))
+		return;
+	if (patient->processes && patient->anonymous &&
+	    value(patient, STAT_MERGING) + value(patient, STAT_ZERO) == 0)
+		nothing_merged(patient);
+	check_weight(patient);
+	check_books(patient);
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Checks of the doctor: the kernel, its scanner, and what the cgroup and
+ * those above it were told.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "findings.h"
+#include "tool.h"
+
+static bool file_has_word(const char *path, const char *word)
+{
+	char text[4096];
+
+	return root_read(path, text, sizeof(text)) >= 0 && has_word(text, word);
+}
+
+static bool group_file_has(const char *cgroup, const char *file, const char *word)
+{
+	char path[8192];
+
+	return cgroup_file(path, sizeof(path), cgroup, file) &&
+	       file_has_word(path, word);
+}
+
+/* The processes of our kernel say more than those of others. */
+static bool engine_is_ours(void)
+{
+	char text[1024], value[16];
+
+	return root_read("/proc/self/ksm_stat", text, sizeof(text)) > 0 &&
+	       find_key(text, "ksm_policy", value, sizeof(value));
+}
+
+/* No cgroup has the files: the kernel, or the memory controller? */
+static void no_files_at_all(struct patient *patient)
+{
+	if (file_has_word("/proc/cmdline", "cgroup_disable=memory")) {
+		problem(patient, GRADE_BLOCKS,
+			"the memory controller is switched off by cgroup_disable=memory");
+		remedy(patient,
+		       "boot without it on the kernel's command line");
+	} else if (!group_file_has("/", "cgroup.controllers", "memory")) {
+		problem(patient, GRADE_BLOCKS,
+			"cgroup version 2 has no memory controller; version 1 has it, or the kernel was built without");
+		remedy(patient,
+		       "boot with cgroup_no_v1=memory, or with systemd.unified_cgroup_hierarchy=1");
+	} else if (engine_is_ours()) {
+		problem(patient, GRADE_BLOCKS,
+			"the kernel knows memory.ksm, but no cgroup has it here");
+		remedy(patient,
+		       "look from outside of the container: its cgroup namespace hides them");
+	} else {
+		problem(patient, GRADE_BLOCKS,
+			"this kernel has no memory.ksm, so merging can't be switched on for a cgroup");
+		remedy(patient,
+		       "boot a ksm-cgroup kernel; on this one, start programs with 'ksm-cgroup run --merge -- COMMAND' and write 1 to /sys/kernel/mm/ksm/run");
+	}
+}
+
+static void check_run(struct patient *patient)
+{
+	const struct group *domain = domain_of(patient->group);
+
+	if (patient->run == 0 || patient->run == 2) {
+		problem(patient, GRADE_BLOCKS,
+			"the scanner is stopped: /sys/kernel/mm/ksm/run is %lld",
+			patient->run);
+		remedy(patient,
+		       "echo %d >/sys/kernel/mm/ksm/run",
+		       patient->tree.ours ? 3 : 1);
+	} else if (patient->run == 3 && !domain->parent &&
+		 domain->own != SETTING_ON && patient->group->own != SETTING_UNKNOWN) {
+		problem(patient, GRADE_BLOCKS,
+			"/sys/kernel/mm/ksm/run is 3, which serves cgroups at or below one with a value of its own; here is none");
+		remedy(patient,
+		       "ksm-cgroup on %s, or echo 1 >/sys/kernel/mm/ksm/run for all that asked by madvise or prctl",
+		       patient->group->path);
+	}
+}
+
+static void check_pace(struct patient *patient)
+{
+	long long pages, sleep, total = patient->anonymous / page_bytes();
+	double minutes;
+
+	if (root_number(SYSFS_KSM "/pages_to_scan", &pages) ||
+	    root_number(SYSFS_KSM "/sleep_millisecs", &sleep))
+		return;
+	if (!pages) {
+		problem(patient, GRADE_BLOCKS,
+			"/sys/kernel/mm/ksm/pages_to_scan is 0, so the scanner looks at nothing");
+		remedy(patient,
+		       "echo 100 >/sys/kernel/mm/ksm/pages_to_scan");
+		return;
+	}
+	minutes = total / (double)pages * sleep / 60000;
+	if (patient->anonymous > 0 && minutes > 10) {
+		problem(patient, GRADE_NOTE,
+			"at %lld pages each %lld ms, going over this cgroup can take %.0f minutes, and merging takes two passes",
+			pages, sleep, minutes);
+		remedy(patient,
+		       "raise /sys/kernel/mm/ksm/pages_to_scan, let the advisor do it (echo scan-time >/sys/kernel/mm/ksm/advisor_mode), or run 'ksm-cgroup scan' for this cgroup");
+	}
+}
+
+static void check_nodes(struct patient *patient)
+{
+	long long across;
+
+	if (!root_number(SYSFS_KSM "/merge_across_nodes", &across) && !across &&
+	    root_exists("/sys/devices/system/node/node1")) {
+		problem(patient, GRADE_NOTE,
+			"/sys/kernel/mm/ksm/merge_across_nodes is 0: equal pages of different NUMA nodes are kept apart");
+		remedy(patient,
+		       "echo 2 >/sys/kernel/mm/ksm/run, then 1 >/sys/kernel/mm/ksm/merge_across_nodes, then run as before; all is unshared in between");
+	}
+}
+
+void check_host(struct patient *patient)
+{
+	if (patient->run < 0) {
+		problem(patient, GRADE_BLOCKS,
+			"the kernel has no KSM: there is no /sys/kernel/mm/ksm");
+		remedy(patient,
+		       "boot a kernel that was built with CONFIG_KSM=y");
+		return;
+	}
+	if (!patient->tree.ours)
+		no_files_at_all(patient);
+	check_run(patient);
+	check_pace(patient);
+	check_nodes(patient);
+}
+
+static void no_files_here(struct patient *patient)
+{
+	const struct group *group, *above = NULL;
+
+	/* Controllers are handed down: the uppermost that does not comes first. */
+	for (group = patient->group->parent; group; group = group->parent)
+		if (!group_file_has(group->path, "cgroup.subtree_control", "memory"))
+			above = group;
+	if (patient->group->threaded) {
+		problem(patient, GRADE_BLOCKS,
+			"this is a threaded cgroup; its memory belongs to the cgroup at the top of the threaded subtree");
+		remedy(patient,
+		       "name the nearest cgroup above whose cgroup.type says 'domain threaded'");
+	} else if (above) {
+		problem(patient, GRADE_BLOCKS,
+			"the cgroup has no memory controller: %s does not hand it down",
+			above->path);
+		remedy(patient,
+		       "echo +memory >%s%s/cgroup.subtree_control; in a systemd unit set MemoryAccounting=yes",
+		       cgroup_mount(), above->path[1] ? above->path : "");
+	} else {
+		problem(patient, GRADE_BLOCKS,
+			"the cgroup's memory.ksm can't be read");
+		remedy(patient,
+		       "run this as root");
+	}
+}
+
+static const struct group *who_says(const struct group *group, enum setting setting)
+{
+	for (; group; group = group->parent)
+		if (group->own == setting)
+			return group;
+	return NULL;
+}
+
+/* Below, a value of its own makes a domain of its own. */
+static void check_domains_below(struct patient *patient)
+{
+	const struct group *group, *first = NULL;
+	long long apart = 0;
+	size_t i;
+
+	for (i = 0; i < patient->tree.nr; i++) {
+		group = patient->tree.groups[i];
+		if (group->ancestor || group == patient->group ||
+		    domain_of(group) == domain_of(patient->group))
+			continue;
+		if (domain_of(group) == group && !apart++)
+			first = group;
+	}
+	if (first) {
+		problem(patient, GRADE_NOTE,
+			"%lld cgroups below share nothing with the others here, as they have a value of their own: %s%s",
+			apart, first->path, apart > 1 ? " and others" : "");
+		remedy(patient,
+		       "if they may know of each other's content: ksm-cgroup inherit %s, or ksm-cgroup domain %s parent",
+		       first->path, first->path);
+	}
+}
+
+void check_settings(struct patient *patient)
+{
+	const struct group *who;
+
+	if (!patient->tree.ours)
+		return;
+	if (patient->group->own == SETTING_UNKNOWN) {
+		no_files_here(patient);
+		return;
+	}
+	who = who_says(patient->group, SETTING_OFF);
+	if (who) {
+		problem(patient, GRADE_BLOCKS,
+			"memory.ksm of %s is 0, which wins over all that is said below",
+			who->path);
+		remedy(patient,
+		       "ksm-cgroup %s %s",
+		       who == patient->group ? "on" : "inherit", who->path);
+	} else if (patient->group->effective == SETTING_MADVISE &&
+		 patient->readable && !patient->taking_part) {
+		problem(patient, GRADE_BLOCKS,
+			"only what asks is merged here, and none of %lld processes asks",
+			patient->readable);
+		remedy(patient,
+		       "ksm-cgroup on %s, or start the programs with 'ksm-cgroup run --merge'",
+		       patient->group->path);
+	}
+	check_domains_below(patient);
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * on, off, madvise, inherit, weight, domain: one file of each cgroup named.
+ */
+#include <getopt.h>
+#include <string.h>
+
+#include "findings.h"
+#include "settings.h"
+#include "target.h"
+#include "tool.h"
+
+static const struct {
+	const char *command;
+	const char *value;
+} values[] = {
+	{ "on", "1" },
+	{ "off", "0" },
+	{ "madvise", "madvise" },
+	{ "inherit", "inherit" },
+};
+
+static const struct option options[] = {
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 }
+};
+
+/* take_help - true if that was all; @status says what to return then */
+static bool take_help(int argc, char **argv, const char *usage, int *status)
+{
+	int option = getopt_long(argc, argv, "+h", options, NULL);
+
+	if (option < 0)
+		return false;
+	*status = option == 'h' ? STATUS_OK : STATUS_USAGE;
+	if (option == 'h')
+		printf("Usage: ksm-cgroup %s\n", usage);
+	else
+		usage_error("usage: ksm-cgroup %s", usage);
+	return true;
+}
+
+/* All are tried, as with chmod: one that fails does not stop the others. */
+int cmd_set(int argc, char **argv)
+{
+	int i, status = STATUS_OK;
+	char usage[64], cgroup[4096];
+	const char *value = "";
+	size_t v;
+
+	snprintf(usage, sizeof(usage), "%s CGROUP...", argv[0]);
+	if (take_help(argc, argv, usage, &status))
+		return status;
+	if (optind == argc)
+		return usage_error("%s: which CGROUP?", argv[0]);
+	for (v = 0; v < ARRAY_SIZE(values); v++)
+		if (!strcmp(values[v].command, argv[0]))
+			value = values[v].value;
+	for (i = optind; i < argc; i++) {
+		if (target_cgroup(argv[i], cgroup, sizeof(cgroup)) ||
+		    setting_write(cgroup, "memory.ksm", value))
+			status = STATUS_FAILED;
+		else if (strcmp(value, "0"))
+			warn_if_blocked(cgroup);
+	}
+	return status;
+}
+
+int cmd_weight(int argc, char **argv)
+{
+	char cgroup[4096], text[16];
+	long long weight;
+	int status;
+
+	if (take_help(argc, argv, "weight CGROUP N (1 to 10000, default 100)", &status))
+		return status;
+	if (argc - optind != 2)
+		return usage_error("weight: a CGROUP and a number are needed");
+	if (parse_number(argv[optind + 1], 1, 10000, &weight))
+		return usage_error("weight: '%s' is not a number from 1 to 10000",
+				   argv[optind + 1]);
+	if (target_cgroup(argv[optind], cgroup, sizeof(cgroup)))
+		return STATUS_FAILED;
+	snprintf(text, sizeof(text), "%lld", weight);
+	return setting_write(cgroup, "memory.ksm.weight", text) ?
+	       STATUS_FAILED : STATUS_OK;
+}
+
+int cmd_domain(int argc, char **argv)
+{
+	char cgroup[4096];
+	int status;
+
+	if (take_help(argc, argv, "domain CGROUP self|parent", &status))
+		return status;
+	if (argc - optind != 2)
+		return usage_error("domain: a CGROUP and self or parent are needed");
+	if (strcmp(argv[optind + 1], "self") && strcmp(argv[optind + 1], "parent"))
+		return usage_error("domain: '%s' is neither self nor parent",
+				   argv[optind + 1]);
+	if (target_cgroup(argv[optind], cgroup, sizeof(cgroup)))
+		return STATUS_FAILED;
+	return setting_write(cgroup, "memory.ksm.domain", argv[optind + 1]) ?
+	       STATUS_FAILED : STATUS_OK;
+}

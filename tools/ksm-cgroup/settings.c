@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Writing to cgroups, and making them, by libcgroup: it knows where what is
+ * mounted, and switches the memory controller on from the root down to a
+ * cgroup that it makes.
+ *
+ * A recorded tree is no mount, so its files are written as files.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <libcgroup.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "settings.h"
+#include "tool.h"
+
+static int write_file(const char *path, const char *value)
+{
+	ssize_t put;
+	int error, fd;
+
+	fd = root_open(path, O_WRONLY | O_TRUNC);
+	if (fd < 0)
+		return -errno;
+	put = write(fd, value, strlen(value));
+	error = put < 0 ? -errno : 0;
+	close(fd);
+	return error;
+}
+
+static int library_begin(void)
+{
+	static bool begun;
+	int error;
+
+	if (begun)
+		return 0;
+	error = cgroup_init();
+	if (error) {
+		complain("libcgroup: %s: are cgroups mounted here?",
+			 cgroup_strerror(error));
+		return -1;
+	}
+	begun = true;
+	return 0;
+}
+
+/* A cgroup of the library; its names begin below the mount. */
+static struct cgroup *library_group(const char *cgroup,
+				    struct cgroup_controller **memory)
+{
+	struct cgroup *group;
+
+	if (library_begin())
+		return NULL;
+	group = cgroup_new_cgroup(cgroup[1] ? cgroup + 1 : cgroup);
+	*memory = group ? cgroup_add_controller(group, "memory") : NULL;
+	if (group && !*memory)
+		cgroup_free(&group);
+	if (!group)
+		complain("libcgroup: out of memory");
+	return group;
+}
+
+/* The library's errors are its own; where it kept an errno, that says more. */
+static int library_errno(int error)
+{
+	switch (error) {
+	case 0:
+		return 0;
+	case ECGOTHER:
+		return -cgroup_get_last_errno();
+	case ECGROUPNOTALLOWED:
+		return -EPERM;
+	case ECGROUPVALUENOTEXIST:
+	case ECGROUPNOTEXIST:
+	case ECGROUPSUBSYSNOTMOUNTED:
+		return -ENOENT;
+	default:
+		return -EIO;
+	}
+}
+
+static int write_by_library(const char *cgroup, const char *file,
+			    const char *value)
+{
+	struct cgroup_controller *memory;
+	struct cgroup *group;
+	int error;
+
+	group = library_group(cgroup, &memory);
+	if (!group)
+		return -EIO;
+	error = cgroup_add_value_string(memory, file, value);
+	if (!error)
+		error = cgroup_modify_cgroup(group);
+	cgroup_free(&group);
+	return library_errno(error);
+}
+
+/*
+ * setting_write - returns 0, or -1 after saying what is wrong
+ *
+ * The library answers that a file which it may not open is not there, so that
+ * is asked first.
+ */
+int setting_write(const char *cgroup, const char *file, const char *value)
+{
+	char path[8192];
+	int error = 0;
+
+	cgroup_file(path, sizeof(path), cgroup, file);
+	if (root_recorded())
+		error = write_file(path, value);
+	else if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS))
+		error = -errno;
+	else
+		error = write_by_library(cgroup, file, value);
+	if (!error)
+		return 0;
+	complain_file(path, USE_SETTING, -error);
+	return -1;
+}
+
+/* group_make - with the memory controller */
+int group_make(const char *cgroup)
+{
+	struct cgroup_controller *memory;
+	struct cgroup *group;
+	char path[8192];
+	int error;
+
+	group = library_group(cgroup, &memory);
+	if (!group)
+		return -1;
+	error = cgroup_create_cgroup(group, 1);
+	cgroup_free(&group);
+	if (!error)
+		return 0;
+	cgroup_file(path, sizeof(path), cgroup, "");
+	complain_file(path, USE_SETTING, -library_errno(error));
+	return -1;
+}
+
+/* group_enter - the calling process goes in */
+int group_enter(const char *cgroup)
+{
+	struct cgroup_controller *memory;
+	struct cgroup *group;
+	char path[8192];
+	int error;
+
+	group = library_group(cgroup, &memory);
+	if (!group)
+		return -1;
+	error = cgroup_attach_task_pid(group, getpid());
+	cgroup_free(&group);
+	if (!error)
+		return 0;
+	cgroup_file(path, sizeof(path), cgroup, "cgroup.procs");
+	complain_file(path, USE_SETTING, -library_errno(error));
+	return -1;
+}
+
+/*
+ * group_remove - an empty one
+ *
+ * Not by the library, which would move what is left in it to the cgroup above.
+ */
+int group_remove(const char *cgroup)
+{
+	char path[8192];
+
+	cgroup_file(path, sizeof(path), cgroup, "");
+	return rmdir(path);
+}

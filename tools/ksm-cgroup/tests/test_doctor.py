@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-2.0
+"""doctor and features: each state in which nothing happens has its sentence."""
+import json
+
+from recorded import Tree, has, lacks, same
+
+MIB = 1 << 20
+
+
+def healthy(**more):
+    """A cgroup in which all is well; what is given replaces a part of it."""
+    box = {"ksm": "1", "pids": [1, 2],
+           "stat": {"ksm_merging_pages": 100, "pages_shared": 50, "pages_sharing": 50,
+                    "pages_scanned": 1000, "pages_merged": 120, "general_profit": 100000}}
+    box.update(more.pop("box", {}))
+    box["stat"] = dict(box["stat"], **more.pop("stat", {}))
+    processes = more.pop("processes", {1: {}, 2: {}})
+    for about in processes.values():
+        about.setdefault("any_", "yes")
+        about.setdefault("mergeable", "yes")
+    cgroups = dict({"/": {}, "/box": box}, **more.pop("cgroups", {}))
+    return Tree(cgroups, processes, **more)
+
+
+def says(tree, *wanted, status=1, cgroup="/box"):
+    got, out, error = tree.run("doctor", cgroup)
+    same(error, "")
+    has(out, *wanted)
+    assert got == status, "status %d: %s" % (got, out)
+    return out
+
+
+def test_healthy():
+    """nothing is found where all is well"""
+    with healthy() as tree:
+        out = says(tree, "/box: 2 processes, memory.ksm 1, effective 1, domain /box", "merged 400K",
+                   "Nothing stands in the way", status=0)
+        lacks(out, "->")
+
+
+def test_no_ksm():
+    """the kernel has no KSM"""
+    with healthy(run=None) as tree:
+        says(tree, "no KSM", "CONFIG_KSM=y")
+
+
+def test_stopped():
+    """run is 0 or 2"""
+    for run in (0, 2):
+        with healthy(run=run) as tree:
+            says(tree, "run is %d" % run, "echo 3 >/sys/kernel/mm/ksm/run")
+
+
+def test_run_3():
+    """run is 3 and there is no value of its own; served with one, or with run 1"""
+    with healthy(box={"ksm": "inherit"}) as tree:
+        says(tree, "run is 3", "ksm-cgroup on /box")
+    with healthy(box={"ksm": "inherit"}, run=1) as tree:
+        says(tree, status=0)
+    with healthy(box={"ksm": "inherit"}, cgroups={"/": {"ksm": "1"}}) as tree:
+        says(tree, status=0)
+
+
+def test_no_pages_to_scan():
+    """pages_to_scan is 0"""
+    with healthy(pages_to_scan=0) as tree:
+        says(tree, "pages_to_scan is 0", "echo 100")
+
+
+def test_slow():
+    """a pass would take long at this pace: a note"""
+    with healthy(box={"anon": 32 << 30}) as tree:
+        says(tree, "can take 28 minutes", "advisor", status=0)
+
+
+def test_nodes():
+    """NUMA nodes kept apart: a note"""
+    with healthy(merge_across_nodes=0) as tree:
+        lacks(says(tree, status=0), "merge_across_nodes")
+        tree.write("sys/devices/system/node/node1/cpulist", "1")
+        says(tree, "merge_across_nodes is 0", status=0)
+
+
+def test_stock():
+    """a kernel without memory.ksm, and nobody asks"""
+    with healthy(stock=True, run=1, processes={1: {"any_": "no", "mergeable": "no"}, 2: {
+            "any_": "no", "mergeable": "no"}}) as tree:
+        says(tree, "no memory.ksm", "run --merge", "none of 2 processes asks")
+
+
+def test_no_controller():
+    """version 2 has no memory controller, or it was switched off at boot"""
+    with healthy(stock=True, cgroups={"/": {"controllers": "cpu"}}) as tree:
+        says(tree, "no memory controller", "cgroup_no_v1=memory")
+        tree.write("proc/cmdline", "quiet cgroup_disable=memory ro")
+        says(tree, "cgroup_disable=memory", "boot without it")
+
+
+def test_not_handed_down():
+    """an ancestor does not hand the controller down; the uppermost is named"""
+    with Tree({"/": {}, "/a": {"subtree_control": ""}, "/a/b": {"subtree_control": ""},
+               "/a/b/box": {"no_memory": True}}) as tree:
+        out = says(tree, "/a does not hand it down", cgroup="/a/b/box")
+        has(out, "echo +memory >/sys/fs/cgroup/a/cgroup.subtree_control")
+
+
+def test_threaded():
+    """a threaded cgroup has no files"""
+    with Tree({"/": {}, "/box": {"type": "threaded"}}) as tree:
+        says(tree, "threaded", "domain threaded")
+
+
+def test_zero():
+    """a 0 here, a 0 above: who says it"""
+    with healthy(box={"ksm": "0"}) as tree:
+        says(tree, "memory.ksm of /box is 0", "ksm-cgroup on /box")
+    with healthy(cgroups={"/": {"ksm": "0"}}) as tree:
+        says(tree, "memory.ksm of / is 0", "ksm-cgroup inherit /")
+
+
+def test_nobody_asks():
+    """madvise, and nobody asks"""
+    quiet = {"any_": "no", "mergeable": "no"}
+    with healthy(box={"ksm": "madvise"}, processes={1: dict(quiet), 2: dict(quiet)}) as tree:
+        says(tree, "only what asks is merged here, and none of 2", "ksm-cgroup on /box")
+    with healthy(box={"ksm": "madvise"}, processes={1: dict(quiet), 2: {}}) as tree:
+        says(tree, status=0)
+
+
+def test_domains_below():
+    """cgroups below with domains of their own: a note"""
+    with healthy(cgroups={"/box/x": {"ksm": "1"}, "/box/y": {"ksm": "1"}, "/box/y/z": {}}) as tree:
+        says(tree, "2 cgroups below share nothing", "/box/x and others", status=0)
+    with healthy(cgroups={"/box/x": {"ksm": "1", "domain": "parent"}}) as tree:
+        lacks(says(tree, status=0), "below")
+
+
+def test_no_process():
+    """no process is there"""
+    with healthy(box={"pids": []}) as tree:
+        says(tree, "no process is in /box", "cgroup.procs")
+
+
+def test_never():
+    """processes that opted out: all block, some are worth a note"""
+    out = {"any_": "no", "mergeable": "no", "policy": "never"}
+    with healthy(processes={1: dict(out), 2: dict(out)}) as tree:
+        says(tree, "2 of 2 processes keep out", "run --default")
+    with healthy(processes={1: dict(out), 2: {}}) as tree:
+        says(tree, "1 of 2 processes keep out", status=0)
+
+
+def test_left_out():
+    """processes that a 1 does not take"""
+    out = {"any_": "no", "mergeable": "no"}
+    with healthy(processes={1: dict(out), 2: dict(out)}) as tree:
+        says(tree, "2 of 2 processes take no part", "CAP_SYS_PTRACE", "as root")
+
+
+def test_no_anonymous():
+    """no anonymous memory; more swapped out than in RAM"""
+    with healthy(box={"anon": 0}) as tree:
+        says(tree, "no anonymous memory in RAM")
+    with healthy(box={"anon": MIB, "swap": 3 * MIB}) as tree:
+        says(tree, "swapped out (3.0M) than in RAM (1.0M)", status=0)
+
+
+def test_not_looked_at():
+    """nothing was looked at yet"""
+    none = {"ksm_merging_pages": 0, "pages_scanned": 0}
+    with healthy(stat=none) as tree:
+        says(tree, "nothing was looked at", "ksm-cgroup scan /box")
+
+
+def test_changing():
+    """most of it changes"""
+    with healthy(stat={"ksm_merging_pages": 0, "pages_volatile": 512, "pages_unshared": 9}) as tree:
+        says(tree, "(2.0M) was seen once, or keeps changing")
+
+
+def test_all_different():
+    """all is different"""
+    with healthy(stat={"ksm_merging_pages": 0, "pages_unshared": 512}) as tree:
+        says(tree, "all that was looked at (2.0M) is different", "within /box", "estimate")
+
+
+def test_weight():
+    """a weight that is next to nothing among its siblings"""
+    with healthy(box={"weight": 1}, cgroups={"/big": {"weight": 10000}}) as tree:
+        says(tree, "memory.ksm.weight is 1", "ksm-cgroup weight /box 100", status=0)
+    with healthy(box={"weight": 99}) as tree:
+        lacks(says(tree, status=0), "weight")
+
+
+def test_failures():
+    """pages that are held"""
+    with healthy(stat={"merge_failures": 5000}) as tree:
+        says(tree, "5000 attempts", "O_DIRECT", status=0)
+
+
+def test_foreign_and_loss():
+    """foreign pages, and merging that costs more than it saves"""
+    with healthy(stat={"pages_foreign": 8, "general_profit": -2 * MIB}) as tree:
+        says(tree, "8 pages came from another domain", "costs 2.0M more", status=0)
+
+
+def test_usage():
+    """doctor needs one cgroup that there is"""
+    with healthy() as tree:
+        same(tree.run("doctor")[0], 2)
+        same(tree.run("doctor", "/a", "/b")[0], 2)
+        same(tree.run("doctor", "/nope")[0], 1)
+
+
+def features(tree):
+    status, out, error = tree.run("features", "-J")
+    same((status, error), (0, ""))
+    return {line["feature"]: (line["there"], line["detail"])
+            for line in json.loads(out)["features"]}
+
+
+def test_features():
+    """features: all that our kernel has"""
+    with healthy(advisor_mode="none [scan-time]", use_zero_pages=1) as tree:
+        tree.write("sys/kernel/cgroup/delegate", "cgroup.procs\nmemory.ksm.scan\nmemory.reclaim")
+        tree.write("proc/swaps", "Filename Type\n/dev/zram0 partition")
+        found = features(tree)
+        for name in ("samepage merging", "scanner", "cgroup version 2", "memory controller",
+                     "memory.ksm", "may set own cgroup", "scan is delegatable", "process figures",
+                     "process takes part", "follow cgroup again", "smart scan", "advisor",
+                     "zero pages", "swap"):
+            same((name, found[name][0]), (name, "yes"))
+
+
+def test_features_missing():
+    """features: what is missing has a reason"""
+    with healthy(stock=True, run=0, smart_scan=0, cgroups={"/": {"subtree_control": "cpu"}},
+                 processes={"self": {"text": "ksm_rmap_items 0"}}) as tree:
+        tree.write("sys/kernel/cgroup/delegate", "memory.reclaim")
+        tree.write("proc/swaps", "Filename Type")
+        found = features(tree)
+        for name, reason in (("scanner", "run is 0"), ("memory controller", "echo +memory"),
+                             ("memory.ksm", "ksm-cgroup kernel"),
+                             ("scan is delegatable", "on demand"),
+                             ("process takes part", "doctor knows less"),
+                             ("follow cgroup again", "run --default"), ("smart scan", "echo 1"),
+                             ("advisor", "scan-time"), ("zero pages", "echo 1"),
+                             ("swap", "no swap")):
+            same((name, found[name][0]), (name, "no"))
+            has(found[name][1], reason)
+    with healthy(run=None, mounts=False, stock=True, processes={"self": {"text": ""}}) as tree:
+        found = features(tree)
+        has(found["samepage merging"][1], "CONFIG_KSM=y")
+        has(found["cgroup version 2"][1], "mount -t cgroup2")
+        has(found["process figures"][1], "Linux 6.1")
+
+
+def test_features_usage():
+    """features takes no arguments"""
+    with healthy() as tree:
+        same(tree.run("features", "x")[0], 2)
+        same(tree.run("features", "-x")[0], 2)
