@@ -25,6 +25,8 @@ static const struct command commands[] = {
 	{ "domain", cmd_domain, "CGROUP self|parent",
 	  "share apart, or with the cgroup above" },
 	{ "scan", cmd_scan, "CGROUP [SIZE]", "scan its memory now" },
+	{ "run", cmd_run, "[--scope NAME] -- COMMAND...",
+	  "start a command that is merged, or is not" },
 	{ "features", cmd_features, "", "what this kernel offers" },
 	{ "doctor", cmd_doctor, "CGROUP", "why nothing is merged there" },
 	{ NULL }
