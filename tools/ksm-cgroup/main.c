@@ -29,6 +29,7 @@ static const struct command commands[] = {
 	  "start a command that is merged, or is not" },
 	{ "features", cmd_features, "", "what this kernel offers" },
 	{ "doctor", cmd_doctor, "CGROUP", "why nothing is merged there" },
+	{ "export", cmd_export, "[CGROUP]", "figures for Prometheus" },
 	{ NULL }
 };
 
