@@ -29,6 +29,8 @@ static const struct command commands[] = {
 	  "start a command that is merged, or is not" },
 	{ "features", cmd_features, "", "what this kernel offers" },
 	{ "doctor", cmd_doctor, "CGROUP", "why nothing is merged there" },
+	{ "estimate", cmd_estimate, "CGROUP|PID...",
+	  "what merging would save, on any kernel" },
 	{ "export", cmd_export, "[CGROUP]", "figures for Prometheus" },
 	{ NULL }
 };
