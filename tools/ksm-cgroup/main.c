@@ -17,6 +17,7 @@ struct command {
 static const struct command commands[] = {
 	{ "list", cmd_list, "[CGROUP]",
 	  "what is merged where; also without any command" },
+	{ "top", cmd_top, "[CGROUP]", "the same, live" },
 	{ "on", cmd_set, "CGROUP...", "merge all that is eligible" },
 	{ "off", cmd_set, "CGROUP...", "merge nothing, unshare what is merged" },
 	{ "madvise", cmd_set, "CGROUP...", "merge only what asks for it" },
