@@ -16,13 +16,15 @@ export CMD SHARE OUT MEM CPUS NODES KERNEL TIMEOUT APPEND KSRC ONLY
 
 PY := python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# Debian's packages: to build kernels, to apply the seam, to run the VM.
+# Debian's packages: to build kernels, to apply the seam, to run the VM, and to
+# build and test the command.
 PACKAGES := linux-source-6.12 build-essential bc bison flex kmod cpio rsync \
 	libelf-dev libssl-dev libcap-dev libnuma-dev python3 perl git \
 	coccinelle qemu-system-x86 mmdebstrap e2fsprogs debian-archive-keyring \
-	ccache sparse shellcheck
+	ccache sparse shellcheck libcgroup-dev libsmartcols-dev libncurses-dev \
+	pkgconf tmux groff-base
 
-.PHONY: help deps source tree kernel debug-kernel stock-kernel image selftests vm-exec \
+.PHONY: help deps source tree kernel debug-kernel stock-kernel image selftests tool-build tool vm-exec \
 	shell demo check bench style patches clean cleanall
 
 help:
@@ -31,6 +33,7 @@ help:
 #: Targets
 #:   demo           the main job: four redis containers, merged and unmerged
 #:   check          all tests, in the VM  [KERNEL=ksm|debug, default both] [ONLY='pattern ...']
+#:   tool           the command ksm-cgroup, in build/tool, and its tests
 #:   bench          measure beside the stock kernel
 #:   tree           patched kernel tree in build/linux           [KSRC=dir]
 #:   kernel         the patched kernel; also debug-kernel (lockdep, KASAN)
@@ -89,6 +92,19 @@ stock-debug-kernel: source
 image: deps | build/log
 	@$(PY) vm/image.py build/image.ext4 build/log/image.log >&2
 
+# The command runs here and in the VM, which has Debian 13's libcgroup: where
+# this machine's is older, it is linked in.
+TOOL := $(MAKE) -C tools/ksm-cgroup O=$(CURDIR)/build/tool \
+	STATIC_LIBCGROUP=$$(pkg-config --atleast-version=3 libcgroup && echo 0 || echo 1)
+tool-build: deps | build/log
+	@$(TOOL) all >build/log/tool.log 2>&1 </dev/null || { \
+		grep -E 'error|needs' build/log/tool.log >&2; \
+		echo "tool: ksm-cgroup does not build, see build/log/tool.log" >&2; exit 1; }
+
+# Without the VM, on recorded trees and on processes of its own.
+tool: tool-build
+	@$(TOOL) check
+
 # Tests are built here and run there: ours, and those of the tree that judge us.
 # The tree's mm tests do not all compile with Debian 12's headers: only those
 # that are wanted are asked for. ksm_functional_tests passes execv() a vector
@@ -96,7 +112,7 @@ image: deps | build/log
 TREE := $(CURDIR)/build/linux/tools/testing/selftests
 SHARE_DIR := $(CURDIR)/build/share
 UAPI := -isystem $(CURDIR)/build/obj/ksm/usr/include
-selftests: tree | build/log
+selftests: tree tool-build | build/log
 	@echo "==> building the tests" >&2; { \
 	[ build/obj/ksm/usr/include/linux/prctl.h -nt build/linux.stamp ] || { \
 		$(PY) vm/kernel.py ksm headers; touch build/obj/ksm/usr/include/linux/prctl.h; }; \
@@ -114,6 +130,7 @@ selftests: tree | build/log
 	fi; \
 	rm -rf $(SHARE_DIR)/userland; \
 	[ ! -d selftests/userland ] || cp -r selftests/userland $(SHARE_DIR)/; \
+	cp build/tool/ksm-cgroup $(SHARE_DIR)/userland/; \
 	} >build/log/selftests.log 2>&1 </dev/null || { grep -E 'error|Error' build/log/selftests.log >&2; \
 		echo "selftests: they do not build, see build/log/selftests.log" >&2; exit 1; }
 
@@ -155,7 +172,7 @@ style: kernel patches
 
 clean:
 	rm -rf build/src build/src.* build/linux* build/obj build/integration* \
-		build/image* build/patches build/log build/accel
+		build/image* build/patches build/log build/accel build/tool
 
 cleanall:
 	rm -rf build
