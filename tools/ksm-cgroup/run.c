@@ -159,9 +159,13 @@ static int run_by_library(const struct run *run, const char *cgroup)
 
 	cgroup_file(path, sizeof(path), cgroup, "");
 	made = !root_exists(path);
-	if ((made && group_make(cgroup)) ||
-	    setting_write(cgroup, "memory.ksm", scope_value(run->asked)))
+	if (made && group_make(cgroup))
 		return STATUS_FAILED;
+	if (setting_write(cgroup, "memory.ksm", scope_value(run->asked))) {
+		if (made)
+			group_remove(cgroup);
+		return STATUS_FAILED;
+	}
 	child = fork();
 	if (!child) {
 		if (group_enter(cgroup))

@@ -40,6 +40,15 @@ static bool take_help(int argc, char **argv, const char *usage, int *status)
 	return true;
 }
 
+/* A PID or a name stands for a cgroup with maybe more in it: tell which. */
+static void tell_set(const char *word, const char *cgroup, const char *value)
+{
+	if (!strchr(word, '/') && strcmp(word, cgroup + 1))
+		printf("%s: memory.ksm of %s is %s now\n", word, cgroup, value);
+	if (strcmp(value, "0"))
+		warn_if_blocked(cgroup);
+}
+
 /* All are tried, as with chmod: one that fails does not stop the others. */
 int cmd_set(int argc, char **argv)
 {
@@ -60,8 +69,8 @@ int cmd_set(int argc, char **argv)
 		if (target_cgroup(argv[i], cgroup, sizeof(cgroup)) ||
 		    setting_write(cgroup, "memory.ksm", value))
 			status = STATUS_FAILED;
-		else if (strcmp(value, "0"))
-			warn_if_blocked(cgroup);
+		else
+			tell_set(argv[i], cgroup, value);
 	}
 	return status;
 }

@@ -123,7 +123,12 @@ int setting_write(const char *cgroup, const char *file, const char *value)
 	return -1;
 }
 
-/* group_make - with the memory controller */
+/*
+ * group_make - with the memory controller
+ *
+ * The library hands it down from the cgroups below the root only. If the root
+ * can't either, that shows when the file is not there.
+ */
 int group_make(const char *cgroup)
 {
 	struct cgroup_controller *memory;
@@ -131,6 +136,8 @@ int group_make(const char *cgroup)
 	char path[8192];
 	int error;
 
+	cgroup_file(path, sizeof(path), "/", "cgroup.subtree_control");
+	write_file(path, "+memory");
 	group = library_group(cgroup, &memory);
 	if (!group)
 		return -1;

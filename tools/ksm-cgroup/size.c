@@ -19,6 +19,7 @@ int parse_size(const char *text, long long *bytes)
 	const char *unit;
 	double value;
 	char *end;
+	int power;
 
 	errno = 0;
 	value = strtod(text, &end);
@@ -28,7 +29,7 @@ int parse_size(const char *text, long long *bytes)
 		unit = strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end);
 		if (!unit || !*unit)
 			return -1;
-		for (; unit >= units; unit--)
+		for (power = unit - units; power >= 0; power--)
 			value *= 1024;
 		end++;
 		if (!strcmp(end, "iB") || !strcmp(end, "B"))

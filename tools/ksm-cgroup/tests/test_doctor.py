@@ -36,6 +36,9 @@ def test_healthy():
         out = says(tree, "/box: 2 processes, memory.ksm 1, effective 1, domain /box", "merged 400K",
                    "Nothing stands in the way", status=0)
         lacks(out, "->")
+    # Processes of another pid namespace show as 0.
+    with healthy(box={"pids": [1, 2, 0, 0]}) as tree:
+        says(tree, "/box: 2 processes", status=0)
 
 
 def test_no_ksm():
@@ -236,7 +239,7 @@ def test_features_missing():
     """features: what is missing has a reason"""
     with healthy(stock=True, run=0, smart_scan=0, cgroups={"/": {"subtree_control": "cpu"}},
                  processes={"self": {"text": "ksm_rmap_items 0"}}) as tree:
-        tree.write("sys/kernel/cgroup/delegate", "memory.reclaim")
+        tree.write("sys/kernel/cgroup/delegate", "memory.ksm.scanner\nmemory.ksm")
         tree.write("proc/swaps", "Filename Type")
         found = features(tree)
         for name, reason in (("scanner", "run is 0"), ("memory controller", "echo +memory"),

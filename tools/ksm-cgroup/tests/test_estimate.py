@@ -20,7 +20,7 @@ different, copies, zero, alone, seed, fork, advice = map(int, sys.argv[1:])
 libc = ctypes.CDLL(None)
 total = different * copies + zero + alone
 # A page that is never written to is the zero page, and no memory.
-area = mmap.mmap(-1, (total + 64) * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+area = mmap.mmap(-1, (total + 600) * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 if advice:
     area.madvise(advice)
 random.seed(seed)
@@ -34,10 +34,14 @@ for number in range(zero):
     area[at:at + 4096] = bytes(4096)
     at += 4096
 own = random.Random(os.getpid())
+rest = random.randbytes(4088)
 for number in range(alone):
-    area[at:at + 4096] = own.randbytes(4096)
+    # Pages can differ where they begin or end, and be the same elsewhere.
+    word = own.randbytes(8)
+    area[at:at + 4096] = word + rest if number % 2 else rest + word
     at += 4096
-unwritten = area[at:]
+for offset in range(at, len(area), 4096):
+    area[offset]
 if fork and not os.fork():
     # Nor is a page of the child's own made here.
     libc.pause()
@@ -102,13 +106,13 @@ def test_zero():
 def test_max_sharing():
     """a frame takes max_page_sharing mappings; use_zero_pages saves all"""
     need_root()
-    with holding(different=1, copies=1024, zero=1000) as pid:
-        with Tree({"/": {}}, max_page_sharing=16, use_zero_pages=1) as tree:
+    with holding(different=1, copies=1024, zero=4000) as pid:
+        with Tree({"/": {}}, max_page_sharing=2, use_zero_pages=1) as tree:
             for name in (str(pid), "kpageflags"):
                 os.symlink("/proc/" + name, tree.path("proc/" + name))
             line = estimate(pid, env={"KSM_CGROUP_ROOT": tree.root})[0]
-            near(line["saves"], 1024 - 64 + 1000)
-            near(line["zero"], 1000)
+            near(line["saves"], 512 + 4000)
+            near(line["zero"], 4000)
 
 
 def test_together():

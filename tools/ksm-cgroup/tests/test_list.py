@@ -115,6 +115,9 @@ def test_sort():
         same(names[:3], ["/a/in", "/a", "/b"])
         names = [line[0] for line in rows(tree, "-o", "CGROUP,MERGED", "-x", "MERGED")]
         same(names[-3:], ["/b", "/a", "/a/in"])
+        # The root has no weight.
+        same(rows(tree, "-o", "CGROUP,WEIGHT", "-x", "WEIGHT")[0], ["/"])
+        same(rows(tree, "-o", "CGROUP,WEIGHT", "-x", "-WEIGHT")[-1], ["/"])
 
 
 def test_sort_tree():
@@ -137,6 +140,7 @@ def test_filter():
         same(kept("cgroup =~ ^/b"), ["/b", "/b/under"])
         same(kept("cgroup !~ /"), [])
         same(kept("weight == 300"), ["/a"])
+        same(kept("weight > 300") + kept("weight < 100"), [])
         same(kept("cpu > 1.2"), ["/a"])
         same(kept("sharing < -1K"), ["/c\\x20x"])
         same(len(kept("passes <= 0")), 7)

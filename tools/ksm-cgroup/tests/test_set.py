@@ -15,6 +15,7 @@ def host(**more):
                "/system.slice/web.service/worker": {},
                "/user.slice": {}, "/user.slice/web.service": {},
                "/system.slice/db.service": {},
+               "/system.slice/db.service/db.service": {},
                "/machine.slice/libpod-%s.scope" % ID: {},
                "/machine.slice/libpod-%s.scope/container" % ID: {},
                "/machine.slice/libpod-conmon-%s.scope" % ID: {},
@@ -46,6 +47,13 @@ def test_values():
             status, out, unused = tree.run(command, "/box", "/box/in")
             same((status, out), (0, ""))
             same([own(tree, "/box"), own(tree, "/box/in")], [value] * 2)
+
+
+def test_tells_which():
+    """a PID stands for its whole cgroup, so it is told which that is"""
+    with host() as tree:
+        has(tree.run("on", "100")[1], "100: memory.ksm of /box is 1 now")
+        same(tree.run("on", "box")[1], "")
 
 
 def test_one_fails():
