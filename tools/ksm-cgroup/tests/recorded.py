@@ -128,6 +128,22 @@ def tool(*arguments, env=None, timeout=60, **more):
     return done.returncode, done.stdout, done.stderr
 
 
+def on_terminal(*arguments, env=None):
+    """The tool with a terminal for its messages: (exit status, what was on it)."""
+    master, slave = os.openpty()
+    child = subprocess.Popen([TOOL] + [str(word) for word in arguments], stdin=slave, stdout=slave,
+                             stderr=slave, env=dict(os.environ, LC_ALL="C.UTF-8", **(env or {})))
+    os.close(slave)
+    text = b""
+    try:
+        while True:
+            text += os.read(master, 4096)
+    except OSError:
+        pass                    # the other end is closed
+    os.close(master)
+    return child.wait(), text.decode()
+
+
 def has(text, *wanted):
     for part in wanted:
         assert part in text, "%r is not in:\n%s" % (part, text)

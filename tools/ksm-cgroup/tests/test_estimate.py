@@ -4,10 +4,11 @@ import contextlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 
-from recorded import Tree, has, lacks, same, tool
+from recorded import Tree, has, lacks, on_terminal, same, tool
 from run import Skip
 
 PAGE = 4096
@@ -204,6 +205,17 @@ def test_rate():
         start = time.monotonic()
         tool("estimate", "-r", "8M", pid)
         assert time.monotonic() - start > 0.9
+
+
+def test_bar():
+    """on a terminal a bar shows how far it is, and goes away"""
+    need_root()
+    with holding(alone=2048) as pid:
+        status, text = on_terminal("estimate", "-r", "8M", pid)
+        same(status, 0)
+        has(text, "%d [" % pid, "###", "\r\x1b[K")
+        assert re.search(r"##  .* [4-6]\d%", text), text
+        assert text.rindex("\x1b[K") < text.index("SAVES"), text
 
 
 def test_not_permitted():

@@ -3,7 +3,7 @@
 import os
 import stat
 
-from recorded import Tree, has, lacks, same
+from recorded import Tree, has, lacks, on_terminal, same
 
 ID = "0123456789abcdef" * 4
 OTHER = "fedcba9876543210" * 4
@@ -186,6 +186,19 @@ def test_scan():
         has(out, "/box: 0 looked at, 0 pages merged")
         same(tree.run("scan", "box")[0], 0)
         same(tree.read("sys/fs/cgroup/box/memory.ksm.scan"), "max")
+
+
+def test_scan_on_terminal():
+    """on a terminal, where a child writes, the same comes out, errors too"""
+    with host() as tree:
+        env = {"KSM_CGROUP_ROOT": tree.root}
+        status, text = on_terminal("scan", "/box", "1M", env=env)
+        same((status, tree.read("sys/fs/cgroup/box/memory.ksm.scan")), (0, "1M"))
+        has(text, "/box: 0 looked at")
+        os.unlink(tree.path("sys/fs/cgroup/box/memory.ksm.scan"))
+        status, text = on_terminal("scan", "/box", env=env)
+        same(status, 1)
+        has(text, "memory.ksm.scan: No such file")
 
 
 def test_scan_errors():

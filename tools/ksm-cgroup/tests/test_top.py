@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 
 from recorded import STAT, TOOL, Tree, has, lacks, same, tool
@@ -99,17 +100,28 @@ def test_keys():
 
 def test_rates():
     """shares of the scanning, merges a second, and the trend"""
-    with boxes() as tree, Screen(tree, "-d", "0.5") as screen:
-        screen.shows("by saved")
-        for step in range(1, 40):
+    stop = threading.Event()
+
+    def scan(tree):
+        step = 0
+        while not stop.wait(0.02):
+            step += 1
             for name, part in (("", 4), ("a/", 3), ("b/", 1)):
                 path = "sys/fs/cgroup/%smemory.ksm.stat" % name
                 # As the kernel's files: whole at any moment.
                 tree.write(path + ".new", stat(scan_usec=step * part * 100, pages_scanned=step,
                                                pages_merged=step * part, pages_sharing=step))
                 os.rename(tree.path(path + ".new"), tree.path(path))
-            time.sleep(0.05)
-        text = screen.until(lambda text: re.search(r" 75\.\d \|+ .*/a$", text, re.M))
+
+    with boxes() as tree, Screen(tree, "-d", "0.5") as screen:
+        screen.shows("by saved")
+        writer = threading.Thread(target=scan, args=(tree,))
+        writer.start()
+        try:
+            text = screen.until(lambda text: re.search(r" 7\d\.\d \|+ .*[▁▂▃▄▅▆▇█]+ /a$", text, re.M))
+        finally:
+            stop.set()
+            writer.join()
         line = [line for line in text.splitlines() if line.endswith("/a")][0]
         assert any(bar in line for bar in "▁▂▃▄▅▆▇█"), line
         assert float(line.split("|")[-1].split()[0]) > 0, line
