@@ -22,7 +22,7 @@ PACKAGES := linux-source-6.12 build-essential bc bison flex kmod cpio rsync \
 	libelf-dev libssl-dev libcap-dev libnuma-dev python3 perl git \
 	coccinelle qemu-system-x86 mmdebstrap e2fsprogs debian-archive-keyring \
 	ccache sparse shellcheck libcgroup-dev libsmartcols-dev libncurses-dev \
-	pkgconf tmux groff-base
+	pkgconf tmux groff-base strace
 
 .PHONY: help deps source tree kernel debug-kernel stock-kernel image selftests tool-build tool vm-exec \
 	shell demo check bench style patches clean cleanall

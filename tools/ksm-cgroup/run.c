@@ -108,9 +108,8 @@ static int run_by_systemd(const struct run *run)
 {
 	const char *const fixed[] = {
 		"systemd-run", geteuid() ? "--user" : "--system", "--scope",
-		"--quiet", "--property=MemoryAccounting=yes",
-		"--property=Delegate=memory", "--unit", run->scope, "--",
-		"/proc/self/exe", "run", "--in-scope",
+		"--quiet", "--property=MemoryAccounting=yes", "--unit",
+		run->scope, "--", "/proc/self/exe", "run", "--in-scope",
 	};
 	char self[4096], **arguments;
 	size_t nr = 0, i;

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """on, off, madvise, inherit, weight, domain, scan, and what a CGROUP can be."""
+import errno
 import os
+import shutil
 import stat
+import subprocess
 
-from recorded import Tree, has, lacks, on_terminal, same
+from recorded import TOOL, Tree, has, lacks, on_terminal, same
+from run import Skip
 
 ID = "0123456789abcdef" * 4
 OTHER = "fedcba9876543210" * 4
@@ -81,6 +85,48 @@ def test_not_writable():
         status, unused, error = tree.run("on", "/box")
         same(status, 1)
         has(error, "memory.ksm: Permission denied: it belongs to whoever made the cgroup")
+
+
+def inject(tree, call, error, *arguments):
+    """The tool, with a system call on the cgroup's file failing as a kernel's would."""
+    if not shutil.which("strace"):
+        raise Skip("no strace")
+    name = "memory.ksm.scan" if arguments[0] == "scan" else "memory.ksm"
+    done = subprocess.run(
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-P", "sys/fs/cgroup/box/" + name,
+         "-P", tree.path("sys/fs/cgroup/box/" + name),
+         "-e", "inject=%s:error=%s" % (call, error), TOOL] + list(arguments),
+        capture_output=True, text=True, check=False,
+        # Looking for leaks takes a debugger's place.
+        env=dict(os.environ, KSM_CGROUP_ROOT=tree.root, ASAN_OPTIONS="detect_leaks=0"))
+    return done.returncode, done.stderr
+
+
+def test_errors():
+    """each errno of memory.ksm has its advice; what is unknown its meaning"""
+    for call, error, advice in (("write", "EINVAL", "does not take this value"),
+                                ("write", "ENOMEM", "too little memory to unshare"),
+                                ("write", "EINTR", "the old value holds. Repeat"),
+                                ("write", "ENODEV", "the cgroup was removed"),
+                                ("openat", "EROFS", "mounted read-only"),
+                                ("openat", "EPERM", "whoever made the cgroup"),
+                                ("write", "EIO", "Input/output error")):
+        with host() as tree:
+            status, text = inject(tree, call, error, "off", "/box")
+            same((error, status), (error, 1))
+            has(text, "/sys/fs/cgroup/box/memory.ksm: " + os.strerror(getattr(errno, error)), advice)
+
+
+def test_scan_advice():
+    """each errno of memory.ksm.scan has its advice"""
+    for call, error, advice in (("write", "EINTR", "what was scanned until then is kept"),
+                                ("write", "ENODEV", "the cgroup was removed"),
+                                ("write", "EINVAL", "does not take this size"),
+                                ("openat", "EACCES", "to whom the cgroup is delegated")):
+        with host() as tree:
+            status, text = inject(tree, call, error, "scan", "/box")
+            same((error, status), (error, 1))
+            has(text, "memory.ksm.scan: " + os.strerror(getattr(errno, error)), advice)
 
 
 def test_warns():
