@@ -123,6 +123,26 @@ static void nothing_merged(struct patient *patient)
 	}
 }
 
+/* After full scans, all that takes part is in one of these figures. */
+static void check_marked(struct patient *patient)
+{
+	long long known = (value(patient, STAT_MERGING) + value(patient, STAT_ZERO) +
+			   value(patient, STAT_UNSHARED) +
+			   value(patient, STAT_VOLATILE)) * page_bytes();
+	char size[32], more[32];
+
+	if (patient->group->effective != SETTING_ON ||
+	    value(patient, STAT_FULL_SCANS) < 2 ||
+	    patient->anonymous < 16 << 20 || known >= patient->anonymous / 4)
+		return;
+	problem(patient, GRADE_NOTE,
+		"of %s of anonymous memory only %s takes part: the rest was refused (MADV_UNMERGEABLE) or is marked as secret (MADV_DONTDUMP, MADV_WIPEONFORK), as QEMU does with guests if mem-merge is off",
+		human_size(size, sizeof(size), patient->anonymous),
+		human_size(more, sizeof(more), known));
+	remedy(patient,
+	       "if it shall be merged, the program has to ask by MADV_MERGEABLE; for QEMU: -machine mem-merge=on");
+}
+
 static void check_weight(struct patient *patient)
 {
 	const struct group *group = patient->group;
@@ -190,6 +210,7 @@ void check_progress(struct patient *patient)
 	if (patient->processes && patient->anonymous &&
 	    value(patient, STAT_MERGING) + value(patient, STAT_ZERO) == 0)
 		nothing_merged(patient);
+	check_marked(patient);
 	check_weight(patient);
 	check_books(patient);
 }

@@ -289,7 +289,8 @@ int cmd_features(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "Jh", options, NULL)) >= 0) {
 		if (option == 'h') {
 			puts("Usage: ksm-cgroup features [--json]\n\n"
-			     "Show what this kernel and this host offer, and what is missing and why.");
+			     "Show what this kernel and this host offer, and what is missing and why.\n"
+			     "THERE is empty where that can't be told.");
 			return STATUS_OK;
 		}
 		if (option != 'J')

@@ -9,7 +9,7 @@ MIB = 1 << 20
 
 def healthy(**more):
     """A cgroup in which all is well; what is given replaces a part of it."""
-    box = {"ksm": "1", "pids": [1, 2],
+    box = {"ksm": "1", "pids": [1, 2], "anon": 8 * MIB,
            "stat": {"ksm_merging_pages": 100, "pages_shared": 50, "pages_sharing": 50,
                     "pages_scanned": 1000, "pages_merged": 120, "general_profit": 100000}}
     box.update(more.pop("box", {}))
@@ -185,6 +185,16 @@ def test_all_different():
     """all is different"""
     with healthy(stat={"ksm_merging_pages": 0, "pages_unshared": 512}) as tree:
         says(tree, "all that was looked at (2.0M) is different", "within /box", "estimate")
+
+
+def test_marked():
+    """memory that is marked or refused: full scans passed, and little is known of it"""
+    with healthy(box={"anon": 64 * MIB}, stat={"full_scans": 5}) as tree:
+        says(tree, "of 64.0M of anonymous memory only 400K takes part", "mem-merge=on", status=0)
+    with healthy(box={"anon": 64 * MIB}, stat={"full_scans": 1}) as tree:
+        lacks(says(tree, status=0), "takes part:")
+    with healthy(box={"anon": 64 * MIB}, stat={"full_scans": 5, "pages_unshared": 9000}) as tree:
+        lacks(says(tree, status=0), "takes part:")
 
 
 def test_weight():

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 
-from recorded import STAT, TOOL, Tree, has, lacks, same, tool
+from recorded import STAT, TOOL, Tree, has, lacks, on_terminal, same, tool
 from run import Skip
 
 
@@ -220,6 +220,9 @@ def test_errors():
         status, unused, error = tree.run("top")
         same(status, 1)
         has(error, "no terminal", "ksm-cgroup list")
+        status, text = on_terminal("top", env={"KSM_CGROUP_ROOT": tree.root, "TERM": "nonsense"})
+        same(status, 1)
+        has(text, "the terminal 'nonsense' is not known")
         for words, reason in ((("-d", "0"), "no delay"), (("-d", "x"), "no delay"),
                               (("-n", "0"), "no number"), (("-o", "size"), "no order"),
                               (("--nope",), "bad option"), (("a", "b"), "one CGROUP")):
