@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Style of the sources: the kernel's own tools, shellcheck, Python.
 
-usage: style.py [checkpatch|shell|python|spdx|compile]...
+usage: style.py [checkpatch|shell|python|spdx|tool|compile]...
 
 Each finding is a line; any finding is a failure. "compile" builds mm/ksm and
-kernel/cgroup/ksm.c with W=1 and sparse.
+kernel/cgroup/ksm.c with W=1 and sparse, "tool" the command anew.
 """
 import os
 import re
@@ -97,6 +97,17 @@ def spdx(names):
     return findings
 
 
+def tool(names):
+    del names
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(["make", "-s", "-C", os.path.join(TOP, "tools", "ksm-cgroup"),
+                               "O=" + folder, "all"], capture_output=True, text=True, check=False)
+    findings = [line for line in done.stderr.splitlines() if re.search(r": (warning|error):", line)]
+    if done.returncode and not findings:
+        findings.append("tools/ksm-cgroup does not build: " + done.stderr.strip()[-200:])
+    return findings
+
+
 def compile_(names):
     del names
     obj = os.path.join(BUILD, "obj", "ksm")
@@ -123,7 +134,7 @@ def compile_(names):
 
 
 CHECKS = {"spdx": spdx, "python": python, "shell": shell, "checkpatch": checkpatch,
-          "compile": compile_}
+          "tool": tool, "compile": compile_}
 
 
 def main():
