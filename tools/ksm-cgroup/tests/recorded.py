@@ -10,6 +10,7 @@ type, no_memory (the controller is not handed down to it), files (name: text).
 import os
 import subprocess
 import tempfile
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOOL = os.path.abspath(os.environ.get("KSM_CGROUP_TOOL", os.path.join(HERE, "..", "ksm-cgroup")))
@@ -128,18 +129,21 @@ def tool(*arguments, env=None, timeout=60, **more):
     return done.returncode, done.stdout, done.stderr
 
 
-def on_terminal(*arguments, env=None):
+def on_terminal(*arguments, env=None, timeout=60):
     """The tool with a terminal for its messages: (exit status, what was on it)."""
     master, slave = os.openpty()
     child = subprocess.Popen([TOOL] + [str(word) for word in arguments], stdin=slave, stdout=slave,
                              stderr=slave, env=dict(os.environ, LC_ALL="C.UTF-8", **(env or {})))
     os.close(slave)
+    late = threading.Timer(timeout, child.kill)
+    late.start()
     text = b""
     try:
         while True:
             text += os.read(master, 4096)
     except OSError:
         pass                    # the other end is closed
+    late.cancel()
     os.close(master)
     return child.wait(), text.decode()
 
