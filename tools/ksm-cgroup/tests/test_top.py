@@ -122,6 +122,8 @@ def test_rates():
         finally:
             stop.set()
             writer.join()
+        # When nothing is done any more, that shows, too.
+        screen.until(lambda text: re.search(r"^ +0\.0 +0 .* /a$", text, re.M))
         line = [line for line in text.splitlines() if line.endswith("/a")][0]
         assert any(bar in line for bar in "▁▂▃▄▅▆▇█"), line
         assert float(line.split("|")[-1].split()[0]) > 0, line
