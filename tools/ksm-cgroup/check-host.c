@@ -80,6 +80,12 @@ static void check_run(struct patient *patient)
 	}
 }
 
+/* Pages that are looked at for one of pages_to_scan, most having no twin. */
+static int looks_for_page(const struct patient *patient)
+{
+	return patient->tree.ours ? 15 : 1;
+}
+
 static void check_pace(struct patient *patient)
 {
 	long long pages, sleep, total = patient->anonymous / page_bytes();
@@ -95,7 +101,7 @@ static void check_pace(struct patient *patient)
 		       "echo 100 >/sys/kernel/mm/ksm/pages_to_scan");
 		return;
 	}
-	minutes = total / (double)pages * sleep / 60000;
+	minutes = total / (double)pages / looks_for_page(patient) * sleep / 60000;
 	if (patient->anonymous > 0 && minutes > 10) {
 		problem(patient, GRADE_NOTE,
 			"at %lld pages each %lld ms, going over this cgroup can take %.0f minutes, and merging takes two passes",

@@ -72,7 +72,7 @@ def test_no_pages_to_scan():
 
 def test_slow():
     """a pass would take long at this pace: a note"""
-    with healthy(box={"anon": 32 << 30}) as tree:
+    with healthy(box={"anon": 480 << 30}) as tree:
         says(tree, "can take 28 minutes", "advisor", status=0)
 
 
