@@ -192,15 +192,24 @@ static bool ksm_heirs_one(struct folio *folio, struct vm_area_struct *vma,
 	return !heirs->kept;
 }
 
-static void ksm_payer_change(struct folio *folio, struct mem_cgroup *from,
-			     struct mem_cgroup *to)
+/* A frame in the swap cache is counted there for who pays; without swap, none. */
+static void ksm_payer_move_swapcache(struct folio *folio, struct mem_cgroup *from,
+				     struct mem_cgroup *to)
 {
+#ifdef CONFIG_SWAP
 	struct pglist_data *pgdat = folio_pgdat(folio);
 
 	if (folio_test_swapcache(folio)) {
 		mod_lruvec_state(mem_cgroup_lruvec(from, pgdat), NR_SWAPCACHE, -1);
 		mod_lruvec_state(mem_cgroup_lruvec(to, pgdat), NR_SWAPCACHE, 1);
 	}
+#endif
+}
+
+static void ksm_payer_change(struct folio *folio, struct mem_cgroup *from,
+			     struct mem_cgroup *to)
+{
+	ksm_payer_move_swapcache(folio, from, to);
 	ksm_payer_set(folio, to);
 	if (!mem_cgroup_is_root(from))
 		page_counter_uncharge(&from->memory, 1);

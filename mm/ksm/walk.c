@@ -14,6 +14,7 @@
  */
 #include <linux/highmem.h>
 #include <linux/hugetlb.h>
+#include <linux/mmu_notifier.h>
 #include <linux/pagewalk.h>
 #include <linux/prefetch.h>
 #include <linux/sched/mm.h>
