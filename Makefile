@@ -12,7 +12,7 @@ SHELL := /bin/bash
 ifneq ($(origin CMD),undefined)
   override CMD := $(value CMD)
 endif
-export CMD SHARE OUT MEM CPUS NODES KERNEL TIMEOUT APPEND KSRC ONLY
+export CMD SHARE OUT MEM CPUS NODES KERNEL TIMEOUT APPEND KSRC ONLY QUICK
 
 PY := python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -24,7 +24,8 @@ PACKAGES := linux-source-6.12 build-essential bc bison flex kmod cpio rsync \
 	ccache sparse shellcheck libcgroup-dev libsmartcols-dev libncurses-dev \
 	pkgconf tmux groff-base strace
 
-.PHONY: help deps source tree kernel debug-kernel stock-kernel image selftests tool-build tool vm-exec \
+.PHONY: help deps source tree kernel debug-kernel stock-kernel um-kernel um-stock-kernel \
+	image selftests tool-build tool vm-exec \
 	shell demo check bench style patches clean cleanall
 
 help:
@@ -35,6 +36,7 @@ help:
 #:   check          all tests, in the VM  [KERNEL=ksm|debug, default both] [ONLY='pattern ...']
 #:   tool           the command ksm-cgroup, in build/tool, and its tests
 #:   bench          measure beside the stock kernel
+#:                  [QUICK=1: what scanning costs, in minutes]
 #:   tree           patched kernel tree in build/linux           [KSRC=dir]
 #:   kernel         the patched kernel; also debug-kernel (lockdep, KASAN)
 #:   stock-kernel   the unpatched tree, same configuration
@@ -88,6 +90,13 @@ stock-kernel: source
 
 stock-debug-kernel: source
 	$(call build,stock-debug,stock-debug,build/src.origin)
+
+# In user mode, to measure at the processor's speed.
+um-kernel: tree
+	$(call build,um,um,build/linux.stamp)
+
+um-stock-kernel: source
+	$(call build,um-stock,um-stock,build/src.origin)
 
 image: deps | build/log
 	@$(PY) vm/image.py build/image.ext4 build/log/image.log >&2
@@ -161,7 +170,7 @@ demo: export CMD := if [ -e /mnt/share/vm/demo/demo.py ]; then exec python3 -u \
 demo: kernel image
 	@$(PY) vm/run.py exec
 
-bench: kernel stock-kernel image
+bench: um-kernel um-stock-kernel $(if $(QUICK),,kernel stock-kernel image)
 	@$(PY) bench/bench.py
 
 patches: tree

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Configure and build a kernel.
 
-usage: kernel.py ksm | debug | stock | stock-debug [make target ...]
+usage: kernel.py ksm | debug | stock | stock-debug | um | um-stock [make target ...]
 
 The configuration is all-no plus the fragments of vm/config/; what a fragment
 wants and Kconfig dropped stops the build, as it would otherwise be missed hours
@@ -26,6 +26,8 @@ KERNELS = {             # tree, folder below build/obj, fragments
     "debug": ("linux", "ksm-debug", ["base", "debug"]),
     "stock": ("src", "stock", ["base"]),
     "stock-debug": ("src", "stock-debug", ["base", "debug"]),
+    "um": ("linux", "um", ["um"]),
+    "um-stock": ("src", "um-stock", ["um"]),
 }
 # KASAN looks at these files' accesses only; memory that is freed is poisoned
 # whoever frees it. With the whole kernel instrumented an emulated VM takes
@@ -38,6 +40,11 @@ KASAN_FLAGS = "-fsanitize=kernel-address -fasan-shadow-offset=$(CONFIG_KASAN_SHA
               "--param asan-stack=1 --param asan-instrument-allocas=1 " \
               "$(if $(CONFIG_CC_HAS_KASAN_MEMINTRINSIC_PREFIX)," \
               "--param asan-kernel-mem-intrinsic-prefix=1)"
+# User-mode Linux keeps its processes' registers in a space that is too small
+# where the processor has AMX, and init dies. That is asked for in bytes.
+UM_STATE = ("2696", "11264")
+# What x86 selects and its user mode forgets: without, memcmp goes by bytes.
+UM_FLAGS = "KCFLAGS=-DCONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS=1"
 # Unknown to the stock tree.
 OWN = {"CONFIG_KSM_KUNIT_TEST"}
 
@@ -85,6 +92,8 @@ def main():
     environment.update(KBUILD_BUILD_TIMESTAMP="2025-01-01", KBUILD_BUILD_USER="ksm",
                        KBUILD_BUILD_HOST="ksm", LC_ALL="C")
     command = ["make", "-C", tree, "O=" + obj, "-j%d" % len(os.sched_getaffinity(0))]
+    if "um" in parts:
+        command += ["ARCH=um", UM_FLAGS]
     if shutil.which("ccache"):
         # With relative paths another clone that shares the cache has hits, too.
         environment.setdefault("CCACHE_DIR", os.path.join(BUILD, "ccache"))
@@ -132,10 +141,29 @@ def build(name, command, environment, stream):
         pass
     with step("building the %s kernel%s" % (
             name, "" if targets == image else ": " + " ".join(targets))):
-        if compile_(command + targets, environment, stream):
+        if ("um" in parts and um_state(command, environment, stream, obj)) or \
+                compile_(command + targets, environment, stream):
             sys.exit("kernel: the %s kernel does not build, see %s" % (name, stream.name))
     if targets == image:
         os.rename(built + ".tmp", built)
+
+
+def um_state(command, environment, log, obj):
+    """More space for registers; in what the compiler made, as the trees stay as they are."""
+    if compile_(command + ["archprepare"], environment, log):
+        return True
+    path = os.path.join(obj, "arch", "x86", "um", "user-offsets.s")
+    with open(path) as stream:
+        text = stream.read()
+    old, new = ("->HOST_FP_SIZE $%d " % (int(size) // 8) for size in UM_STATE)
+    if new in text:
+        return False
+    if text.count(old) != 1:
+        print("    HOST_FP_SIZE is not what was expected in %s" % path, file=sys.stderr)
+        return True
+    with open(path, "w") as stream:
+        stream.write(text.replace(old, new))
+    return False
 
 
 def compile_(command, environment, log):
