@@ -16,7 +16,11 @@
 
   cost    what those pay who are scanned and merged, on both kernels in turn
 
-usage: bench.py [insns] [read] [shares] [advisor] [threads] [cost]
+  scan    what scanning and merging cost a page, on both kernels in turn, in user
+          mode at the processor's speed; with QUICK in the environment the most
+          telling rows, in some minutes
+
+usage: bench.py [insns] [read] [shares] [advisor] [threads] [cost] [scan]
 
 Raw data goes to build/bench/NAME.json.
 """
@@ -30,6 +34,8 @@ import sys
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(TOP, "vm"))
 import plot  # noqa: E402
+import scan  # noqa: E402
+import uml  # noqa: E402
 from machine import BUILD, Machine, VMError  # noqa: E402
 
 OUT = os.path.join(BUILD, "bench")
@@ -192,15 +198,15 @@ def cost():
 
 def main():
     parts = {"insns": insns, "read": read, "shares": shares, "advisor": advisor,
-             "threads": threads, "cost": cost}
-    wanted = sys.argv[1:] or list(parts)
+             "threads": threads, "cost": cost, "scan": lambda: scan.part(save)}
+    wanted = sys.argv[1:] or (["scan"] if os.environ.get("QUICK") else list(parts))
     if any(name not in parts for name in wanted):
         sys.exit(__doc__)
     os.makedirs(OUT, exist_ok=True)
     try:
         for name in wanted:
             parts[name]()
-    except VMError as error:
+    except (VMError, uml.UMLError) as error:
         sys.exit("bench: %s" % error)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """Plots as SVG, by hand: a few lines need no library."""
+import math
 
 WIDTH, HEIGHT = 800, 360
 LEFT, RIGHT, TOP, BOTTOM = 60, 20, 50, 50
@@ -67,3 +68,30 @@ def shares(data):
         parts += [curve(points, colour), text(LEFT + 30 + 40 * i, HEIGHT - 8, name, fill=colour)]
     parts.append(text(WIDTH - RIGHT, HEIGHT - 8, "%d seconds" % data["end"], "end"))
     return document("Share of the scanning by weight; dashed: what is due", parts)
+
+
+def scan(points):
+    """CPU time of a page over memory, which doubles and doubles; [(MiB, [stock, ours])]."""
+    wide, high = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    top = math.ceil(max(max(pair) for unused, pair in points))
+    doublings = max(1, math.log2(points[-1][0] / points[0][0]))
+
+    def at(mib, us):
+        return (LEFT + 30 + (wide - 60) * math.log2(mib / points[0][0]) / doublings,
+                TOP + high * (1 - us / top))
+
+    parts = []
+    for fifth in range(6):
+        y = at(points[0][0], top * fifth / 5)[1]
+        parts += [line(LEFT, y, WIDTH - RIGHT, y), text(LEFT - 8, y + 4, "%.1f" % (top * fifth / 5),
+                                                       "end")]
+    for mib, unused in points:
+        words = "%d GiB" % (mib // 1024) if mib >= 1024 else "%d MiB" % mib
+        parts.append(text(at(mib, 0)[0], HEIGHT - BOTTOM + 18, words))
+    for i, name in enumerate(("stock", "ours")):
+        colour = COLOURS[1 - i]
+        places = [at(mib, pair[i]) for mib, pair in points]
+        parts += [curve(places, colour), text(LEFT + 30 + 50 * i, HEIGHT - 8, name, fill=colour)]
+        for (x, y), (unused, pair) in zip(places, points):
+            parts.append(text(x, y - 8, "%.2f" % pair[i], size=12, fill=colour))
+    return document("CPU time of a page without a twin, steady state, in microseconds", parts)

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* tools/include has it elsewhere. */
+#include <linux/kernel.h>
