@@ -5,8 +5,11 @@
  * A first look reads a few cache lines, which is enough to tell most pages
  * apart; a page whose look meets another is read whole. Both are keyed with
  * the secret of the domain, so that nobody outside of the kernel can say which
- * lines are looked at, or make pages collide, other than by luck. Nothing is
- * ever merged for its fingerprint: bytes are compared in the end.
+ * lines are looked at, or what a page's fingerprint is. Pages of equal
+ * fingerprint can be made all the same: of two changes to 64 bytes the second
+ * can undo what the first does to xxh64, for one key of two. So such pages must
+ * be cheap, see ksm_pair(). Nothing is ever merged for its fingerprint: bytes
+ * are compared in the end.
  */
 #include <linux/hash.h>
 #include <linux/random.h>
