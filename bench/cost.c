@@ -76,32 +76,38 @@ static long long now(void)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
+/* Of /proc/PID/stat: CPU time in ticks, 0 for what is no scanner thread. */
+static long ksmd_ticks(const char *pid)
+{
+	char path[300], text[1024] = "", *end;
+	unsigned long user, kernel;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%s/stat", pid);
+	f = fopen(path, "r");
+	if (!f)
+		return 0;
+	if (!fgets(text, sizeof(text), f))
+		*text = 0;
+	fclose(f);
+	end = strstr(text, "(ksmd") ? strrchr(text, ')') : NULL;
+	if (!end || sscanf(end, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+			   &user, &kernel) != 2)
+		return 0;
+	return user + kernel;
+}
+
 /* CPU time of all scanner threads, in ns. */
 static long long ksmd_time(void)
 {
-	long long sum = 0, ns;
 	DIR *proc = opendir("/proc");
 	struct dirent *d;
-	char path[300], comm[32];
-	FILE *f;
+	long ticks = 0;
 
-	while (proc && (d = readdir(proc))) {
-		snprintf(path, sizeof(path), "/proc/%s/comm", d->d_name);
-		f = fopen(path, "r");
-		if (!f)
-			continue;
-		if (fgets(comm, sizeof(comm), f) && !strncmp(comm, "ksmd", 4)) {
-			snprintf(path, sizeof(path), "/proc/%s/schedstat",
-				 d->d_name);
-			f = freopen(path, "r", f);
-			if (f && fscanf(f, "%lld", &ns) == 1)
-				sum += ns;
-		}
-		if (f)
-			fclose(f);
-	}
+	while (proc && (d = readdir(proc)))
+		ticks += ksmd_ticks(d->d_name);
 	closedir(proc);
-	return sum;
+	return ticks * (1000000000LL / sysconf(_SC_CLK_TCK));
 }
 
 /* A page of noise that is told by its number. */

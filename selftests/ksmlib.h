@@ -124,7 +124,7 @@ struct ksmd_pids {
 
 void trace_begin(const char *event, const char *other);	/* other: or NULL */
 void ksmd_find(struct ksmd_pids *k);
-void trace_only(const char *event, const struct ksmd_pids *k); /* what they do */
+void trace_only(const struct ksmd_pids *k);	/* what they do, until trace_end() */
 FILE *trace_end(void);
 int trace_ksmd(const char *line, const struct ksmd_pids *k);
 

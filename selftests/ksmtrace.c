@@ -11,55 +11,59 @@
 
 #define TRACING	"/sys/kernel/tracing/"
 
-static char filtered[128];
+static const char *events[2];
+static bool filtered;
 
-static void put_enable(const char *event, const char *value)
+static int put_event(const char *event, const char *file, const char *value)
 {
 	char path[128];
 
-	snprintf(path, sizeof(path), TRACING "events/%s/enable", event);
-	if (file_put(path, value))
-		ksm_skip("no trace event %s", event);
+	snprintf(path, sizeof(path), TRACING "events/%s/%s", event, file);
+	return file_put(path, value);
 }
 
 /* Only these are recorded from now on. */
 void trace_begin(const char *event, const char *other)
 {
-	int fd = open(TRACING "trace", O_WRONLY | O_TRUNC);
+	int fd = open(TRACING "trace", O_WRONLY | O_TRUNC), i;
 
 	/* names of tasks take a hook in the scheduler */
 	if (fd < 0 || file_put(TRACING "options/record-cmd", "0") ||
 	    file_put(TRACING "events/enable", "0"))
 		ksm_skip("no tracing here");
 	close(fd);
-	put_enable(event, "1");
-	if (other)
-		put_enable(other, "1");
+	events[0] = event;
+	events[1] = other;
+	for (i = 0; i < 2 && events[i]; i++) {
+		if (put_event(events[i], "enable", "1"))
+			ksm_skip("no trace event %s", events[i]);
+	}
 }
 
-/* The event is often what others do; set a filter, until trace_end(). */
-void trace_only(const char *event, const struct ksmd_pids *k)
+/* Events that others do as well would drive ours out of the buffer. */
+void trace_only(const struct ksmd_pids *k)
 {
-	char path[128], filter[256] = "0";
+	char filter[256] = "0";
 	int nr, len = 0;
 
 	for (nr = 0; nr < KSMD_THREADS && k->pid[nr] >= 0; nr++)
 		len += snprintf(filter + len, sizeof(filter) - len,
 				"%scommon_pid == %d", nr ? " || " : "", k->pid[nr]);
-	snprintf(path, sizeof(path), TRACING "events/%s/filter", event);
-	NEED(!file_put(path, filter), "no filter %s", filter);
-	snprintf(filtered, sizeof(filtered), "%s", path);
+	for (nr = 0; nr < 2 && events[nr]; nr++)
+		NEED(!put_event(events[nr], "filter", filter), "no filter %s", filter);
+	filtered = true;
 }
 
 /* What was recorded, a line for each event; for fclose(). */
 FILE *trace_end(void)
 {
 	FILE *f;
+	int i;
 
 	file_put(TRACING "events/enable", "0");
-	if (*filtered)
-		file_put(filtered, "0");
-	*filtered = 0;
+	for (i = 0; filtered && i < 2 && events[i]; i++)
+		put_event(events[i], "filter", "0");
+	filtered = false;
 	f = fopen(TRACING "trace", "r");
 	NEED(f, "no trace");
 	return f;

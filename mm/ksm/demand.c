@@ -39,23 +39,21 @@
  * struct ksm_demand - one write to memory.ksm.scan, on the writer's stack
  * @top: where the subtree begins
  * @pages: pages that may still be passed
- * @slots: processes that may still be gone through: those that came meanwhile
- *	are for the next write
- * @begin: the slot in which the write before ended, only to be compared with;
- *	NULL: begin with the first
+ * @last: the youngest slot: those that come meanwhile are for the next write
+ * @begin: the slot in which the write before ended, by its born; 0: the first
  * @from: at which address
- * @met: @begin was come by in this round through the slots
  * @again: this is the second round, up to @begin
+ * @ended: before it came round
  * @booked: run time of this thread that was booked so far
  */
 struct ksm_demand {
 	struct ksm_group *top;
 	unsigned long pages;
-	unsigned long slots;
-	const struct ksm_mm *begin;
+	unsigned long last;
+	unsigned long begin;
 	unsigned long from;
-	bool met;
 	bool again;
+	bool ended;
 	u64 booked;
 };
 
@@ -154,12 +152,12 @@ static int ksm_demand_check(struct ksm_demand *demand)
 	return 0;
 }
 
-/* The next write goes on there; with NULL it begins with the first slot. */
-static void ksm_demand_resume(struct ksm_group *top, const struct ksm_mm *slot,
+/* The next write goes on there; with 0 it begins with the first slot. */
+static void ksm_demand_resume(struct ksm_group *top, unsigned long born,
 			      unsigned long at)
 {
 	spin_lock(&top->lock);
-	top->resume_slot = slot;
+	top->resume_born = born;
 	top->resume_at = at;
 	spin_unlock(&top->lock);
 }
@@ -173,7 +171,8 @@ static int ksm_demand_range(struct ksm_demand *demand, struct ksm_mm *slot,
 	while (!end) {
 		err = demand->pages ? ksm_demand_check(demand) : 1;
 		if (err) {
-			ksm_demand_resume(demand->top, slot, cursor);
+			ksm_demand_resume(demand->top, slot->born, cursor);
+			demand->ended = true;
 			return err;
 		}
 		/* it may have moved to others meanwhile */
@@ -191,44 +190,39 @@ static int ksm_demand_range(struct ksm_demand *demand, struct ksm_mm *slot,
 	return 0;
 }
 
-/* Anything but 0 ends the round through the slots. */
+/* Anything but 0 ends the round through the slots, which come by their age. */
 static int ksm_demand_slot(struct ksm_mm *slot, void *arg)
 {
 	struct ksm_demand *demand = arg;
 	unsigned long cursor = 0, until = ULONG_MAX;
-	int err;
 
-	if (demand->begin == slot) {
-		demand->met = true;
+	if (slot->born > demand->last)
+		return 1;
+	if (slot->born == demand->begin) {
 		if (demand->again)
 			until = demand->from;
 		else
 			cursor = demand->from;
-	} else if (demand->begin && demand->met == demand->again) {
+	} else if ((slot->born > demand->begin) == demand->again) {
 		return demand->again;
 	}
 	if (!ksm_slot_served(slot, demand->top))
 		return 0;
-	err = ksm_demand_range(demand, slot, cursor, until);
-	if (err)
-		return err;
-	return !--demand->slots;
+	return ksm_demand_range(demand, slot, cursor, until);
 }
 
 /* From where the last write ended to the end, and from the first one to there. */
 static int ksm_demand_round(struct ksm_demand *demand)
 {
-	int err = 0;
+	int err = ksm_visit_slots(demand->top, ksm_demand_slot, demand);
 
-	if (demand->begin)
+	if (!demand->ended && demand->begin) {
+		demand->again = true;
 		err = ksm_visit_slots(demand->top, ksm_demand_slot, demand);
-	if (err)
-		return err;
-	if (!demand->met)
-		demand->begin = NULL;
-	demand->met = false;
-	demand->again = true;
-	return ksm_visit_slots(demand->top, ksm_demand_slot, demand);
+	}
+	if (!demand->ended)
+		ksm_demand_resume(demand->top, 0, 0);
+	return min(err, 0);
 }
 
 /**
@@ -250,19 +244,14 @@ int ksm_scan_subtree(struct ksm_group *top, unsigned long pages)
 
 	if (err)
 		return err;
-	demand.slots = ksm_nr_served(top);
-	if (!demand.slots)
+	if (!ksm_nr_served(top))
 		return -EAGAIN;
+	demand.last = ksm_last_born();
 	spin_lock(&top->lock);
-	demand.begin = top->resume_slot;
+	demand.begin = top->resume_born;
 	demand.from = top->resume_at;
-	top->resume_slot = NULL;
 	spin_unlock(&top->lock);
-	/* that slot comes twice */
-	if (demand.begin)
-		demand.slots++;
 	ksm_merging_begin();
 	demand.booked = task_sched_runtime(current);
-	err = ksm_demand_round(&demand);
-	return min(err, 0);
+	return ksm_demand_round(&demand);
 }

@@ -56,7 +56,8 @@
 /*
  * Work is counted in cache lines of user memory: a whole page read is
  * KSM_PAGE_LINES of them, a first look KSM_LOOK_LINES, and eight page table
- * entries are one line, as are four pages that smart scan passes over. pages_to_scan buys KSM_PAGE_LINES a page.
+ * entries are one line, as are four pages that smart scan passes over.
+ * pages_to_scan buys KSM_PAGE_LINES a page.
  */
 #define KSM_LINE		64
 #define KSM_PAGE_LINES		(PAGE_SIZE / KSM_LINE)
@@ -191,10 +192,10 @@ struct ksm_sums {
  * @enlist: on ksm_enlist_groups: tasks may wait to be registered (ksm_lock)
  * @write_mutex: one writer to the group's files at a time; outside of
  *	ksm_config_mutex
- * @lock: @shared against @offline; @resume_slot with @resume_at
+ * @lock: @shared against @offline; @resume_born with @resume_at
  * @shared: merged frames charged here
- * @resume_slot: in which slot the last write to memory.ksm.scan ended early, only
- *	to be compared with: the slot may be gone; NULL: it went through all
+ * @resume_born: the slot in which the last write to memory.ksm.scan ended early,
+ *	by its @born, as it may be gone; 0: it went through all
  * @resume_at: at which address of it
  * @gauge: sums over the group's slots, changed under the slot's lock
  * @meta_pages: what the cgroup is charged for metadata
@@ -229,7 +230,7 @@ struct ksm_group {
 	struct mutex write_mutex;	/* one writer at a time */
 	spinlock_t lock;		/* shared, offline, resume_* */
 	long shared;
-	const struct ksm_mm *resume_slot;
+	unsigned long resume_born;
 	unsigned long resume_at;
 	atomic_long_t gauge[NR_KSM_GAUGES];
 	atomic_long_t meta_pages;
@@ -254,6 +255,7 @@ struct ksm_group {
  * @moves_seen: @moves when all its frames were last reviewed; written by who
  *	reviewed them, and a value too old only has them reviewed once more
  * @all: on ksm_slots until the last reference goes (ksm_lock)
+ * @born: slots that there were before, with itself; in order on ksm_slots; set once
  * @link: on the group's slots or parked (ksm_lock)
  * @listed: the mm belongs to a process: its cgroup is settled (ksm_lock)
  * @dead: __ksm_exit() was here (ksm_lock)
@@ -304,6 +306,7 @@ struct ksm_mm {
 	unsigned int moves_seen;
 
 	struct list_head all;
+	unsigned long born;
 	struct list_head link;
 	bool listed;
 	bool dead;
@@ -500,6 +503,7 @@ enum ksm_state {
  * @id: in domain->blocks
  * @nr: pages with a state other than KSM_S_NONE
  * @pass: slot->pass when last visited
+ * @known: pages that came to be known, in the index, since they came
  * @whole: folded whole fingerprints, where some page is KSM_S_WHOLE
  * @look: first looks
  * @next: chain in the index, an entry's name as made by ksm_loc()
@@ -514,6 +518,7 @@ struct ksm_block {
 	u32 id;
 	u8 nr;
 	u8 pass;
+	u64 known;
 	u32 *whole;
 	u32 look[KSM_BLOCK_PAGES];
 	u32 next[KSM_BLOCK_PAGES];
@@ -611,6 +616,7 @@ void ksm_slot_pass_begin(struct ksm_mm *slot);
 void ksm_slot_pass_end(struct ksm_mm *slot);
 void ksm_slot_pass_over(struct ksm_mm *slot);
 unsigned long ksm_nr_served(struct ksm_group *top);
+unsigned long ksm_last_born(void);
 bool ksm_slot_served(struct ksm_mm *slot, struct ksm_group *top);
 void ksm_slot_scanned(struct ksm_mm *slot, struct ksm_domain *domain,
 		      unsigned long work, bool rotate);

@@ -4,9 +4,10 @@
  *
  * The budget of a batch is pages_to_scan whole pages read; a first look costs
  * a sixteenth of that, an empty page table entry a five-hundredth. It is there to
- * bound what is spent on memory that is known and brings nothing, for ever: what
- * is new, and what is merged, takes a KSM_GAIN-th of that from it. Among cgroups
- * all work counts in full. A batch is served in slices, each to one slot, with
+ * bound what is spent on memory that is known and brings nothing: what is new,
+ * and what is merged, takes a KSM_GAIN-th of that from it. So who always makes
+ * new memory can have a batch do KSM_GAIN times as much, and no more. Among
+ * cgroups all work counts in full. A batch is served in slices, each to one slot, with
  * that slot's domain and mm locked for no longer.
  *
  * One thread, the first, keeps time: it grants the budget and sleeps between

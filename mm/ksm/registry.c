@@ -25,6 +25,7 @@
 DEFINE_SPINLOCK(ksm_lock);
 LIST_HEAD(ksm_groups);
 static LIST_HEAD(ksm_slots);
+static unsigned long ksm_nr_born;	/* under ksm_lock */
 
 static LLIST_HEAD(ksm_reap_slots);
 static void ksm_reap(struct work_struct *work);
@@ -302,6 +303,14 @@ unsigned long ksm_nr_served(struct ksm_group *top)
 }
 
 /**
+ * ksm_last_born - the @born of the youngest slot, or of one that is gone
+ */
+unsigned long ksm_last_born(void)
+{
+	return READ_ONCE(ksm_nr_born);
+}
+
+/**
  * ksm_slot_served - is this process to be scanned?
  * @slot: the process
  * @top: in this group or below
@@ -506,7 +515,7 @@ static struct ksm_mm *ksm_slot_after(struct ksm_mm *slot, struct ksm_group *top)
  * @fn: the function; it may sleep; anything but 0 ends the walk
  * @arg: its argument
  *
- * A slot that comes meanwhile is visited too.
+ * In the order of their birth; a slot that comes meanwhile is visited too.
  *
  * Return: what @fn returned last.
  */
@@ -521,6 +530,7 @@ int ksm_visit_slots(struct ksm_group *group, ksm_slot_fn fn, void *arg)
 			ksm_slot_put(slot);
 			break;
 		}
+		cond_resched();
 	}
 	return err;
 }
@@ -589,6 +599,7 @@ static bool ksm_slot_attach(struct ksm_mm *slot, struct ksm_group *group)
 	slot->group = group;
 	slot->domain = group->domain;
 	mmgrab(mm);
+	slot->born = ++ksm_nr_born;
 	list_add_tail(&slot->all, &ksm_slots);
 	list_add(&slot->link, &group->parked);
 	ksm_slot_mod(slot, KSM_G_METADATA, sizeof(*slot));

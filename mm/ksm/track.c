@@ -212,6 +212,7 @@ void ksm_page_set(struct ksm_scan *scan, struct ksm_block *block,
 void ksm_page_forget(struct ksm_scan *scan, struct ksm_block *block,
 		     unsigned int i)
 {
+	block->known &= ~BIT_ULL(i);
 	if (block->state[i] != KSM_S_NONE)
 		ksm_page_set(scan, block, i, KSM_S_NONE);
 }

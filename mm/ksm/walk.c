@@ -327,17 +327,28 @@ static int ksm_try_pair(struct ksm_scan *scan, struct ksm_page *kp, u32 self,
 	return err;
 }
 
+/* Work made a page known; once, as one that changes is made known for ever. */
+static void ksm_gain_known(struct ksm_scan *scan, struct ksm_block *block,
+			   unsigned int i, unsigned long work)
+{
+	if ((block->state[i] != KSM_S_WATCHED && block->state[i] != KSM_S_WHOLE) ||
+	    block->known & BIT_ULL(i))
+		return;
+	block->known |= BIT_ULL(i);
+	scan->gain += work;
+}
+
 /* Nothing to merge with: wait for a twin, if the page holds still. */
-static bool ksm_watch(struct ksm_scan *scan, struct ksm_block *block,
+static void ksm_watch(struct ksm_scan *scan, struct ksm_block *block,
 		      unsigned int i, u64 whole)
 {
 	u32 fold = ksm_digest_fold(whole);
 
 	if (block->state[i] == KSM_S_WATCHED || !block->age[i])
-		return false;
+		return;
 	if (block->state[i] == KSM_S_WHOLE) {
 		if (block->whole[i] == fold)
-			return false;
+			return;
 		ksm_page_set(scan, block, i, KSM_S_VOLATILE);
 	}
 	if (!ksm_index_find(scan->domain, block->look[i], false)) {
@@ -346,7 +357,6 @@ static bool ksm_watch(struct ksm_scan *scan, struct ksm_block *block,
 		block->whole[i] = fold;
 		ksm_page_set(scan, block, i, KSM_S_WHOLE);
 	}
-	return block->state[i] != KSM_S_VOLATILE;
 }
 
 /* Its first look met another: read the page whole and act on it. */
@@ -413,8 +423,8 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 	}
 	/* what has a twin, but could not be had now, is tried again as it is */
 	if (err == -ENOENT || err == -EMLINK) {
-		if (ksm_watch(scan, block, i, whole))
-			scan->gain += scan->work - before;
+		ksm_watch(scan, block, i, whole);
+		ksm_gain_known(scan, block, i, scan->work - before);
 	} else {
 		/* and not passed over: at its age every visit looks */
 		block->age[i] = min(block->age[i], KSM_BACKOFF_SURE);
@@ -524,7 +534,7 @@ static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
 			v->closer |= BIT_ULL(i);
 		} else {
 			ksm_page_set(scan, block, i, KSM_S_WATCHED);
-			scan->gain += KSM_LOOK_LINES;
+			ksm_gain_known(scan, block, i, KSM_LOOK_LINES);
 		}
 	}
 }
