@@ -67,6 +67,14 @@ def save(name, data):
         stream.write("\n")
 
 
+def medians(text):
+    """Of each name in lines of "name value"."""
+    figures = {}
+    for name, value in map(str.split, text.splitlines()):
+        figures.setdefault(name, []).append(float(value))
+    return {name: statistics.median(values) for name, values in figures.items()}
+
+
 def compiled(name):
     subprocess.run(["gcc", "-O2", "-static", "-o", os.path.join(OUT, name),
                     os.path.join(TOP, "bench", name + ".c")], check=True)
@@ -79,12 +87,9 @@ def insns():
         for kernel in data:
             say("instructions on the %s kernel, %d of %d" % (kernel, turn + 1, TURNS))
             # where things lie decides how many page tables fork copies
-            lines = run(kernel, "for i in $(seq %d); do setarch -R /mnt/share/insns; done" % RUNS,
-                        mem="1G", cpus=1, count=True).splitlines()
-            figures = {}
-            for name, value in map(str.split, lines):
-                figures.setdefault(name, []).append(float(value))
-            data[kernel].append({name: statistics.median(v) for name, v in figures.items()})
+            data[kernel].append(medians(run(
+                kernel, "for i in $(seq %d); do setarch -R /mnt/share/insns; done" % RUNS,
+                mem="1G", cpus=1, count=True)))
     save("insns", data)
     print("%-12s %12s %12s %9s %18s  %s" % ("instructions", "stock", "ours", "more",
                                             "spread", "<= %s%%" % TARGET))
@@ -168,12 +173,8 @@ COST = (
 
 
 def cost_turn(kernel):
-    lines = run(kernel, "for part in settle faults unmerge rmap; do /mnt/share/cost $part || "
-                "exit; done", mem="3G").splitlines()
-    figures = {}
-    for name, value in map(str.split, lines):
-        figures.setdefault(name, []).append(float(value))
-    return {name: statistics.median(values) for name, values in figures.items()}
+    return medians(run(kernel, "for part in settle faults unmerge rmap; do "
+                               "/mnt/share/cost $part || exit; done", mem="3G"))
 
 
 def cost():

@@ -19,14 +19,6 @@ cleanup() {
 	rmdir "$cg/ksmt"
 } 2>/dev/null
 
-# begin COMMAND...
-begin() {
-	"$@" &
-	begun=$!
-	pids+=("$begun")
-	wait_for holds "$begun"
-}
-
 inside() {
 	begin bash -c "echo \$\$ >$cg/ksmt/cgroup.procs && exec \"\$@\"" bash "${hold[@]}"
 }

@@ -23,14 +23,6 @@ cleanup() {
 	ksm_reset
 } 2>/dev/null
 
-# begin COMMAND...: in the background, its process id in $begun
-begin() {
-	"$@" &
-	begun=$!
-	pids+=("$begun")
-	wait_for holds "$begun"
-}
-
 # inside COMMAND...: the same in the cgroup
 inside() {
 	begin bash -c "echo \$\$ >$cg/ksmt/cgroup.procs && exec \"\$@\"" bash "$@"

@@ -150,6 +150,14 @@ holds() {
 	[ "$(cat "/proc/$1/comm" 2>/dev/null)" = ksm-hold ]
 }
 
+# begin COMMAND...: in the background, its process id in $begun and pids
+begin() {
+	"$@" &
+	begun=$!
+	pids+=("$begun")
+	wait_for holds "$begun"
+}
+
 # merged PID: pages of the process on merged frames
 merged() {
 	cat "/proc/$1/ksm_merging_pages"

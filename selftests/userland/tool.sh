@@ -30,14 +30,6 @@ cleanup() {
 	ksm_reset
 } >/dev/null 2>&1
 
-# begin COMMAND...: in the background, its process id in $begun
-begin() {
-	"$@" &
-	begun=$!
-	pids+=("$begun")
-	wait_for holds "$begun"
-}
-
 # inside GROUP COMMAND...: the same in a cgroup
 inside() {
 	local group=$cg/$1
