@@ -149,6 +149,7 @@ static bool ask_runtime(const char *runtime, const char *name, char *id,
 			size_t size)
 {
 	int fds[2], status, null;
+	size_t nr = 0;
 	ssize_t got;
 	pid_t child;
 
@@ -165,11 +166,17 @@ static bool ask_runtime(const char *runtime, const char *name, char *id,
 		_exit(127);
 	}
 	close(fds[1]);
-	got = child < 0 ? -1 : read(fds[0], id, size - 1);
+	/* To the end: who writes to a pipe that was closed is killed. */
+	while (child > 0 && nr < size - 1) {
+		got = read(fds[0], id + nr, size - 1 - nr);
+		if (got <= 0)
+			break;
+		nr += got;
+	}
 	close(fds[0]);
-	if (child < 0 || waitpid(child, &status, 0) < 0 || status || got <= 0)
+	if (child < 0 || waitpid(child, &status, 0) < 0 || status || !nr)
 		return false;
-	id[got] = '\0';
+	id[nr] = '\0';
 	id[strcspn(id, "\n")] = '\0';
 	return strlen(id) == 64 && all(id, isxdigit);
 }
