@@ -3,8 +3,8 @@
  * scan: go over a cgroup's memory now.
  *
  * One write does it all and knows what "all" is; so it isn't cut into pieces for
- * the bar. A child writes, and the cgroup's figures tell how far it has come. They count what ksmd does meanwhile, too: the bar
- * can be ahead.
+ * the bar. A child writes, and the cgroup's figures tell how far it has come.
+ * They count what ksmd does meanwhile, too: the bar can be ahead.
  */
 #include <errno.h>
 #include <fcntl.h>
