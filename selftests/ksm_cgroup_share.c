@@ -173,7 +173,7 @@ static void weight_changes(void)
 	ksm_settle();
 	for (i = 0; i < ARRAY_SIZE(weight); i++) {
 		set_weights(weight[i]);
-		s = scan_traced(i ? cg[i - 1] : cg[0], 10000);
+		s = scan_traced(i ? cg[i - 1] : cg[0], 20000);
 		shares_are(&s, weight[i]);
 	}
 }
@@ -409,7 +409,7 @@ static void beside(void (*fn)(int ready), int page, bool batch)
 	/* the honest one may be gone through several times in each round */
 	scan_pages(cg[0], 8192);
 	scanned = cg_stat(cg[1], "pages_scanned");
-	s = scan_traced(cg[0], 30000);
+	s = scan_traced(cg[0], 60000);
 	scanned = cg_stat(cg[1], "pages_scanned") - scanned;
 	CHECK(s.lines[1] >= scanned * page - scanned * page / 20, "%lld pages for %lld lines",
 	      scanned, s.lines[1]);
