@@ -15,6 +15,7 @@
 #include "group.h"
 #include "memory.h"
 #include "progress.h"
+#include "space.h"
 #include "target.h"
 #include "tool.h"
 
@@ -24,6 +25,8 @@ struct estimate {
 	struct reader reader;
 	struct tally together;
 	struct table seen_pids;
+	struct table seen_spaces;
+	struct spaces spaces;
 	struct libscols_table *table;
 	bool bytes;
 	bool json;
@@ -92,17 +95,27 @@ static int find_pids(const char *word, struct pids *pids)
 	return each_pid_below(cgroup, add_pid, pids);
 }
 
+/* How many of them were read, or have memory that was. */
 static int read_pids(struct estimate *estimate, const struct pids *pids)
 {
 	struct reader *reader = &estimate->reader;
+	struct table here = { .used = 0 };
 	int error, read = 0;
 	char path[64];
+	pid_t first;
 	size_t i;
 
 	for (i = 0; i < pids->nr; i++) {
-		/* One that is named twice is in "together" once. */
-		reader->nr_tallies = table_get(&estimate->seen_pids,
-					       pids->list[i])->first++ ? 1 : 2;
+		table_get(&estimate->seen_pids, pids->list[i]);
+		first = space_first(&estimate->spaces, pids->list[i]);
+		/* Memory that two have is in a domain once. */
+		if (table_get(&here, first)->first++) {
+			read++;
+			continue;
+		}
+		/* And what was named twice is in "together" once. */
+		reader->nr_tallies = table_get(&estimate->seen_spaces,
+					       first)->first++ ? 1 : 2;
 		error = reader_process(reader, pids->list[i]);
 		read += !error;
 		if (error == -ESRCH || error == -ENOENT)
@@ -113,6 +126,7 @@ static int read_pids(struct estimate *estimate, const struct pids *pids)
 			complain_file(path, USE_PROCESS, -error);
 		}
 	}
+	table_free(&here);
 	return read;
 }
 
@@ -240,6 +254,8 @@ static int estimate_all(struct estimate *estimate, int nr, char **words)
 	scols_unref_table(estimate->table);
 	tally_free(&estimate->together);
 	table_free(&estimate->seen_pids);
+	table_free(&estimate->seen_spaces);
+	spaces_free(&estimate->spaces);
 	return status;
 }
 

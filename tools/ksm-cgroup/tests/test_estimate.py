@@ -43,7 +43,12 @@ for number in range(alone):
     at += 4096
 for offset in range(at, len(area), 4096):
     area[offset]
-if fork and not os.fork():
+if fork == 2:
+    # One that has this memory, too: CLONE_VM, and SIGCHLD at its end.
+    stack = ctypes.create_string_buffer(65536)
+    top = (ctypes.addressof(stack) + 65536) & ~15
+    libc.clone(ctypes.cast(libc.pause, ctypes.c_void_p), ctypes.c_void_p(top), 0x100 | 17, None)
+elif fork and not os.fork():
     # Nor is a page of the child's own made here.
     libc.pause()
 print("ready", flush=True)
@@ -141,6 +146,27 @@ def test_fork():
         assert lines[2]["memory"] < 2000 + 6 * SLACK, lines[2]
         # Reading unshared nothing: it is the same a second time.
         assert estimate(pid, int(found.stdout))[2]["memory"] < lines[2]["memory"] + SLACK
+
+
+def test_one_space():
+    """what has one address space is counted once, in a domain and together"""
+    need_root()
+    with holding(different=1000, copies=2, fork=2) as pid:
+        found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True)
+        other = int(found.stdout)
+        alone, again, both = estimate(pid, other)
+        near(alone["saves"], 1000)
+        same(alone["memory"], again["memory"])
+        assert abs(both["memory"] - alone["memory"]) < SLACK, both
+        near(both["saves"], 1000)
+        same(both["procs"], 2)
+        with Tree({"/": {}, "/box": {"pids": [pid, other]}}) as tree:
+            for name in (str(pid), str(other), "kpageflags"):
+                os.symlink("/proc/" + name, tree.path("proc/" + name))
+            line = estimate("/box", env={"KSM_CGROUP_ROOT": tree.root})[0]
+            same(line["procs"], 2)
+            assert abs(line["memory"] - alone["memory"]) < SLACK, line
+            near(line["saves"], 1000)
 
 
 def test_cgroup():
