@@ -132,7 +132,8 @@ is() {
 	[ "$1" = "$2" ] || { echo "it is '$1', not '$2'"; return 1; }
 }
 
-# Fills 16 MiB with the same bytes in every process, then touches nothing.
+# Fills 16 MiB with the same bytes in every process, then touches nothing. By the
+# page: bytes of that size, freed, would stay in the heap and be merged as well.
 # shellcheck disable=SC2034
 {
 hold_pages=4096
@@ -141,7 +142,8 @@ import mmap, random, signal
 size = 16 << 20
 random.seed(7)
 memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-memory.write(random.randbytes(size))
+for page in range(size >> 12):
+    memory.write(random.randbytes(4096))
 open("/proc/self/comm", "w").write("ksm-hold")
 signal.pause()')
 }
