@@ -22,6 +22,10 @@ PARTS = (
      "selftests/ksm_cgroup: test merging by control group",
      "One program for each promise of the interface and each invariant that\n"
      "can be seen from outside; frames are compared through pagemap."),
+    ("tool", ("tools/ksm-cgroup/",),
+     "tools/ksm-cgroup: add the command",
+     "Settings and figures of the cgroups as a table, live or for Prometheus;\n"
+     "what stands in the way of merging, and what it would save."),
     ("docs", ("Documentation/",),
      "Documentation: describe merging by control group",
      "The interface as a user meets it, and the engine's objects, locks and\n"
@@ -41,7 +45,7 @@ PARTS = (
      "exec, exit, the memory controller, the reverse map and the files in\n"
      "proc. The series builds as a whole, this patch by itself does not."),
 )
-ORDER = ("seam", "engine", "cgroup", "selftests", "docs")
+ORDER = ("seam", "engine", "cgroup", "selftests", "tool", "docs")
 
 
 def diff(path):

@@ -33,6 +33,7 @@ NEED_GB = 15
 
 OVERLAY = (("mm", "mm"), ("kernel", "kernel"), ("include", "include"),
            ("selftests", "tools/testing/selftests/ksm_cgroup"),
+           ("tools/ksm-cgroup", "tools/ksm-cgroup"),
            ("Documentation", "Documentation"))
 REMOVED = ["mm/ksm.c"]
 # Left by compilers and editors, no part of the overlay.
