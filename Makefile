@@ -26,7 +26,7 @@ PACKAGES := linux-source-6.12 build-essential bc bison flex kmod cpio rsync \
 
 .PHONY: help deps source tree kernel debug-kernel stock-kernel um-kernel um-stock-kernel \
 	image selftests tool-build tool vm-exec \
-	shell demo check bench style patches clean cleanall
+	shell demo check dashboard bench style patches clean cleanall
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -35,6 +35,7 @@ help:
 #:   demo           the main job: four redis containers, merged and unmerged
 #:   check          all tests, in the VM  [KERNEL=ksm|debug, default both] [ONLY='pattern ...']
 #:   tool           the command ksm-cgroup, in build/tool, and its tests
+#:   dashboard      the Grafana dashboard drawn with data of the VM, by a Prometheus
 #:   bench          measure beside the stock kernel
 #:                  [QUICK=1: what scanning costs, in minutes]
 #:   tree           patched kernel tree in build/linux           [KSRC=dir]
@@ -169,6 +170,19 @@ demo: export CMD := if [ -e /mnt/share/vm/demo/demo.py ]; then exec python3 -u \
 	/mnt/share/vm/demo/demo.py; else exec bash /mnt/share/vm/demo/demo.sh; fi
 demo: kernel image
 	@$(PY) vm/run.py exec
+
+dashboard: export KERNEL := ksm
+dashboard: export MEM := 3G
+dashboard: export SHARE := $(CURDIR)
+dashboard: export OUT := $(CURDIR)/build/dashboard
+dashboard: export TIMEOUT := 1800
+dashboard: export CMD := python3 -u /mnt/share/vm/demo/record.py \
+	/mnt/share/build/share/userland/ksm-cgroup /mnt/out/record
+dashboard: kernel image selftests
+	@mkdir -p build/dashboard
+	@$(PY) vm/run.py exec
+	@$(PY) vm/demo/dashboard.py build/dashboard/record build/dashboard/ksm-cgroup-dashboard.svg
+	@echo "build/dashboard/ksm-cgroup-dashboard.svg"
 
 bench: um-kernel um-stock-kernel $(if $(QUICK),,kernel stock-kernel image)
 	@$(PY) bench/bench.py

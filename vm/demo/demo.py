@@ -95,6 +95,7 @@ class Redis:
             self.sock.sendall(b"".join(some))
             for unused in some:
                 self.answer()
+
     def answer(self):
         line = self.file.readline().rstrip(b"\r\n")
         if line[:1] == b"-":
@@ -369,4 +370,5 @@ def main():
     return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
