@@ -449,6 +449,31 @@ static void changed_at_once(void)
 	w_verify(b);
 }
 
+/*
+ * Of two pages that differ where the first look does not see it, one is known by
+ * its look, the other by all its bytes; and the first becomes what the other is.
+ */
+static void look_holder_changes(void)
+{
+	struct worker *a;
+
+	need_scan();
+	cg_set(cg, "memory.ksm", "madvise");
+	a = asker(cg, 70000, 1);
+	w_set(a, 0, 0, 2, 70000, 0);
+	w_poke(a, 0, 0, 2000, 1);
+	w_poke(a, 0, 1, 2000, 2);
+	ksmd_sleeps();
+	ksm_set("smart_scan", 1);
+	/* so that the next two are none at which all is read anyway */
+	passes(4 * FLOOR + 3);
+	CHECK(!w_count(a, 0, F_KSM), "merged while they differed");
+	w_poke(a, 0, 0, 2000, 2);
+	passes(2);
+	CHECK(w_count(a, 0, F_KSM) == 2, "%ld are merged", w_count(a, 0, F_KSM));
+	w_verify(a);
+}
+
 static void on_cpu(int cpu)
 {
 	cpu_set_t set;
@@ -615,6 +640,7 @@ static const struct ksm_case cases[] = {
 	{ "memory.ksm.scan: many at once, and run changes", together },
 	{ "smart scan looks less and less often", less_often },
 	{ "smart scan never passes over what changed", changed_at_once },
+	{ "smart scan and a change where two look alike", look_holder_changes },
 	{ "smart scan and a write that never pauses", without_a_break },
 	{ "smart scan after mremap", elsewhere },
 	{ "smart scan and MADV_FREE", given_up },

@@ -252,6 +252,64 @@ static void restless(void)
 	w_verify(w);
 }
 
+/* Lines of work for each page looked at, in so many passes; @busy: pages that change. */
+static long long lines_a_look(struct worker *w, int busy, int passes)
+{
+	long long looks = cg_stat(cg[0], "pages_scanned");
+	int round, i;
+
+	trace_begin(EVENT, NULL);
+	for (round = 1; round <= passes; round++) {
+		ksm_stop();
+		for (i = 0; i < busy; i++)
+			w_poke(w, 0, i, 2000, 1 + (i + round * 7) % 251);
+		ksm_pass(1);
+	}
+	ksm_stop();
+	looks = cg_stat(cg[0], "pages_scanned") - looks;
+	return trace_spent().lines[0] / looks;
+}
+
+/*
+ * Pages that differ where the first look does not see it are read whole now and
+ * then, however often they are written to; and at once if they were still.
+ */
+static void alike(void)
+{
+	enum { N = 200, READ = 3 * PAGE_LINES, EVERY = 16 };
+	struct worker *w;
+	long long lines;
+	int i, round;
+
+	groups(1, 0);
+	ksm_set("smart_scan", 0);
+	w = w_dup(cg[0], N, 70000, 0);
+	for (i = 0; i < N; i++)
+		w_poke(w, 0, i, 2000, 1 + i);
+	ksm_pass(2 * EVERY);
+	lines = lines_a_look(w, 0, EVERY);
+	CHECK(lines <= 8 + READ / EVERY, "%lld lines a look at still pages", lines);
+	lines = lines_a_look(w, N, EVERY);
+	CHECK(lines <= 8 + 2 * READ / EVERY, "%lld lines a look at busy pages",
+	      lines);
+
+	/* more than once, as now and then may just have come */
+	for (round = 0; round < 3; round++) {
+		ksm_stop();
+		for (i = 0; i < N; i++)
+			w_poke(w, 0, i, 2000, 1 + i);
+		ksm_pass(3 * EVERY);
+		ksm_stop();
+		for (i = 0; i < N; i += 2)
+			w_poke(w, 0, i, 2000, 2 + i);
+		ksm_pass(3);
+		ksm_stop();
+		CHECK(w_count(w, 0, F_KSM) == N, "%ld merged of %d",
+		      w_count(w, 0, F_KSM), N);
+	}
+	w_verify(w);
+}
+
 static void switched_on_first(void)
 {
 	struct worker *fresh;
@@ -622,6 +680,7 @@ static const struct ksm_case cases[] = {
 	{ "an idle cgroup's share goes on, and comes back", idle_then_not },
 	{ "a new process goes before those that are known", new_process_first },
 	{ "what changes all the time costs the budget in full", restless },
+	{ "what looks alike is read whole now and then", alike },
 	{ "a cgroup that is switched on is served at once", switched_on_first },
 	{ "beside a sparse mapping of 32 TiB", beside_sparse },
 	{ "beside 60000 VMAs", beside_vmas },

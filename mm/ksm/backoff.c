@@ -7,6 +7,12 @@
  * clean. What entries do not show is found out by looking all the same: at the
  * first, second, fourth and eighth visit, then at every KSM_BACKOFF_FLOOR-th.
  *
+ * Where the first look does not tell a page from another one, it has to be read
+ * whole, which is sixteen times as much. So that is done half as often in the
+ * end, whatever the entry says: or who writes to such pages all the time, where
+ * the look does not see it, could make each of his pages that much dearer than
+ * others' are.
+ *
  * Pure arithmetic, tested alone by tests/backoff-kunit.h.
  */
 #include <linux/log2.h>
@@ -20,6 +26,15 @@
 bool ksm_backoff_due(unsigned int visit)
 {
 	return is_power_of_2(visit) || !(visit % KSM_BACKOFF_FLOOR);
+}
+
+/**
+ * ksm_backoff_whole_due - is a page read whole whose look is as it was?
+ * @visit: visits since the look changed, this one included
+ */
+bool ksm_backoff_whole_due(unsigned int visit)
+{
+	return is_power_of_2(visit) || !(visit % KSM_BACKOFF_WHOLE);
 }
 
 /**

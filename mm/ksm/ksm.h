@@ -75,7 +75,9 @@
 
 /* Of so many visits, one at least looks at a page that does not change. */
 #define KSM_BACKOFF_FLOOR	8
-/* Visits after which the next one looks in any case. */
+/* Of so many, one at least reads whole a page whose first look is another's. */
+#define KSM_BACKOFF_WHOLE	16
+/* Visits after which the next one looks, and reads, in any case. */
 #define KSM_BACKOFF_SURE	((u8)1)
 
 /* Of work that merges a page or makes it known, so much costs the budget one. */
@@ -504,11 +506,14 @@ enum ksm_state {
  * @nr: pages with a state other than KSM_S_NONE
  * @pass: slot->pass when last visited
  * @known: pages that came to be known, in the index, since they came
+ * @met: pages whose first look was met in a page that differs
+ * @written: pages that were read whole as they had been written to, since they
+ *	were last read whole in any case
  * @whole: folded whole fingerprints, where some page is KSM_S_WHOLE
  * @look: first looks
  * @next: chain in the index, an entry's name as made by ksm_loc()
  * @state: enum ksm_state
- * @age: visits since the page last changed; 0: the first
+ * @age: visits since the page's look last changed; 0: the first
  *
  * All under slot->tracked->mutex.
  */
@@ -519,6 +524,8 @@ struct ksm_block {
 	u8 nr;
 	u8 pass;
 	u64 known;
+	u64 met;
+	u64 written;
 	u32 *whole;
 	u32 look[KSM_BLOCK_PAGES];
 	u32 next[KSM_BLOCK_PAGES];
@@ -692,6 +699,7 @@ void ksm_index_del(struct ksm_domain *domain, struct ksm_block *block,
 
 /* backoff.c */
 bool ksm_backoff_due(unsigned int visit);
+bool ksm_backoff_whole_due(unsigned int visit);
 u8 ksm_backoff_age(u8 age);
 
 /* track.c */

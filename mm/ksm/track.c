@@ -162,6 +162,12 @@ static bool ksm_state_indexed(enum ksm_state state)
 	return state == KSM_S_WATCHED || state == KSM_S_WHOLE;
 }
 
+/* A page of its own, whose visits are counted from when its look changed. */
+static bool ksm_state_aging(enum ksm_state state)
+{
+	return state == KSM_S_VOLATILE || ksm_state_indexed(state);
+}
+
 /**
  * ksm_page_set - a page goes from one state to another
  * @scan: the scan, or NULL
@@ -190,7 +196,7 @@ void ksm_page_set(struct ksm_scan *scan, struct ksm_block *block,
 	}
 	block->nr += !!state - !!old;
 	block->state[i] = state;
-	if (state != old)
+	if (!ksm_state_aging(state) || !ksm_state_aging(old))
 		block->age[i] = 0;
 
 	if (ksm_state_indexed(state)) {
@@ -213,6 +219,7 @@ void ksm_page_forget(struct ksm_scan *scan, struct ksm_block *block,
 		     unsigned int i)
 {
 	block->known &= ~BIT_ULL(i);
+	block->met &= ~BIT_ULL(i);
 	if (block->state[i] != KSM_S_NONE)
 		ksm_page_set(scan, block, i, KSM_S_NONE);
 }

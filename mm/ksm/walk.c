@@ -45,6 +45,8 @@
  * @block: what is known of it, or NULL
  * @page: pages to look at, by place in the block; NULL: nothing to look at
  * @dirty: bit mask: the entry is dirty
+ * @zero: bit mask: the first look is that of zeroes, which are to be merged
+ * @blind: entries do not show every write
  * @gone: bit mask: whatever was known no longer holds
  * @closer: bit mask: to be looked at closer
  * @flush: entries were cleaned
@@ -55,8 +57,10 @@ struct ksm_visit {
 	struct ksm_block *block;
 	struct page *page[KSM_BLOCK_PAGES];
 	u64 dirty;
+	u64 zero;
 	u64 gone;
 	u64 closer;
+	bool blind;
 	bool flush;
 	u32 look[KSM_BLOCK_PAGES];
 };
@@ -271,6 +275,8 @@ static int ksm_pair(struct ksm_scan *scan, struct ksm_page *kp,
 		/* by its whole fingerprint it would be equal had it not changed */
 		if (other->state[j] == KSM_S_WHOLE)
 			ksm_page_set(scan, other, j, KSM_S_VOLATILE);
+		/* when it is written to, it may become what others with its look are */
+		other->met |= BIT_ULL(j);
 		goto put;
 	}
 	node = ksm_merge_fresh(scan, scan->slot, kp, look, whole);
@@ -489,10 +495,33 @@ static void ksm_visit_look(struct ksm_scan *scan, struct ksm_visit *v)
 		scan->event[KSM_E_SCANNED]++;
 		if (v->look[i] == scan->domain->zero_look &&
 		    READ_ONCE(ksm_knobs.use_zero_pages))
-			v->closer |= BIT_ULL(i);
+			v->zero |= BIT_ULL(i);
 		v->look[i] = ksm_look_key(v->look[i], v->page[i]);
 		ksm_index_prefetch(&scan->domain->index, v->look[i]);
 	}
+}
+
+/*
+ * The first look of a page meets another's, or did so before. Is it read whole?
+ * If the look is new, and now and then; between, once if it was written to.
+ */
+static bool ksm_visit_whole(struct ksm_scan *scan, struct ksm_visit *v,
+			    unsigned int i, bool same)
+{
+	struct ksm_block *block = v->block;
+	u64 bit = BIT_ULL(i);
+
+	if (!same || ksm_backoff_whole_due(block->age[i]) ||
+	    (v->blind && !READ_ONCE(ksm_knobs.smart_scan))) {
+		block->written &= ~bit;
+		return true;
+	}
+	if (block->written & bit ||
+	    !(v->dirty & bit || scan->slot->careful ||
+	      READ_ONCE(scan->slot->afresh)))
+		return false;
+	block->written |= bit;
+	return true;
 }
 
 /* Compare with what is known. */
@@ -502,6 +531,7 @@ static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
 	struct ksm_block *block = v->block;
 	u32 look = v->look[i];
 	bool same = block->look[i] == look;
+	bool met;
 
 	switch (block->state[i]) {
 	case KSM_S_NONE:
@@ -512,7 +542,6 @@ static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
 		break;
 	case KSM_S_MERGED:
 		/* to be forgotten first, which cannot be done here */
-		v->closer &= ~BIT_ULL(i);
 		return;
 	default:
 		if (!same) {
@@ -520,23 +549,24 @@ static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
 				ksm_page_set(scan, block, i, KSM_S_VOLATILE);
 			block->look[i] = look;
 			block->age[i] = 0;
+			block->met &= ~BIT_ULL(i);
 		} else {
 			block->age[i] = ksm_backoff_age(block->age[i]);
 		}
 	}
 
-	if (block->state[i] == KSM_S_WHOLE ||
-	    ksm_look_known(scan->domain, look)) {
-		v->closer |= BIT_ULL(i);
-	} else if (same && block->state[i] == KSM_S_VOLATILE &&
-		   !(v->closer & BIT_ULL(i))) {
-		if (ksm_index_find(scan->domain, look, false)) {
-			v->closer |= BIT_ULL(i);
-		} else {
+	met = block->state[i] == KSM_S_WHOLE ||
+	      (block->met | v->zero) & BIT_ULL(i) ||
+	      ksm_look_known(scan->domain, look);
+	if (!met && same && block->state[i] == KSM_S_VOLATILE) {
+		met = ksm_index_find(scan->domain, look, false);
+		if (!met) {
 			ksm_page_set(scan, block, i, KSM_S_WATCHED);
 			ksm_gain_known(scan, block, i, KSM_LOOK_LINES);
 		}
 	}
+	if (met && ksm_visit_whole(scan, v, i, same))
+		v->closer |= BIT_ULL(i);
 }
 
 /* Everything that is done while the page table lock holds the pages. */
@@ -619,9 +649,8 @@ static void ksm_gather_clean(struct ksm_visit *v, struct vm_area_struct *vma,
 	struct folio *folio = page_folio(v->page[i]);
 	pte_t pte;
 
-	if (!v->block || !READ_ONCE(ksm_knobs.smart_scan) ||
-	    (v->block->state[i] != KSM_S_WATCHED &&
-	     v->block->state[i] != KSM_S_WHOLE) ||
+	if (!v->block || (v->block->state[i] != KSM_S_WATCHED &&
+			  v->block->state[i] != KSM_S_WHOLE) ||
 	    mm_has_notifiers(mm) || !folio_test_anon(folio))
 		return;
 	pte = ptep_get_and_clear(mm, addr, ptep);
@@ -696,6 +725,8 @@ static bool ksm_gather_huge(struct ksm_scan *scan, struct ksm_visit *v,
 		page = pmd_page(*pmd) + ((addr & ~HPAGE_PMD_MASK) >> PAGE_SHIFT);
 		if (pmd_dirty(*pmd))
 			v->dirty = ~0ULL;
+		/* nobody cleans it */
+		v->blind = true;
 		for (; addr < end; addr += PAGE_SIZE, page++)
 			v->page[(addr & ~KSM_BLOCK_MASK) >> PAGE_SHIFT] = page;
 		ksm_visit(scan, v);
@@ -707,7 +738,10 @@ static bool ksm_gather_huge(struct ksm_scan *scan, struct ksm_visit *v,
 static void ksm_visit_range(struct ksm_scan *scan, struct vm_area_struct *vma,
 			    pmd_t *pmd, unsigned long addr, unsigned long end)
 {
-	struct ksm_visit v = { .base = addr & KSM_BLOCK_MASK };
+	struct ksm_visit v = {
+		.base = addr & KSM_BLOCK_MASK,
+		.blind = mm_has_notifiers(vma->vm_mm),
+	};
 	unsigned long skipped = scan->event[KSM_E_SKIPPED];
 
 	scan->work += DIV_ROUND_UP((end - addr) >> PAGE_SHIFT, KSM_WALK_ENTRIES);

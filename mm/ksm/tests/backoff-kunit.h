@@ -9,44 +9,58 @@
 
 #include <kunit/test.h>
 
-static void ksm_backoff_test_less(struct kunit *test)
+/* Less and less often, but one in @floor. */
+static void ksm_backoff_check(struct kunit *test, bool (*due)(unsigned int),
+			      unsigned int floor)
 {
-	unsigned int visit, last = 0, gap, before = 0;
+	unsigned int visit, last = 0, gap, before = 0, i;
+	u8 age = 0;
 
-	/* the first two make it known; then less and less often */
-	KUNIT_EXPECT_TRUE(test, ksm_backoff_due(1));
-	KUNIT_EXPECT_TRUE(test, ksm_backoff_due(2));
-	KUNIT_EXPECT_FALSE(test, ksm_backoff_due(3));
-	for (visit = 1; visit <= 100 * KSM_BACKOFF_FLOOR; visit++) {
-		if (!ksm_backoff_due(visit))
+	/* the first two make it known */
+	KUNIT_EXPECT_TRUE(test, due(1));
+	KUNIT_EXPECT_TRUE(test, due(2));
+	KUNIT_EXPECT_FALSE(test, due(3));
+	for (visit = 1; visit <= 100 * floor; visit++) {
+		if (!due(visit))
 			continue;
 		gap = visit - last;
 		KUNIT_EXPECT_GE(test, gap, before);
-		KUNIT_EXPECT_LE(test, gap, KSM_BACKOFF_FLOOR);
+		KUNIT_EXPECT_LE(test, gap, floor);
 		before = gap;
 		last = visit;
 	}
-	KUNIT_EXPECT_EQ(test, before, KSM_BACKOFF_FLOOR);
-}
+	KUNIT_EXPECT_EQ(test, before, floor);
 
-static void ksm_backoff_test_age(struct kunit *test)
-{
-	unsigned int i, gap = 0;
-	u8 age = 0;
-
-	KUNIT_EXPECT_EQ(test, ksm_backoff_age(0), 1);
-	/* also where it does not fit the gap never grows beyond the floor */
-	for (i = 0; i < 3 * U8_MAX; i++) {
+	/* also where the count does not fit the gap never grows beyond that */
+	for (i = 0, gap = 0; i < 3 * U8_MAX; i++) {
 		age = ksm_backoff_age(age);
 		KUNIT_EXPECT_NE(test, age, 0);
-		gap = ksm_backoff_due(age) ? 0 : gap + 1;
-		KUNIT_EXPECT_LT(test, gap, KSM_BACKOFF_FLOOR);
+		gap = due(age) ? 0 : gap + 1;
+		KUNIT_EXPECT_LT(test, gap, floor);
+	}
+}
+
+static void ksm_backoff_test_look(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, ksm_backoff_age(0), 1);
+	ksm_backoff_check(test, ksm_backoff_due, KSM_BACKOFF_FLOOR);
+}
+
+static void ksm_backoff_test_whole(struct kunit *test)
+{
+	unsigned int visit;
+
+	ksm_backoff_check(test, ksm_backoff_whole_due, KSM_BACKOFF_WHOLE);
+	/* what smart scan passes over is not to be read */
+	for (visit = 1; visit <= U8_MAX; visit++) {
+		if (ksm_backoff_whole_due(visit))
+			KUNIT_EXPECT_TRUE(test, ksm_backoff_due(visit));
 	}
 }
 
 static struct kunit_case ksm_backoff_test_cases[] = {
-	KUNIT_CASE(ksm_backoff_test_less),
-	KUNIT_CASE(ksm_backoff_test_age),
+	KUNIT_CASE(ksm_backoff_test_look),
+	KUNIT_CASE(ksm_backoff_test_whole),
 	{}
 };
 
