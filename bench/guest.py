@@ -30,7 +30,7 @@ def member(cgroup, pages, first):
     put(cgroup + "/cgroup.procs", os.getpid())
     memory = mmap.mmap(-1, pages * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     for page in range(pages):
-        memory[page * 4096:page * 4096 + 8] = (first + page).to_bytes(8, "little")
+        memory[page * 4096:page * 4096 + 4096] = (first + page).to_bytes(8, "little") * 512
     while True:
         signal.pause()
 

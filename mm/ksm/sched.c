@@ -23,7 +23,9 @@
  *
  * With several servers, a leaf that cannot be served at the moment is held. It
  * still has work and counts in the mean, so its siblings get no more than their
- * share meanwhile, even if that leaves a server without anything to do.
+ * share meanwhile, and a batch, even if that leaves a server without anything to
+ * do. The batch is there so that servers need not wait for one another each time:
+ * they are not through at once, and take a while to wake up.
  *
  * O(log n) in the siblings of each level, once more for each that is held.
  *
@@ -102,6 +104,18 @@ static void ksm_sched_remove(struct ksm_sched *e)
 				  &ksm_sched_augment);
 }
 
+static void ksm_sched_held_add(struct ksm_sched *e)
+{
+	e->parent->held_sum += e->weight * e->vtime;
+	e->parent->held_weights += e->weight;
+}
+
+static void ksm_sched_held_sub(struct ksm_sched *e)
+{
+	e->parent->held_sum -= e->weight * e->vtime;
+	e->parent->held_weights -= e->weight;
+}
+
 static void ksm_sched_enqueue(struct ksm_sched *e)
 {
 	struct ksm_sched *parent = e->parent;
@@ -109,7 +123,9 @@ static void ksm_sched_enqueue(struct ksm_sched *e)
 	e->deadline = e->vtime + ksm_sched_batch(e);
 	parent->sum += e->weight * e->vtime;
 	parent->weights += e->weight;
-	if (!e->held)
+	if (e->held)
+		ksm_sched_held_add(e);
+	else
 		ksm_sched_insert(e);
 }
 
@@ -117,7 +133,9 @@ static void ksm_sched_dequeue(struct ksm_sched *e)
 {
 	struct ksm_sched *parent = e->parent;
 
-	if (!e->held)
+	if (e->held)
+		ksm_sched_held_sub(e);
+	else
 		ksm_sched_remove(e);
 	parent->sum -= e->weight * e->vtime;
 	parent->weights -= e->weight;
@@ -178,8 +196,10 @@ static void ksm_sched_unhold(struct ksm_sched *e)
 		return;
 	e->held = false;
 	e->parent->nr_held--;
-	if (e->active)
+	if (e->active) {
+		ksm_sched_held_sub(e);
 		ksm_sched_insert(e);
+	}
 }
 
 /**
@@ -189,6 +209,7 @@ static void ksm_sched_unhold(struct ksm_sched *e)
 void ksm_sched_hold(struct ksm_sched *e)
 {
 	ksm_sched_remove(e);
+	ksm_sched_held_add(e);
 	e->held = true;
 	e->parent->nr_held++;
 }
@@ -237,6 +258,26 @@ void ksm_sched_sleep(struct ksm_sched *e)
 	}
 }
 
+/*
+ * Those who are not ahead are all held: a server is in each, or in its domain. Who
+ * is ahead may go on as long as they are behind by no more than a batch, together.
+ */
+static struct ksm_sched *ksm_sched_ahead(const struct ksm_sched *parent)
+{
+	struct ksm_sched *e = ksm_sched_entry(rb_first_cached(&parent->children));
+	s64 mean, held;
+
+	if (!e)
+		return NULL;
+	/* from where the first one stands, as virtual times wrap around */
+	mean = div64_s64(ksm_sched_past(parent, e->vtime), parent->weights);
+	held = parent->held_sum - parent->held_weights * e->vtime;
+	if ((s64)parent->held_weights * mean - held >
+	    (s64)KSM_SCHED_BATCH << KSM_VTIME_SHIFT)
+		return NULL;
+	return e;
+}
+
 /* Of the children that are not ahead, the one that is to be through first. */
 static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent)
 {
@@ -253,9 +294,10 @@ static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent)
 			return e;
 		e = ksm_sched_entry(e->node.rb_right);
 	}
-	/* with none held, some child is not ahead: this is for broken figures */
-	return parent->nr_held ? NULL :
-	       ksm_sched_entry(rb_first_cached(&parent->children));
+	if (parent->nr_held)
+		return ksm_sched_ahead(parent);
+	/* some child is not ahead: this is for broken figures */
+	return ksm_sched_entry(rb_first_cached(&parent->children));
 }
 
 /**
@@ -263,7 +305,7 @@ static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent)
  * @root: the tree
  *
  * Return: the leaf to serve, NULL if there is no work, or none but what is held
- * and what is ahead of that.
+ * and what is too far ahead of that.
  */
 struct ksm_sched *ksm_sched_pick(struct ksm_sched *root)
 {

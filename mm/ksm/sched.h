@@ -27,6 +27,8 @@
  * @least: least @vtime in the part of the tree that hangs on @node
  * @sum: of weight times @vtime of the active children, modulo 2^64
  * @weights: sum of the weights of the active children
+ * @held_sum: the part of @sum that is of children which are @held
+ * @held_weights: likewise of @weights
  * @clock: where @vtime of the children stands while none is in @children
  * @rest: work that @vtime does not show yet, as too little
  * @weight: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX
@@ -45,6 +47,8 @@ struct ksm_sched {
 	u64 least;
 	u64 sum;
 	u64 weights;
+	u64 held_sum;
+	u64 held_weights;
 	u64 clock;
 	u32 rest;
 	u32 weight;

@@ -513,6 +513,15 @@ static void ksm_sched_test_servers(struct kunit *test)
 					(2 + servers) * KSM_SLICE);
 		}
 	}
+	/* two who take turns that are not equally long seldom wait for each other */
+	ksm_st_reset(st);
+	for (i = 0; i < 2; i++)
+		ksm_st_add(st, 0, 100);
+	sv->domains = st->nr;
+	ksm_st_begin(st);
+	ksm_st_parallel(test, st, sv, 2, 10000);
+	KUNIT_EXPECT_GE(test, sv->serving, 10000 * 2 * 8 / 10);
+	KUNIT_EXPECT_LE(test, ksm_st_ahead(st), 2 * KSM_SLICE);
 	/* equals: all servers have something to do nearly all the time */
 	ksm_st_reset(st);
 	for (i = 0; i < 2 * KSM_ST_SERVERS; i++)
