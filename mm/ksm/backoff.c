@@ -8,10 +8,10 @@
  * first, second, fourth and eighth visit, then at every KSM_BACKOFF_FLOOR-th.
  *
  * Where the first look does not tell a page from another one, it has to be read
- * whole, which is sixteen times as much. So that is done half as often in the
- * end, whatever the entry says: or who writes to such pages all the time, where
- * the look does not see it, could make each of his pages that much dearer than
- * others' are.
+ * whole, which is sixteen times as much. So that is done at the first two visits
+ * and then at every KSM_BACKOFF_WHOLE-th, whatever the entry says: or who writes
+ * to such pages all the time, where the look does not see it, could make each of
+ * his pages that much dearer than others' are.
  *
  * Pure arithmetic, tested alone by tests/backoff-kunit.h.
  */
@@ -34,7 +34,7 @@ bool ksm_backoff_due(unsigned int visit)
  */
 bool ksm_backoff_whole_due(unsigned int visit)
 {
-	return is_power_of_2(visit) || !(visit % KSM_BACKOFF_WHOLE);
+	return visit <= 2 || !(visit % KSM_BACKOFF_WHOLE);
 }
 
 /**
@@ -45,7 +45,7 @@ bool ksm_backoff_whole_due(unsigned int visit)
  */
 u8 ksm_backoff_age(u8 age)
 {
-	return age == U8_MAX ? KSM_BACKOFF_FLOOR : age + 1;
+	return age == U8_MAX ? KSM_BACKOFF_WHOLE : age + 1;
 }
 
 #include "tests/backoff-kunit.h"

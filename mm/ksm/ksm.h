@@ -81,7 +81,7 @@
 #define KSM_BACKOFF_SURE	((u8)1)
 
 /* Of work that merges a page or makes it known, so much costs the budget one. */
-#define KSM_GAIN		12
+#define KSM_GAIN		20
 
 /* What one slot is given before the scheduler is asked again, in lines. */
 #define KSM_SLICE		(64 * KSM_PAGE_LINES)

@@ -333,6 +333,14 @@ static int ksm_try_pair(struct ksm_scan *scan, struct ksm_page *kp, u32 self,
 	return err;
 }
 
+/* Work merged a page, and the look before it, unless that was booked then. */
+static void ksm_gain_merged(struct ksm_scan *scan, struct ksm_block *block,
+			    unsigned int i, unsigned long work)
+{
+	scan->event[KSM_E_MERGED]++;
+	scan->gain += work + (block->age[i] ? KSM_LOOK_LINES : 0);
+}
+
 /* Work made a page known; once, as one that changes is made known for ever. */
 static void ksm_gain_known(struct ksm_scan *scan, struct ksm_block *block,
 			   unsigned int i, unsigned long work)
@@ -410,9 +418,8 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 	    !mm_forbids_zeropage(vma->vm_mm)) {
 		err = ksm_merge_zero(scan, &kp);
 		if (!err) {
+			ksm_gain_merged(scan, block, i, scan->work - before);
 			ksm_page_forget(scan, block, i);
-			scan->event[KSM_E_MERGED]++;
-			scan->gain += scan->work - before;
 			goto put;
 		}
 	}
@@ -422,9 +429,8 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 	if ((err == -ENOENT || err == -EMLINK) && block->age[i])
 		err = ksm_try_pair(scan, &kp, ksm_loc(block, i), look, whole);
 	if (!err) {
+		ksm_gain_merged(scan, block, i, scan->work - before);
 		ksm_page_set(scan, block, i, ksm_merged_state(scan->slot, kp.addr));
-		scan->event[KSM_E_MERGED]++;
-		scan->gain += scan->work - before;
 		goto put;
 	}
 	/* what has a twin, but could not be had now, is tried again as it is */
@@ -512,7 +518,8 @@ static bool ksm_visit_whole(struct ksm_scan *scan, struct ksm_visit *v,
 	u64 bit = BIT_ULL(i);
 
 	if (!same || ksm_backoff_whole_due(block->age[i]) ||
-	    (v->blind && !READ_ONCE(ksm_knobs.smart_scan))) {
+	    (v->blind && (!READ_ONCE(ksm_knobs.smart_scan) ||
+			  ksm_backoff_due(block->age[i])))) {
 		block->written &= ~bit;
 		return true;
 	}
