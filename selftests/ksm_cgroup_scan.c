@@ -29,15 +29,6 @@
 
 static const char *cg;
 
-static bool ksmd_waits(void)
-{
-	char buf[512], *at;
-
-	NEED(file_get(ksmd_file(0, "stat"), buf, sizeof(buf)) > 0, "no stat");
-	at = strrchr(buf, ')');
-	return at && at[2] == 'S';
-}
-
 /* After a single slice; somebody takes part already. */
 static void ksmd_sleeps(void)
 {
@@ -229,17 +220,20 @@ static pid_t writer(const char *to, int until)
 {
 	struct itimerval often = { { 0, 500 }, { 0, 500 } };
 	struct sigaction act = { .sa_handler = nothing };
-	pid_t pid = fork();
 	char path[300];
+	pid_t pid;
 	int fd;
 
-	NEED(pid >= 0, "no fork");
-	if (pid)
-		return pid;
+	/* before anybody can remove the cgroup */
 	snprintf(path, sizeof(path), "%s/memory.ksm.scan", to);
 	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		_exit(3);
+	NEED(fd >= 0, "%s: %m", path);
+	pid = fork();
+	NEED(pid >= 0, "no fork");
+	if (pid) {
+		close(fd);
+		return pid;
+	}
 	if (until == EINTR) {
 		sigaction(SIGALRM, &act, NULL);
 		setitimer(ITIMER_REAL, &often, NULL);

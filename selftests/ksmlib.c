@@ -285,6 +285,15 @@ const char *ksmd_file(int nr, const char *name)
 	return found ? path : NULL;
 }
 
+bool ksmd_waits(void)
+{
+	char buf[512], *at;
+
+	NEED(file_get(ksmd_file(0, "stat"), buf, sizeof(buf)) > 0, "no stat");
+	at = strrchr(buf, ')');
+	return at && at[2] == 'S';
+}
+
 static void knobs_save(void)
 {
 	char path[128];

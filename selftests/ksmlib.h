@@ -111,6 +111,7 @@ void ksm_pass_as(int run, int rises);	/* the same with another run value */
 void ksm_stop(void);		/* run = 0 */
 void ksm_unmerge_all(void);	/* run = 2 */
 const char *ksmd_file(int nr, const char *name); /* its path in /proc or NULL */
+bool ksmd_waits(void);		/* the first thread, for work or in its pause */
 bool ksm_has_cgroup(void);	/* this kernel has memory.ksm */
 void ksm_need_cgroup(void);	/* else skip */
 
