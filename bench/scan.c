@@ -20,11 +20,17 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
+
+#ifndef PR_SET_MEMORY_MERGE
+#define PR_SET_MEMORY_MERGE 67
+#endif
 
 typedef unsigned long long u64;
 
@@ -38,6 +44,7 @@ typedef unsigned long long u64;
 #define STEADY_PASSES	3		/* and so many passes */
 #define SMART_PASSES	72		/* back-off of both kernels: 8 or 9 */
 #define ROUNDS		3		/* in which the data changes */
+#define PROCESSES	4		/* of a real program */
 
 /* The state of the scanner where a stretch begins or ends. */
 struct state {
@@ -278,10 +285,56 @@ static void child_ready(void)
 		die("the process with the data");
 }
 
+/*
+ * Four interpreters, started side by side, each with what it loads and makes of
+ * that; merging is asked for as a launcher does.
+ */
+static const char program[] =
+	"import argparse, ast, asyncio, csv, decimal, email.message, glob, gzip,\\\n"
+	" http.client, json, logging, os, re, sqlite3, ssl, sys, xml.dom.minidom\n"
+	"trees = []\n"
+	"for path in sorted(glob.glob(os.path.dirname(ast.__file__) + '/*.py'))[:60]:\n"
+	"    with open(path, encoding='utf-8') as stream:\n"
+	"        trees.append(ast.parse(stream.read()))\n"
+	"os.write(int(sys.argv[1]), b'.')\n"
+	"import signal\n"
+	"signal.pause()\n";
+
+static void interpreters(void)
+{
+	char path[64], fd[16];
+	pid_t pid[PROCESSES];
+	int i;
+
+	if (pipe(from_child))
+		die("pipe");
+	snprintf(fd, sizeof(fd), "%d", from_child[1]);
+	for (i = 0; i < PROCESSES; i++) {
+		pid[i] = fork();
+		if (pid[i] < 0)
+			die("fork");
+		if (!pid[i]) {
+			prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0);
+			execl("/usr/bin/python3", "python3", "-Ec", program, fd, NULL);
+			_exit(1);
+		}
+	}
+	for (i = 0; i < PROCESSES; i++)
+		child_ready();
+	for (i = 0; i < PROCESSES; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/status", pid[i]);
+		pages += get(path, "RssAnon:") / 4;
+	}
+}
+
 static void child_start(const char *set)
 {
 	pid_t pid;
 
+	if (!strcmp(set, "interpreters")) {
+		interpreters();
+		return;
+	}
 	if (pipe(to_child) || pipe(from_child))
 		die("pipe");
 	pid = fork();
@@ -515,6 +568,42 @@ static void merging(void)
 	say("unmerge cpu_ns %ld pages %ld", cpu() - began, nr - merged());
 }
 
+static long now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* As the kernel boots: how long until nearly all is saved? */
+static void settle(void)
+{
+	long want = pages / 2 * 95 / 100, began = cpu(), asked = polls, at = now_us();
+
+	put(KSM "pages_to_scan", 100);
+	put(KSM "sleep_millisecs", 20);
+	put(KSM "smart_scan", 1);
+	put(KSM "run", 1);
+	while (wait_a_bit(COARSE_US, "pages_sharing") < want)
+		;
+	at = now_us() - at;
+	put(KSM "run", 0);
+	say("settle cpu_ns %ld wall_us %ld",
+	    cpu() - began - (polls - asked) * poll_ns, at);
+}
+
+/* What programs have in common, and what it takes to find it. */
+static void real(void)
+{
+	struct state from, to;
+
+	scan_passes(&from, &to, STEADY_PASSES, 0);
+	report("found", &from, &to);
+	say("saved pages %ld all %ld", ksm("pages_sharing"), pages);
+	measure("steady", STEADY_PASSES);
+}
+
 static void prepare(void)
 {
 	struct termios tty;
@@ -536,17 +625,23 @@ int main(int argc, char **argv)
 {
 	/* the kernel adds words of its own at the end */
 	if (argc < 5)
-		die("usage: scan unique|changing|merging set MiB smart");
+		die("usage: scan unique|changing|merging|settle|real set MiB smart");
 	prepare();
 	pages = atol(argv[3]) * 256;
 	touch_memory();
 	calibrate();
+	if (!strcmp(argv[1], "real"))
+		pages = 0;
 	child_start(argv[2]);
 	say("pages %ld", pages);
 	if (!strcmp(argv[1], "unique"))
 		unique(atoi(argv[4]));
 	else if (!strcmp(argv[1], "changing"))
 		changing();
+	else if (!strcmp(argv[1], "settle"))
+		settle();
+	else if (!strcmp(argv[1], "real"))
+		real();
 	else
 		merging();
 	end();

@@ -27,6 +27,7 @@ QUICK = (("unique", "random", 256, 1), ("unique", "random", 1024, 0),
 WHOLE = (("unique", "random", 256, 1), ("unique", "random", 1024, 1),
          ("unique", "random", 4096, 0), ("changing", "random", 1024, 0),
          ("merging", "half", 1024, 0), ("merging", "zero", 256, 0),
+         ("settle", "half", 1024, 1), ("real", "interpreters", 512, 0),
          ("unique", "near", 256, 0), ("unique", "spread", 256, 0),
          ("unique", "hostile", 256, 0))
 
@@ -75,6 +76,22 @@ def per_second(result, stretch):
     return s["pages"] / (s["cpu_ns"] / 1e9)
 
 
+def wall_s(result, stretch):
+    return result[stretch]["wall_us"] / 1e6
+
+
+def cpu_percent(result, stretch):
+    return result[stretch]["cpu_ns"] / result[stretch]["wall_us"] / 10
+
+
+def saved_percent(result, stretch):
+    return 100 * result[stretch]["pages"] / result["pages"]
+
+
+def found_us(result, stretch):
+    return result[stretch]["cpu_ns"] / 1e3 / result["pages"]
+
+
 def metadata(result, which):
     return result["metadata"][which] / result["pages"]
 
@@ -108,6 +125,13 @@ def rows():
         yield "merged, a visit, " + text, "us/page", run, merged_us, "merged", None
         yield ("unmerging, " + text, "pages/s", run, per_second, "unmerge",
                ("times stock", 1) if target else None)
+    run = ("settle", "half", 1024)
+    yield "until 95% is saved, half are copies, 1 GiB", "s", run, wall_s, "settle", ("of stock", 0.1)
+    yield "CPU until then", "percent", run, cpu_percent, "settle", ("at most", 20)
+    run = ("real", "interpreters", 512)
+    yield "four interpreters, saved", "percent", run, saved_percent, "saved", None
+    yield "four interpreters, three passes", "us/page", run, found_us, "found", None
+    yield "four interpreters, steady", "us/page", run, page_us, "steady", None
     for data, text in (("near", "alike but the last word"), ("spread", "alike but a word anywhere"),
                        ("hostile", "of equal fingerprint")):
         yield (text + ", 256 MiB", "us/page", ("unique", data, 256), page_us, "steady",

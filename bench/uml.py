@@ -109,8 +109,10 @@ def figures(line):
 
 def run(kernel, part, data, mib, smart, log_name):
     """What scan.c says of one kernel and one set of data."""
+    # programs are this machine's own, which the kernel may only read
+    root, init = ("/", ROOT + "/scan") if part == "real" else (ROOT, "/scan")
     command = [linux(kernel), "mem=%dM" % machine_mib(mib), "rootfstype=hostfs",
-               "rootflags=" + ROOT, "ro", "init=/scan", "con=null", "con0=fd:0,fd:1",
+               "rootflags=" + root, "ro", "init=" + init, "con=null", "con0=fd:0,fd:1",
                "quiet", "--", part, data, str(mib), str(smart)]
     result, ended = {}, False
     with open(log_name, "wb") as log:
