@@ -468,6 +468,33 @@ static void look_holder_changes(void)
 	w_verify(a);
 }
 
+/* And the first goes, before one comes that is what the other is. */
+static void look_holder_goes(void)
+{
+	struct worker *a, *b;
+
+	need_scan();
+	cg_set(cg, "memory.ksm", "madvise");
+	a = asker(cg, 70000, 1);
+	w_set(a, 0, 0, 2, 70000, 0);
+	w_poke(a, 0, 0, 2000, 1);
+	w_poke(a, 0, 1, 2000, 2);
+	ksmd_sleeps();
+	ksm_set("smart_scan", 0);
+	passes(4 * FLOOR + 3);
+	w_set(a, 0, 0, 1, 60000, 0);
+	passes(2);
+	b = asker(cg, 90000, 1);
+	w_set(b, 0, 0, 1, 70000, 0);
+	w_poke(b, 0, 0, 2000, 2);
+	passes(4);
+	CHECK(w_count(a, 0, F_KSM) == 1 && w_count(b, 0, F_KSM) == 1,
+	      "%ld and %ld are merged", w_count(a, 0, F_KSM),
+	      w_count(b, 0, F_KSM));
+	w_verify(a);
+	w_verify(b);
+}
+
 static void on_cpu(int cpu)
 {
 	cpu_set_t set;
@@ -635,6 +662,7 @@ static const struct ksm_case cases[] = {
 	{ "smart scan looks less and less often", less_often },
 	{ "smart scan never passes over what changed", changed_at_once },
 	{ "smart scan and a change where two look alike", look_holder_changes },
+	{ "of two that look alike one goes", look_holder_goes },
 	{ "smart scan and a write that never pauses", without_a_break },
 	{ "smart scan after mremap", elsewhere },
 	{ "smart scan and MADV_FREE", given_up },

@@ -322,6 +322,34 @@ static void alike(void)
 	w_verify(w);
 }
 
+/* Reading whole is dear: a slice ends in the midst of what it looked at. */
+static void alike_batch(void)
+{
+	enum { N = 1000 };
+	struct worker *w;
+	struct spent s;
+	int i;
+
+	groups(1, 0);
+	w = w_dup(cg[0], N, 70000, 0);
+	for (i = 0; i < N; i++)
+		w_poke(w, 0, i, 2000 + i / 250, 1 + i % 250);
+	ksm_pass(4);
+	ksm_stop();
+	/* all are read whole again, and still differ */
+	for (i = 0; i < N; i++)
+		w_poke(w, 0, i, 2010, 1);
+	s = one_batch(100);
+	CHECK(s.cost <= 100 * PAGE_LINES + SLICE, "%lld lines in a batch", s.cost);
+	CHECK(s.cost >= 100 * PAGE_LINES / 2, "%lld lines in a batch", s.cost);
+	/* and goes on there, with however small a batch */
+	ksm_set("sleep_millisecs", 0);
+	ksm_set("pages_to_scan", 1);
+	ksm_pass(1);
+	ksm_stop();
+	w_verify(w);
+}
+
 static void switched_on_first(void)
 {
 	struct worker *fresh;
@@ -693,6 +721,7 @@ static const struct ksm_case cases[] = {
 	{ "a new process goes before those that are known", new_process_first },
 	{ "what changes all the time costs the budget in full", restless },
 	{ "what looks alike is read whole now and then", alike },
+	{ "a batch is as long as it may be where all look alike", alike_batch },
 	{ "a cgroup that is switched on is served at once", switched_on_first },
 	{ "beside a sparse mapping of 32 TiB", beside_sparse },
 	{ "beside 60000 VMAs", beside_vmas },

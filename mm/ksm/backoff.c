@@ -9,9 +9,10 @@
  *
  * Where the first look does not tell a page from another one, it has to be read
  * whole, which is sixteen times as much. So that is done at the first two visits
- * and then at every KSM_BACKOFF_WHOLE-th, whatever the entry says: or who writes
- * to such pages all the time, where the look does not see it, could make each of
- * his pages that much dearer than others' are.
+ * and then at every KSM_BACKOFF_WHOLE-th, and in between once at most when the
+ * entry says that it was written to: or who writes to such pages all the time,
+ * where the look does not see it, could make each of his pages that much dearer
+ * than others' are.
  *
  * Pure arithmetic, tested alone by tests/backoff-kunit.h.
  */
@@ -21,7 +22,7 @@
 
 /**
  * ksm_backoff_due - is an unchanged page looked at, although it looks clean?
- * @visit: visits since it was last seen changed, this one included
+ * @visit: visits since its look was last seen changed, this one included
  */
 bool ksm_backoff_due(unsigned int visit)
 {

@@ -507,8 +507,8 @@ enum ksm_state {
  * @pass: slot->pass when last visited
  * @known: pages that came to be known, in the index, since they came
  * @met: pages whose first look was met in a page that differs
- * @written: pages that were read whole as they had been written to, since they
- *	were last read whole in any case
+ * @written: pages that were read whole as they had been written to, or may have
+ *	been, since they were last read whole in any case
  * @whole: folded whole fingerprints, where some page is KSM_S_WHOLE
  * @look: first looks
  * @next: chain in the index, an entry's name as made by ksm_loc()

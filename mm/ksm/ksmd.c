@@ -7,8 +7,8 @@
  * bound what is spent on memory that is known and brings nothing: what is new,
  * and what is merged, takes a KSM_GAIN-th of that from it. So who always makes
  * new memory can have a batch do KSM_GAIN times as much, and no more. Among
- * cgroups all work counts in full. A batch is served in slices, each to one slot, with
- * that slot's domain and mm locked for no longer.
+ * cgroups all work counts in full. A batch is served in slices, each to one
+ * slot, with that slot's domain and mm locked for no longer.
  *
  * One thread, the first, keeps time: it grants the budget and sleeps between
  * two batches. The others help to spend it, so that the number of threads does
@@ -207,6 +207,7 @@ out:
 	atomic64_add(now - thread->booked, &ksm_run_time);
 	thread->booked = now;
 	work = scan.work + KSM_SLICE_BASE;
+	scan.gain = min(scan.gain, work);
 	cost = work - scan.gain + scan.gain / KSM_GAIN;
 	trace_ksm_slice(slot, work, cost);
 	ksm_slot_scanned(slot, domain, work, rotate);

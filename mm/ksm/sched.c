@@ -19,7 +19,7 @@
  *
  * A subtree without work is not in the tree, so its share goes to its siblings
  * at once; when it comes back it starts level with them: having saved up
- * nothing, and still owing what it had too much, up to a batch.
+ * nothing, and still owing what it had too much.
  *
  * With several servers, a leaf that cannot be served at the moment is held. It
  * still has work and counts in the mean, so its siblings get no more than their
@@ -171,19 +171,20 @@ void ksm_sched_init(struct ksm_sched *e, struct ksm_sched *parent, u32 weight)
 }
 
 /*
- * Among its siblings again: not behind them, and ahead by a batch at most. Their
+ * Among its siblings again: not behind them, and ahead by what it was. Their
  * mean is without it so far: where it weighs much, the mean of all is nearer.
  */
 static void ksm_sched_enter(struct ksm_sched *e)
 {
 	u64 mean = ksm_sched_mean(e->parent);
 	u64 weights = e->parent->weights, most;
+	/* as far as any can be, see ksm_sched_ahead() */
+	u64 batches = 2 * ksm_sched_batch(e);
 
 	if (!weights || ksm_sched_before(e->vtime, mean)) {
 		e->vtime = mean;
 	} else {
-		most = div64_u64(ksm_sched_batch(e) * (weights + e->weight),
-				 weights);
+		most = div64_u64(batches * (weights + e->weight), weights);
 		if (ksm_sched_before(mean + most, e->vtime))
 			e->vtime = mean + most;
 	}
@@ -355,16 +356,21 @@ void ksm_sched_set_weight(struct ksm_sched *e, u32 weight)
 	u64 mean;
 	s64 behind;
 
-	if (!e->parent || !e->active) {
+	if (!e->parent) {
 		WRITE_ONCE(e->weight, weight);
 		return;
 	}
 	mean = ksm_sched_mean(e->parent);
+	/* who has no work has saved up nothing, however long ago that was */
+	if (!e->active && ksm_sched_before(e->vtime, mean))
+		e->vtime = mean;
 	behind = (s64)(mean - e->vtime) * e->weight;
-	ksm_sched_dequeue(e);
+	if (e->active)
+		ksm_sched_dequeue(e);
 	WRITE_ONCE(e->weight, weight);
 	e->vtime = mean - div_s64(behind, weight);
-	ksm_sched_enqueue(e);
+	if (e->active)
+		ksm_sched_enqueue(e);
 }
 
 #include "tests/sched-kunit.h"

@@ -2,7 +2,7 @@
 /*
  * What is remembered of a page between two visits.
  *
- * Blocks of 64 pages hang on the slot by address: ten bytes a page, and four
+ * Blocks of 64 pages hang on the slot by address: eleven bytes a page, and four
  * more for its bucket in the index. A block goes when nothing is remembered
  * of its pages any more, or when a pass did not come by it: then no eligible
  * memory is there. The cgroup that has the memory pays for them, see books.c.
@@ -177,8 +177,8 @@ static bool ksm_state_aging(enum ksm_state state)
  * @state: the new state
  *
  * Takes the page out of the index or enters it as the states say; where there
- * is no memory to enter it, it stays KSM_S_VOLATILE and is tried again at the
- * next visit. A rec is the caller's to add and is deleted here.
+ * is no memory to enter it, it stays KSM_S_VOLATILE and is tried again at a
+ * later visit. A rec is the caller's to add and is deleted here.
  */
 void ksm_page_set(struct ksm_scan *scan, struct ksm_block *block,
 		  unsigned int i, enum ksm_state state)
@@ -220,6 +220,7 @@ void ksm_page_forget(struct ksm_scan *scan, struct ksm_block *block,
 {
 	block->known &= ~BIT_ULL(i);
 	block->met &= ~BIT_ULL(i);
+	block->written &= ~BIT_ULL(i);
 	if (block->state[i] != KSM_S_NONE)
 		ksm_page_set(scan, block, i, KSM_S_NONE);
 }

@@ -137,6 +137,15 @@ static u64 ksm_whole_key(u64 whole, struct page *page)
 	return ksm_digest_nid(whole, page_to_nid(page));
 }
 
+/* A page's look is new, and so is what others with that look have to do with it. */
+static void ksm_look_anew(struct ksm_block *block, unsigned int i, u32 look)
+{
+	block->look[i] = look;
+	block->age[i] = 0;
+	block->met &= ~BIT_ULL(i);
+	block->written &= ~BIT_ULL(i);
+}
+
 /* ------------------------------------------------------------ closer look */
 
 /* A merged frame is mapped here already, by fork or from swap: note the way. */
@@ -370,6 +379,8 @@ static void ksm_watch(struct ksm_scan *scan, struct ksm_block *block,
 	} else if (!ksm_block_whole(scan, block)) {
 		block->whole[i] = fold;
 		ksm_page_set(scan, block, i, KSM_S_WHOLE);
+	} else {
+		block->age[i] = min(block->age[i], KSM_BACKOFF_SURE);
 	}
 }
 
@@ -392,6 +403,8 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 	if (!ksm_page_get(&kp, vma, block->base + i * PAGE_SIZE)) {
 		if (!scan->brief)
 			ksm_meet_merged(scan, vma, block, i);
+		if (block->state[i] != KSM_S_MERGED)
+			block->age[i] = min(block->age[i], KSM_BACKOFF_SURE);
 		return;
 	}
 	if (ksm_page_sleeps(scan, &kp)) {
@@ -410,8 +423,7 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 	look = ksm_look_key(look, kp.page);
 	if (look != block->look[i]) {
 		ksm_page_set(scan, block, i, KSM_S_VOLATILE);
-		block->look[i] = look;
-		block->age[i] = 0;
+		ksm_look_anew(block, i, look);
 		goto put;
 	}
 	if (zero && block->age[i] && READ_ONCE(ksm_knobs.use_zero_pages) &&
@@ -508,6 +520,26 @@ static void ksm_visit_look(struct ksm_scan *scan, struct ksm_visit *v)
 }
 
 /*
+ * A page that is in the index by all its bytes: is the one that holds its look
+ * known to differ? That may have gone, and another come that is equal. Where
+ * nobody holds the look, the page does from now on.
+ */
+static bool ksm_look_held(struct ksm_scan *scan, struct ksm_block *block,
+			  unsigned int i)
+{
+	u32 loc = ksm_index_find(scan->domain, block->look[i], false);
+	struct ksm_block *holder;
+
+	if (!loc) {
+		ksm_page_set(scan, block, i, KSM_S_WATCHED);
+		block->met |= BIT_ULL(i);
+		return true;
+	}
+	holder = xa_load(&scan->domain->blocks, loc / KSM_BLOCK_PAGES);
+	return holder->met & BIT_ULL(loc % KSM_BLOCK_PAGES);
+}
+
+/*
  * The first look of a page meets another's, or did so before. Is it read whole?
  * If the look is new, and now and then; between, once if it was written to.
  */
@@ -523,8 +555,10 @@ static bool ksm_visit_whole(struct ksm_scan *scan, struct ksm_visit *v,
 		block->written &= ~bit;
 		return true;
 	}
+	if (block->state[i] == KSM_S_WHOLE && !ksm_look_held(scan, block, i))
+		return true;
 	if (block->written & bit ||
-	    !(v->dirty & bit || scan->slot->careful ||
+	    !((v->dirty & bit && !v->blind) || scan->slot->careful ||
 	      READ_ONCE(scan->slot->afresh)))
 		return false;
 	block->written |= bit;
@@ -542,7 +576,7 @@ static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
 
 	switch (block->state[i]) {
 	case KSM_S_NONE:
-		block->look[i] = look;
+		ksm_look_anew(block, i, look);
 		ksm_page_set(scan, block, i, KSM_S_VOLATILE);
 		same = false;
 		scan->gain += KSM_LOOK_LINES;
@@ -554,9 +588,7 @@ static void ksm_visit_judge(struct ksm_scan *scan, struct ksm_visit *v,
 		if (!same) {
 			if (block->state[i] != KSM_S_VOLATILE)
 				ksm_page_set(scan, block, i, KSM_S_VOLATILE);
-			block->look[i] = look;
-			block->age[i] = 0;
-			block->met &= ~BIT_ULL(i);
+			ksm_look_anew(block, i, look);
 		} else {
 			block->age[i] = ksm_backoff_age(block->age[i]);
 		}
@@ -597,14 +629,57 @@ static void ksm_visit(struct ksm_scan *scan, struct ksm_visit *v)
 	}
 }
 
-/* And afterwards. */
-static void ksm_visit_finish(struct ksm_scan *scan, struct vm_area_struct *vma,
-			     struct ksm_visit *v)
+/* Is the budget spent, by work that brought nothing? */
+static bool ksm_scan_spent(const struct ksm_scan *scan)
+{
+	return !scan->brief && scan->work - scan->gain >= scan->budget;
+}
+
+/* The next visit is to count as this one did, and to come to the same. */
+static void ksm_read_later(struct ksm_block *block, unsigned int i)
+{
+	if (!ksm_backoff_whole_due(block->age[i]))
+		block->age[i] = KSM_BACKOFF_SURE;
+	else if (block->age[i])
+		block->age[i]--;
+}
+
+/*
+ * Pages are read whole one by one, and that is dear: the slice may end before all
+ * were. Then the next one begins with the first of the others, and reads them.
+ */
+static unsigned long ksm_visit_closer(struct ksm_scan *scan,
+				      struct vm_area_struct *vma,
+				      struct ksm_visit *v, unsigned long end)
+{
+	unsigned long bit;
+
+	if (!v->closer)
+		return end;
+	/* one in any case, or a small budget would never get anywhere */
+	do {
+		ksm_look_closer(scan, vma, v->block, __ffs64(v->closer));
+		v->closer &= v->closer - 1;
+	} while (v->closer && !ksm_scan_spent(scan));
+	if (!v->closer)
+		return end;
+	end = v->base + __ffs64(v->closer) * PAGE_SIZE;
+	for (; v->closer; v->closer &= v->closer - 1) {
+		bit = __ffs64(v->closer);
+		ksm_read_later(v->block, bit);
+	}
+	return end;
+}
+
+/* And afterwards; returns where the visit ends, @end unless the budget does. */
+static unsigned long ksm_visit_finish(struct ksm_scan *scan,
+				      struct vm_area_struct *vma,
+				      struct ksm_visit *v, unsigned long end)
 {
 	unsigned long bit;
 
 	if (!v->block)
-		return;
+		return end;
 	v->block->pass = scan->slot->pass;
 	for (; v->gone; v->gone &= v->gone - 1) {
 		bit = __ffs64(v->gone);
@@ -615,10 +690,10 @@ static void ksm_visit_finish(struct ksm_scan *scan, struct vm_area_struct *vma,
 		if (v->page[bit])
 			ksm_visit_judge(scan, v, bit);
 	}
-	for (; v->closer; v->closer &= v->closer - 1)
-		ksm_look_closer(scan, vma, v->block, __ffs64(v->closer));
+	end = ksm_visit_closer(scan, vma, v, end);
 	if (!v->block->nr)
 		ksm_block_free(scan, v->block);
+	return end;
 }
 
 /* ------------------------------------------------------------ page tables */
@@ -742,8 +817,9 @@ static bool ksm_gather_huge(struct ksm_scan *scan, struct ksm_visit *v,
 	return true;
 }
 
-static void ksm_visit_range(struct ksm_scan *scan, struct vm_area_struct *vma,
-			    pmd_t *pmd, unsigned long addr, unsigned long end)
+static unsigned long ksm_visit_range(struct ksm_scan *scan,
+				     struct vm_area_struct *vma, pmd_t *pmd,
+				     unsigned long addr, unsigned long end)
 {
 	struct ksm_visit v = {
 		.base = addr & KSM_BLOCK_MASK,
@@ -757,7 +833,7 @@ static void ksm_visit_range(struct ksm_scan *scan, struct vm_area_struct *vma,
 		ksm_gather_ptes(scan, &v, vma, pmd, addr, end);
 	skipped = scan->event[KSM_E_SKIPPED] - skipped;
 	scan->work += DIV_ROUND_UP(skipped, KSM_SKIP_PAGES);
-	ksm_visit_finish(scan, vma, &v);
+	return ksm_visit_finish(scan, vma, &v, end);
 }
 
 /**
@@ -790,7 +866,7 @@ static int ksm_walk_pmd(pmd_t *pmd, unsigned long addr, unsigned long next,
 			end = min(end, addr + PAGE_SIZE *
 				  min(KSM_BRIEF_PAGES,
 				      scan->pages - ksm_scan_passed(scan)));
-		ksm_visit_range(scan, walk->vma, pmd, addr, end);
+		end = ksm_visit_range(scan, walk->vma, pmd, addr, end);
 		if (ksm_scan_enough(scan)) {
 			scan->cursor = end;
 			return 1;

@@ -533,6 +533,36 @@ static void ksm_sched_test_servers(struct kunit *test)
 	KUNIT_EXPECT_LE(test, ksm_st_worst(st), (2 + KSM_ST_SERVERS) * KSM_SLICE);
 }
 
+/* Nor by having nothing to do after every turn, while the others are held. */
+static void ksm_sched_test_servers_nap(struct kunit *test)
+{
+	struct ksm_st_servers *sv = kunit_kzalloc(test, sizeof(*sv), GFP_KERNEL);
+	struct ksm_st *st = ksm_st_make(test);
+	int i, server, napper = ksm_st_add(st, 0, 100);
+	struct ksm_sched *e;
+
+	KUNIT_ASSERT_NOT_NULL(test, sv);
+	ksm_st_add(st, 0, 900);
+	sv->domains = st->nr;
+	ksm_st_begin(st);
+	for (i = 0; i < 20000; i++) {
+		for (server = 0; server < 2; server++) {
+			if (!sv->busy[server])
+				ksm_st_take(st, sv, server);
+		}
+		server = ksm_st_below(st, 2);
+		e = sv->busy[server];
+		if (!e)
+			continue;
+		ksm_st_done(st, sv, server);
+		if (e == &st->e[napper]) {
+			ksm_sched_sleep(e);
+			ksm_sched_wake(e);
+		}
+	}
+	KUNIT_EXPECT_LE(test, st->high[napper], 2 * KSM_SLICE);
+}
+
 /*
  * Trees in which some share a domain. What each is off adds up over servers and
  * levels, but not over time; and all is released in the end.
@@ -696,6 +726,7 @@ static struct kunit_case ksm_sched_test_cases[] = {
 	KUNIT_CASE(ksm_sched_test_sleep),
 	KUNIT_CASE(ksm_sched_test_nap),
 	KUNIT_CASE(ksm_sched_test_servers),
+	KUNIT_CASE(ksm_sched_test_servers_nap),
 	KUNIT_CASE(ksm_sched_test_servers_nested),
 	KUNIT_CASE(ksm_sched_test_churn),
 	KUNIT_CASE(ksm_sched_test_set_weight),
