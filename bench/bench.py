@@ -14,7 +14,8 @@
 
   threads how much faster two scanner threads go through two domains than one
 
-  cost    what those pay who are scanned and merged, on both kernels in turn
+  cost    what those pay who are scanned and merged, on both kernels in turn;
+          emulated, so only to be compared with one another
 
   scan    what scanning and merging cost a page, on both kernels in turn, in user
           mode at the processor's speed; with QUICK in the environment the most
@@ -161,8 +162,6 @@ def threads():
 # What is compared with what, and how many times that it may be: figures of ours
 # stand without a name in front, those of the stock kernel with "stock".
 COST = (
-    ("seconds until 95% is saved", "settle_s", "stock settle_s", 0.1),
-    ("percent of a CPU until then", "settle_cpu", None, 20),
     ("first touch, beside no scanning", "touch_scanned_ns", "touch_alone_ns", 1.1),
     ("first touch, beside stock", "touch_scanned_ns", "stock touch_scanned_ns", 1),
     ("copy on write, beside no scanning", "cow_scanned_ns", "cow_alone_ns", 1.1),
@@ -173,7 +172,7 @@ COST = (
 
 
 def cost_turn(kernel):
-    return medians(run(kernel, "for part in settle faults unmerge rmap; do "
+    return medians(run(kernel, "for part in faults unmerge rmap; do "
                                "/mnt/share/cost $part || exit; done", mem="3G"))
 
 

@@ -3,9 +3,6 @@
  * What merging costs those who live with it, on any kernel that has
  * PR_SET_MEMORY_MERGE. Prints "name value" for each figure of one part:
  *
- *   settle   after run=1 with the settings that a host boots with: seconds until
- *            95% of what can be saved is, and percent of a CPU until then; of
- *            1 GiB half are pairs of duplicates, the rest has no twin
  *   faults   latency of first touches and of copies on write, 99th percentile in
  *            ns, in a process that is scanned at full speed and with run=0
  *   unmerge  ns for each page that run=2 gives back
@@ -13,7 +10,6 @@
  *            in 100 forked processes of which some map and unmap all the time
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/types.h>
 #include <signal.h>
@@ -76,40 +72,6 @@ static long long now(void)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-/* Of /proc/PID/stat: CPU time in ticks, 0 for what is no scanner thread. */
-static long ksmd_ticks(const char *pid)
-{
-	char path[300], text[1024] = "", *end;
-	unsigned long user, kernel;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%s/stat", pid);
-	f = fopen(path, "r");
-	if (!f)
-		return 0;
-	if (!fgets(text, sizeof(text), f))
-		*text = 0;
-	fclose(f);
-	end = strstr(text, "(ksmd") ? strrchr(text, ')') : NULL;
-	if (!end || sscanf(end, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-			   &user, &kernel) != 2)
-		return 0;
-	return user + kernel;
-}
-
-/* CPU time of all scanner threads, in ns. */
-static long long ksmd_time(void)
-{
-	DIR *proc = opendir("/proc");
-	struct dirent *d;
-	long ticks = 0;
-
-	while (proc && (d = readdir(proc)))
-		ticks += ksmd_ticks(d->d_name);
-	closedir(proc);
-	return ticks * (1000000000LL / sysconf(_SC_CLK_TCK));
-}
-
 /* A page of noise that is told by its number. */
 static void fill(char *page, u64 number)
 {
@@ -155,31 +117,6 @@ static void full_speed(void)
 {
 	put("sleep_millisecs", "0");
 	put("pages_to_scan", "10000");
-}
-
-static void settle(void)
-{
-	long pages = (1L << 30) / PAGE, could = pages / 4, i;
-	long long began, cpu, took;
-	char *p = map(pages);
-
-	take_part();
-	for (i = 0; i < pages; i++)
-		fill(p + i * PAGE, i < pages / 2 ? i % could : i);
-	began = now();
-	cpu = ksmd_time();
-	put("run", "1");
-	while (get("pages_sharing") < could * 95 / 100) {
-		if (now() - began > 900 * 1000000000LL) {
-			fprintf(stderr, "%ld of %ld pages saved in 15 minutes\n",
-				get("pages_sharing"), could);
-			exit(1);
-		}
-		usleep(100000);
-	}
-	took = now() - began;
-	printf("settle_s %.1f\n", took / 1e9);
-	printf("settle_cpu %.1f\n", 100.0 * (ksmd_time() - cpu) / took);
 }
 
 #define SAMPLES	8192
@@ -367,8 +304,7 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*fn)(void);
 	} parts[] = {
-		{ "settle", settle }, { "faults", faults },
-		{ "unmerge", unmerge }, { "rmap", rmap },
+		{ "faults", faults }, { "unmerge", unmerge }, { "rmap", rmap },
 	};
 	size_t i;
 
@@ -379,6 +315,6 @@ int main(int argc, char **argv)
 		parts[i].fn();
 		return 0;
 	}
-	fprintf(stderr, "usage: cost settle|faults|unmerge|rmap\n");
+	fprintf(stderr, "usage: cost faults|unmerge|rmap\n");
 	return 2;
 }

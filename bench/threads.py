@@ -45,7 +45,8 @@ def main():
     time.sleep(5)
     put(KSM + "smart_scan", 0)
     put(KSM + "sleep_millisecs", 0)
-    put(KSM + "pages_to_scan", 20000)
+    # no pause, and next to no ends of batches
+    put(KSM + "pages_to_scan", 500000)
     put(KSM + "run", 1)
     # all pages are known when it counts
     time.sleep(5)
