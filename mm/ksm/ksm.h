@@ -509,6 +509,8 @@ enum ksm_state {
  * @met: pages whose first look was met in a page that differs
  * @written: pages that were read whole as they had been written to, or may have
  *	been, since they were last read whole in any case
+ * @later: pages that are still to be read whole in the pass of @pass, in which a
+ *	slice ended before they were
  * @whole: folded whole fingerprints, where some page is KSM_S_WHOLE
  * @look: first looks
  * @next: chain in the index, an entry's name as made by ksm_loc()
@@ -526,6 +528,7 @@ struct ksm_block {
 	u64 known;
 	u64 met;
 	u64 written;
+	u64 later;
 	u32 *whole;
 	u32 look[KSM_BLOCK_PAGES];
 	u32 next[KSM_BLOCK_PAGES];

@@ -178,13 +178,14 @@ static void ksm_sched_enter(struct ksm_sched *e)
 {
 	u64 mean = ksm_sched_mean(e->parent);
 	u64 weights = e->parent->weights, most;
-	/* as far as any can be, see ksm_sched_ahead() */
-	u64 batches = 2 * ksm_sched_batch(e);
+	/* as far as any can be: by one that is dear, from where it may begin one */
+	u64 owes = div_u64((u64)(KSM_SCHED_CHARGE_MAX + KSM_SCHED_BATCH) <<
+			   KSM_VTIME_SHIFT, e->weight);
 
 	if (!weights || ksm_sched_before(e->vtime, mean)) {
 		e->vtime = mean;
 	} else {
-		most = div64_u64(batches * (weights + e->weight), weights);
+		most = div64_u64(owes * (weights + e->weight), weights);
 		if (ksm_sched_before(mean + most, e->vtime))
 			e->vtime = mean + most;
 	}

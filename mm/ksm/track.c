@@ -221,6 +221,7 @@ void ksm_page_forget(struct ksm_scan *scan, struct ksm_block *block,
 	block->known &= ~BIT_ULL(i);
 	block->met &= ~BIT_ULL(i);
 	block->written &= ~BIT_ULL(i);
+	block->later &= ~BIT_ULL(i);
 	if (block->state[i] != KSM_S_NONE)
 		ksm_page_set(scan, block, i, KSM_S_NONE);
 }

@@ -284,7 +284,12 @@ static int ksm_pair(struct ksm_scan *scan, struct ksm_page *kp,
 		/* by its whole fingerprint it would be equal had it not changed */
 		if (other->state[j] == KSM_S_WHOLE)
 			ksm_page_set(scan, other, j, KSM_S_VOLATILE);
-		/* when it is written to, it may become what others with its look are */
+		/*
+		 * It may be what yet another one with its look is, or become so
+		 * when it is written to.
+		 */
+		if (!(other->met & BIT_ULL(j)))
+			other->age[j] = min(other->age[j], KSM_BACKOFF_SURE);
 		other->met |= BIT_ULL(j);
 		goto put;
 	}
@@ -533,7 +538,8 @@ static bool ksm_look_held(struct ksm_scan *scan, struct ksm_block *block,
 	if (!loc) {
 		ksm_page_set(scan, block, i, KSM_S_WATCHED);
 		block->met |= BIT_ULL(i);
-		return true;
+		/* or there was no memory, and it is to be read to be entered again */
+		return block->state[i] == KSM_S_WATCHED;
 	}
 	holder = xa_load(&scan->domain->blocks, loc / KSM_BLOCK_PAGES);
 	return holder->met & BIT_ULL(loc % KSM_BLOCK_PAGES);
@@ -635,25 +641,14 @@ static bool ksm_scan_spent(const struct ksm_scan *scan)
 	return !scan->brief && scan->work - scan->gain >= scan->budget;
 }
 
-/* The next visit is to count as this one did, and to come to the same. */
-static void ksm_read_later(struct ksm_block *block, unsigned int i)
-{
-	if (!ksm_backoff_whole_due(block->age[i]))
-		block->age[i] = KSM_BACKOFF_SURE;
-	else if (block->age[i])
-		block->age[i]--;
-}
-
 /*
  * Pages are read whole one by one, and that is dear: the slice may end before all
- * were. Then the next one begins with the first of the others, and reads them.
+ * were. Then the next one goes on with the others, see ksm_visit_resume().
  */
 static unsigned long ksm_visit_closer(struct ksm_scan *scan,
 				      struct vm_area_struct *vma,
 				      struct ksm_visit *v, unsigned long end)
 {
-	unsigned long bit;
-
 	if (!v->closer)
 		return end;
 	/* one in any case, or a small budget would never get anywhere */
@@ -663,12 +658,28 @@ static unsigned long ksm_visit_closer(struct ksm_scan *scan,
 	} while (v->closer && !ksm_scan_spent(scan));
 	if (!v->closer)
 		return end;
-	end = v->base + __ffs64(v->closer) * PAGE_SIZE;
-	for (; v->closer; v->closer &= v->closer - 1) {
-		bit = __ffs64(v->closer);
-		ksm_read_later(v->block, bit);
-	}
-	return end;
+	v->block->later = v->closer;
+	return v->base + __ffs64(v->closer) * PAGE_SIZE;
+}
+
+/*
+ * Did the last slice end here, in this pass? Then the pages were looked at, and
+ * some are to be read whole that were not.
+ */
+static bool ksm_visit_resume(struct ksm_scan *scan, struct ksm_visit *v,
+			     unsigned long addr, unsigned long end)
+{
+	unsigned int first = (addr & ~KSM_BLOCK_MASK) >> PAGE_SHIFT;
+	unsigned int nr = (end - addr) >> PAGE_SHIFT;
+	struct ksm_block *block = v->block;
+
+	if (!block || !block->later || scan->brief)
+		return false;
+	if (block->pass == scan->slot->pass)
+		v->closer = block->later &
+			    GENMASK_ULL(first + nr - 1, first);
+	block->later = 0;
+	return v->closer;
 }
 
 /* And afterwards; returns where the visit ends, @end unless the budget does. */
@@ -829,7 +840,8 @@ static unsigned long ksm_visit_range(struct ksm_scan *scan,
 
 	scan->work += DIV_ROUND_UP((end - addr) >> PAGE_SHIFT, KSM_WALK_ENTRIES);
 	v.block = ksm_block_find(scan->slot, addr);
-	if (!ksm_gather_huge(scan, &v, vma, pmd, addr, end))
+	if (!ksm_visit_resume(scan, &v, addr, end) &&
+	    !ksm_gather_huge(scan, &v, vma, pmd, addr, end))
 		ksm_gather_ptes(scan, &v, vma, pmd, addr, end);
 	skipped = scan->event[KSM_E_SKIPPED] - skipped;
 	scan->work += DIV_ROUND_UP(skipped, KSM_SKIP_PAGES);
