@@ -350,6 +350,26 @@ static void alike_batch(void)
 	w_verify(w);
 }
 
+/* Where a slice ends among pages that were seen once, they still were. */
+static void seen_once(void)
+{
+	struct worker *w;
+
+	groups(1, 0);
+	ksm_set("use_zero_pages", 1);
+	w = w_dup(cg[0], 1000, 0, 0);
+	one_batch(100);
+	CHECK(w_stat(w, "ksm_rmap_items") > 0, "nothing was looked at");
+	CHECK(!w_count(w, 0, F_ZERO), "%ld zero pages at first sight",
+	      w_count(w, 0, F_ZERO));
+	ksm_set("sleep_millisecs", 0);
+	ksm_set("pages_to_scan", 2000);
+	ksm_settle();
+	CHECK(w_count(w, 0, F_ZERO) == 1000, "%ld zero pages in the end",
+	      w_count(w, 0, F_ZERO));
+	w_verify(w);
+}
+
 static void switched_on_first(void)
 {
 	struct worker *fresh;
@@ -722,6 +742,7 @@ static const struct ksm_case cases[] = {
 	{ "what changes all the time costs the budget in full", restless },
 	{ "what looks alike is read whole now and then", alike },
 	{ "a batch is as long as it may be where all look alike", alike_batch },
+	{ "what is seen for the first time is not merged", seen_once },
 	{ "a cgroup that is switched on is served at once", switched_on_first },
 	{ "beside a sparse mapping of 32 TiB", beside_sparse },
 	{ "beside 60000 VMAs", beside_vmas },
