@@ -97,6 +97,8 @@ class Prometheus:
         with open(os.path.join(work, "log"), "w") as log:
             self.server = subprocess.Popen(
                 [where + "/prometheus", "--config.file=" + config, "--storage.tsdb.path=" + store,
+                 # what is not said any more ends here, as it does where one scrapes
+                 "--query.lookback-delta=12s",
                  "--storage.tsdb.retention.time=99y", "--web.listen-address=" + self.address],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.wait()
