@@ -319,6 +319,8 @@ static void interpreters(void)
 			_exit(1);
 		}
 	}
+	/* so that one that cannot begin is not waited for */
+	close(from_child[1]);
 	for (i = 0; i < PROCESSES; i++)
 		child_ready();
 	for (i = 0; i < PROCESSES; i++) {
@@ -577,7 +579,7 @@ static long now_us(void)
 }
 
 /* As the kernel boots: how long until nearly all is saved? */
-static void settle(void)
+static void settling(void)
 {
 	long want = pages / 2 * 95 / 100, began = cpu(), asked = polls, at = now_us();
 
@@ -639,7 +641,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(argv[1], "changing"))
 		changing();
 	else if (!strcmp(argv[1], "settle"))
-		settle();
+		settling();
 	else if (!strcmp(argv[1], "real"))
 		real();
 	else

@@ -444,10 +444,10 @@ static void changed_at_once(void)
 }
 
 /*
- * Of two pages that differ where the first look does not see it, one is known by
- * its look, the other by all its bytes; and the first becomes what the other is.
+ * Of two pages that differ where the first look does not see it, the first is
+ * known by its look, the other by all its bytes.
  */
-static void look_holder_changes(void)
+static struct worker *two_alike(int smart)
 {
 	struct worker *a;
 
@@ -458,9 +458,17 @@ static void look_holder_changes(void)
 	w_poke(a, 0, 0, 2000, 1);
 	w_poke(a, 0, 1, 2000, 2);
 	ksmd_sleeps();
-	ksm_set("smart_scan", 1);
-	/* so that the next two are none at which all is read anyway */
+	ksm_set("smart_scan", smart);
+	/* so that the next few are none at which all is read anyway */
 	passes(4 * FLOOR + 3);
+	return a;
+}
+
+/* The first becomes what the other is. */
+static void look_holder_changes(void)
+{
+	struct worker *a = two_alike(1);
+
 	CHECK(!w_count(a, 0, F_KSM), "merged while they differed");
 	w_poke(a, 0, 0, 2000, 2);
 	passes(2);
@@ -468,20 +476,11 @@ static void look_holder_changes(void)
 	w_verify(a);
 }
 
-/* And the first goes, before one comes that is what the other is. */
+/* The first goes, before one comes that is what the other is. */
 static void look_holder_goes(void)
 {
-	struct worker *a, *b;
+	struct worker *a = two_alike(0), *b;
 
-	need_scan();
-	cg_set(cg, "memory.ksm", "madvise");
-	a = asker(cg, 70000, 1);
-	w_set(a, 0, 0, 2, 70000, 0);
-	w_poke(a, 0, 0, 2000, 1);
-	w_poke(a, 0, 1, 2000, 2);
-	ksmd_sleeps();
-	ksm_set("smart_scan", 0);
-	passes(4 * FLOOR + 3);
 	w_set(a, 0, 0, 1, 60000, 0);
 	passes(2);
 	b = asker(cg, 90000, 1);

@@ -31,7 +31,7 @@ struct spent {
 	long long lines[NR_CGS];
 	long long all;
 	long long cost;		/* of the batch's budget */
-	long long costs[NR_CGS];
+	long long costs[NR_CGS];	/* likewise, of each cgroup */
 	unsigned int threads[NR_CGS];
 };
 
