@@ -14,6 +14,9 @@
 
   threads how much faster two scanner threads go through two domains than one
 
+  slices  how long a scanner thread holds on to random pages, and to those made to
+          be hard to tell apart
+
   cost    what those pay who are scanned and merged, on both kernels in turn;
           emulated, so only to be compared with one another
 
@@ -21,7 +24,8 @@
           mode at the processor's speed; with QUICK in the environment the most
           telling rows, in some minutes
 
-usage: bench.py [insns] [read] [shares] [advisor] [threads] [cost] [scan]
+usage: bench.py [insns] [read] [shares] [advisor] [threads] [slices]
+                [cost] [scan]
 
 Raw data goes to build/bench/NAME.json.
 """
@@ -159,6 +163,19 @@ def threads():
     print("ratio %.2f, target 1.8: %s" % (two / one, "yes" if two >= 1.8 * one else "no"))
 
 
+def slices():
+    say("slices of the scanning, which takes a minute or two")
+    data = json.loads(guest("slices", "1G"))
+    save("slices", data)
+    print("%-8s %8s %12s %10s %8s %8s" % ("data", "slices", "lines, most", "us, median", "99%",
+                                          "longest"))
+    for name, seen in data.items():
+        us = sorted(seen["us"])
+        print("%-8s %8d %12d %10d %8d %8d" % (name, len(us), max(seen["lines"]),
+                                              statistics.median(us), us[len(us) * 99 // 100],
+                                              us[-1]))
+
+
 # What is compared with what, and how many times that it may be: figures of ours
 # stand without a name in front, those of the stock kernel with "stock".
 COST = (
@@ -198,7 +215,8 @@ def cost():
 
 def main():
     parts = {"insns": insns, "read": read, "shares": shares, "advisor": advisor,
-             "threads": threads, "cost": cost, "scan": lambda: scan.part(save)}
+             "threads": threads, "slices": slices, "cost": cost,
+             "scan": lambda: scan.part(save)}
     wanted = sys.argv[1:] or (["scan"] if os.environ.get("QUICK") else list(parts))
     if any(name not in parts for name in wanted):
         sys.exit(__doc__)

@@ -262,9 +262,14 @@ static void restless(void)
 	w_verify(w);
 }
 
-/* Lines of work for each page looked at, in so many passes; @busy: pages that change. */
-static long long lines_a_look(struct worker *w, int busy, int passes)
+/*
+ * How often each of @nr pages was read whole and compared in so many passes;
+ * @busy: they change before each; @visits: how often they were looked at.
+ */
+static long long whole_reads(struct worker *w, int nr, bool busy, int passes,
+			     long long *visits)
 {
+	enum { READ = 3 * PAGE_LINES, LOOK = 8 };	/* with what the walk takes */
 	long long looks;
 	int round, i;
 
@@ -273,13 +278,14 @@ static long long lines_a_look(struct worker *w, int busy, int passes)
 	trace_begin(EVENT, NULL);
 	for (round = 1; round <= passes; round++) {
 		ksm_stop();
-		for (i = 0; i < busy; i++)
+		for (i = 0; busy && i < nr; i++)
 			w_poke(w, 0, i, 2000, 1 + (i + round * 7) % 251);
 		ksm_pass(1);
 	}
 	ksm_stop();
 	looks = cg_stat(cg[0], "pages_scanned") - looks;
-	return trace_spent().lines[0] / looks;
+	*visits = looks / nr;
+	return (trace_spent().lines[0] - LOOK * looks) / (READ * nr);
 }
 
 /*
@@ -288,9 +294,9 @@ static long long lines_a_look(struct worker *w, int busy, int passes)
  */
 static void alike(void)
 {
-	enum { N = 200, READ = 3 * PAGE_LINES, EVERY = 16 };
+	enum { N = 200, EVERY = 16 };
+	long long reads, visits;
 	struct worker *w;
-	long long lines;
 	int i, round;
 
 	groups(1, 0);
@@ -299,11 +305,16 @@ static void alike(void)
 	for (i = 0; i < N; i++)
 		w_poke(w, 0, i, 2000, 1 + i);
 	ksm_pass(2 * EVERY);
-	lines = lines_a_look(w, 0, EVERY);
-	CHECK(lines <= 8 + READ / EVERY, "%lld lines a look at still pages", lines);
-	lines = lines_a_look(w, N, EVERY);
-	CHECK(lines <= 8 + 2 * READ / EVERY, "%lld lines a look at busy pages",
-	      lines);
+	reads = whole_reads(w, N, false, EVERY, &visits);
+	CHECK(reads <= visits / EVERY + 1, "%lld of %lld looks at still pages",
+	      reads, visits);
+	/*
+	 * As often again as they were written to, before the first and after the
+	 * last, too; and once as another was for a moment what this one had been.
+	 */
+	reads = whole_reads(w, N, true, EVERY, &visits);
+	CHECK(reads <= 2 * (visits / EVERY + 1) + 2, "%lld of %lld looks at busy pages",
+	      reads, visits);
 
 	/* more than once, as now and then may just have come */
 	for (round = 0; round < 3; round++) {

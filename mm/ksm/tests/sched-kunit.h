@@ -386,6 +386,7 @@ static void ksm_sched_test_nap(struct kunit *test)
 	}
 }
 
+#define KSM_ST_DEAR	(10 * KSM_SLICE)
 #define KSM_ST_SERVERS	4
 
 /**
@@ -395,6 +396,7 @@ static void ksm_sched_test_nap(struct kunit *test)
  * @nr_held: how many
  * @domains: entity i is of domain i % @domains
  * @serving: servers that had somebody, added up over all turns
+ * @dear: whose turns cost KSM_ST_DEAR, unless NULL
  */
 struct ksm_st_servers {
 	struct ksm_sched *busy[KSM_ST_SERVERS];
@@ -402,6 +404,7 @@ struct ksm_st_servers {
 	int nr_held[KSM_ST_MAX];
 	int domains;
 	int serving;
+	const struct ksm_sched *dear;
 };
 
 /* A server that is free takes one whose domain is nobody's. */
@@ -432,7 +435,7 @@ static void ksm_st_done(struct ksm_st *st, struct ksm_st_servers *sv, int server
 	int domain = (e - st->e) % sv->domains;
 
 	sv->busy[server] = NULL;
-	ksm_st_book(st, e, KSM_SLICE);
+	ksm_st_book(st, e, e == sv->dear ? KSM_ST_DEAR : KSM_SLICE);
 	ksm_sched_release(e);
 	while (sv->nr_held[domain])
 		ksm_sched_release(sv->held[domain][--sv->nr_held[domain]]);
@@ -534,16 +537,18 @@ static void ksm_sched_test_servers(struct kunit *test)
 }
 
 /* Nor by having nothing to do after every turn, while the others are held. */
-static void ksm_sched_test_servers_nap(struct kunit *test)
+static void ksm_st_napper(struct kunit *test, struct ksm_st *st,
+			  struct ksm_st_servers *sv, bool dear)
 {
-	struct ksm_st_servers *sv = kunit_kzalloc(test, sizeof(*sv), GFP_KERNEL);
-	struct ksm_st *st = ksm_st_make(test);
-	int i, server, napper = ksm_st_add(st, 0, 100);
-	struct ksm_sched *e;
+	struct ksm_sched *e, *napper;
+	int i, server, n;
 
-	KUNIT_ASSERT_NOT_NULL(test, sv);
+	ksm_st_reset(st);
+	n = ksm_st_add(st, 0, 100);
 	ksm_st_add(st, 0, 900);
+	napper = &st->e[n];
 	sv->domains = st->nr;
+	sv->dear = dear ? napper : NULL;
 	ksm_st_begin(st);
 	for (i = 0; i < 20000; i++) {
 		for (server = 0; server < 2; server++) {
@@ -555,12 +560,28 @@ static void ksm_sched_test_servers_nap(struct kunit *test)
 		if (!e)
 			continue;
 		ksm_st_done(st, sv, server);
-		if (e == &st->e[napper]) {
+		if (e == napper) {
 			ksm_sched_sleep(e);
 			ksm_sched_wake(e);
 		}
 	}
-	KUNIT_EXPECT_LE(test, st->high[napper], 2 * KSM_SLICE);
+	for (server = 0; server < 2; server++) {
+		if (sv->busy[server])
+			ksm_st_done(st, sv, server);
+	}
+	KUNIT_EXPECT_LE(test, st->high[n],
+			(dear ? KSM_ST_DEAR : KSM_SLICE) + KSM_SLICE);
+}
+
+static void ksm_sched_test_servers_nap(struct kunit *test)
+{
+	struct ksm_st_servers *sv = kunit_kzalloc(test, sizeof(*sv), GFP_KERNEL);
+	struct ksm_st *st = ksm_st_make(test);
+
+	KUNIT_ASSERT_NOT_NULL(test, sv);
+	ksm_st_napper(test, st, sv, false);
+	/* what one turn took too much is owed after a nap, however much it is */
+	ksm_st_napper(test, st, sv, true);
 }
 
 /*
