@@ -72,7 +72,8 @@ static double pick_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t[0]);
 	for (i = 0; i < PICKS; i++)
-		ksm_sched_charge(ksm_sched_pick(&root.sched), KSM_SCHED_BATCH);
+		ksm_sched_charge(ksm_sched_pick(&root.sched, KSM_SCHED_BATCH),
+				 KSM_SCHED_BATCH);
 	clock_gettime(CLOCK_MONOTONIC, &t[1]);
 	return ((t[1].tv_sec - t[0].tv_sec) * 1e9 +
 		(t[1].tv_nsec - t[0].tv_nsec)) / PICKS;

@@ -40,6 +40,10 @@ static atomic_long_t ksm_rounds = ATOMIC_LONG_INIT(0);
 static unsigned int ksm_nr_waiting;
 /* With so many, a thread waits itself instead of putting aside more. */
 #define KSM_WAITING_MAX	64
+
+/* More than this helps no further, in lines. */
+#define KSM_SLACK_MAX	(4 * KSM_SLICE)
+
 /* How often something came to be there for a thread; changes with ksm_lock. */
 static unsigned long ksm_nr_turns;
 
@@ -334,6 +338,18 @@ unsigned long ksm_turns(void)
 	return READ_ONCE(ksm_nr_turns);
 }
 
+/*
+ * How far those may be behind whom other threads keep waiting: work differs from
+ * the share by two batches at most, and by this and half a slice in either
+ * direction.
+ */
+static u32 ksm_slot_slack(void)
+{
+	s64 batch = (s64)READ_ONCE(ksm_knobs.pages_to_scan) * KSM_PAGE_LINES;
+
+	return clamp_t(s64, batch - KSM_SLICE / 2, KSM_SLICE, KSM_SLACK_MAX);
+}
+
 /**
  * ksm_slot_next - which slot is scanned next
  * @domain: set to its domain, with a reference, which is no other thread's
@@ -344,12 +360,13 @@ unsigned long ksm_turns(void)
  */
 struct ksm_mm *ksm_slot_next(struct ksm_domain **domain)
 {
+	u32 slack = ksm_slot_slack();
 	struct ksm_mm *slot = NULL;
 	struct ksm_sched *leaf;
 	struct ksm_group *group;
 
 	spin_lock(&ksm_lock);
-	while ((leaf = ksm_sched_pick(&ksm_root_group.sched))) {
+	while ((leaf = ksm_sched_pick(&ksm_root_group.sched, slack))) {
 		group = container_of(leaf, struct ksm_group, own);
 		if (!group->domain->scanned) {
 			slot = list_first_entry(&group->slots, struct ksm_mm, link);

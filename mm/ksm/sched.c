@@ -23,9 +23,9 @@
  *
  * With several servers, a leaf that cannot be served at the moment is held. It
  * still has work and counts in the mean, so its siblings get no more than their
- * share meanwhile, and a batch, even if that leaves a server without anything to
- * do. The batch is there so that servers need not wait for one another each time:
- * they are not through at once, and take a while to wake up.
+ * share meanwhile, and a slack, even if that leaves a server without anything to
+ * do. The slack is there so that servers need not wait for one another each time:
+ * they are not through at once, nor equally fast, and take a while to wake up.
  *
  * O(log n) in the siblings of each level, once more for each that is held.
  *
@@ -262,9 +262,10 @@ void ksm_sched_sleep(struct ksm_sched *e)
 
 /*
  * Those who are not ahead are all held: a server is in each, or in its domain. Who
- * is ahead may go on as long as they are behind by no more than a batch, together.
+ * is ahead may go on as long as they are behind by no more than @slack, together.
  */
-static struct ksm_sched *ksm_sched_ahead(const struct ksm_sched *parent)
+static struct ksm_sched *ksm_sched_ahead(const struct ksm_sched *parent,
+					 u32 slack)
 {
 	struct ksm_sched *e = ksm_sched_entry(rb_first_cached(&parent->children));
 	s64 mean, held;
@@ -275,13 +276,14 @@ static struct ksm_sched *ksm_sched_ahead(const struct ksm_sched *parent)
 	mean = div64_s64(ksm_sched_past(parent, e->vtime), parent->weights);
 	held = parent->held_sum - parent->held_weights * e->vtime;
 	if ((s64)parent->held_weights * mean - held >
-	    (s64)KSM_SCHED_BATCH << KSM_VTIME_SHIFT)
+	    (s64)slack << KSM_VTIME_SHIFT)
 		return NULL;
 	return e;
 }
 
 /* Of the children that are not ahead, the one that is to be through first. */
-static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent)
+static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent,
+					 u32 slack)
 {
 	struct ksm_sched *e = ksm_sched_entry(parent->children.rb_root.rb_node);
 	struct ksm_sched *left;
@@ -297,7 +299,7 @@ static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent)
 		e = ksm_sched_entry(e->node.rb_right);
 	}
 	if (parent->nr_held)
-		return ksm_sched_ahead(parent);
+		return ksm_sched_ahead(parent, slack);
 	/* some child is not ahead: this is for broken figures */
 	return ksm_sched_entry(rb_first_cached(&parent->children));
 }
@@ -305,16 +307,17 @@ static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent)
 /**
  * ksm_sched_pick - whose turn it is
  * @root: the tree
+ * @slack: how far those who are held may be behind, at each level, in lines
  *
  * Return: the leaf to serve, NULL if there is no work, or none but what is held
  * and what is too far ahead of that.
  */
-struct ksm_sched *ksm_sched_pick(struct ksm_sched *root)
+struct ksm_sched *ksm_sched_pick(struct ksm_sched *root, u32 slack)
 {
 	struct ksm_sched *e = root, *child;
 
 	while (e->weights) {
-		child = ksm_sched_child(e);
+		child = ksm_sched_child(e, slack);
 		if (!child && e == root)
 			return NULL;
 		if (!child) {

@@ -62,7 +62,7 @@ void ksm_sched_wake(struct ksm_sched *e);
 void ksm_sched_sleep(struct ksm_sched *e);
 void ksm_sched_hold(struct ksm_sched *e);
 void ksm_sched_release(struct ksm_sched *e);
-struct ksm_sched *ksm_sched_pick(struct ksm_sched *root);
+struct ksm_sched *ksm_sched_pick(struct ksm_sched *root, u32 slack);
 void ksm_sched_charge(struct ksm_sched *e, u64 work);
 void ksm_sched_set_weight(struct ksm_sched *e, u32 weight);
 

@@ -113,7 +113,7 @@ static void ksm_st_serve(struct kunit *test, struct ksm_st *st, int turns,
 	u64 work;
 
 	while (turns--) {
-		e = ksm_sched_pick(&st->e[0]);
+		e = ksm_sched_pick(&st->e[0], KSM_SLICE);
 		KUNIT_ASSERT_NOT_NULL(test, e);
 		KUNIT_ASSERT_TRUE(test, e->active && !e->weights);
 		work = whole ? KSM_SLICE : 1 + ksm_st_below(st, KSM_SLICE);
@@ -147,18 +147,18 @@ static void ksm_sched_test_empty(struct kunit *test)
 	struct ksm_st *st = ksm_st_make(test);
 	int a = ksm_st_new(st, 0, 100), b = ksm_st_new(st, a, 100);
 
-	KUNIT_EXPECT_NULL(test, ksm_sched_pick(&st->e[0]));
+	KUNIT_EXPECT_NULL(test, ksm_sched_pick(&st->e[0], KSM_SLICE));
 	ksm_sched_sleep(&st->e[b]);
-	KUNIT_EXPECT_NULL(test, ksm_sched_pick(&st->e[0]));
+	KUNIT_EXPECT_NULL(test, ksm_sched_pick(&st->e[0], KSM_SLICE));
 	ksm_sched_wake(&st->e[b]);
 	ksm_sched_wake(&st->e[b]);
-	KUNIT_EXPECT_PTR_EQ(test, ksm_sched_pick(&st->e[0]), &st->e[b]);
+	KUNIT_EXPECT_PTR_EQ(test, ksm_sched_pick(&st->e[0], KSM_SLICE), &st->e[b]);
 	/* something below has work: it is not for the one above to sleep */
 	ksm_sched_sleep(&st->e[a]);
-	KUNIT_EXPECT_PTR_EQ(test, ksm_sched_pick(&st->e[0]), &st->e[b]);
+	KUNIT_EXPECT_PTR_EQ(test, ksm_sched_pick(&st->e[0], KSM_SLICE), &st->e[b]);
 	ksm_sched_sleep(&st->e[b]);
 	ksm_sched_sleep(&st->e[b]);
-	KUNIT_EXPECT_NULL(test, ksm_sched_pick(&st->e[0]));
+	KUNIT_EXPECT_NULL(test, ksm_sched_pick(&st->e[0], KSM_SLICE));
 	KUNIT_EXPECT_FALSE(test, st->e[a].active || st->e[0].active);
 	KUNIT_EXPECT_EQ(test, st->e[0].weights + st->e[a].weights, 0);
 	KUNIT_EXPECT_EQ(test, st->e[0].sum | st->e[a].sum, 0);
@@ -193,7 +193,7 @@ static void ksm_sched_test_crumbs(struct kunit *test)
 	ksm_st_add(st, 0, 7);
 	ksm_st_begin(st);
 	for (i = 0; i < 200000; i++)
-		ksm_st_book(st, ksm_sched_pick(&st->e[0]), 1);
+		ksm_st_book(st, ksm_sched_pick(&st->e[0], KSM_SLICE), 1);
 	/* the deadlines are those of whole batches, but nothing adds up */
 	KUNIT_EXPECT_LE(test, ksm_st_worst(st), KSM_SLICE / 32);
 }
@@ -354,7 +354,7 @@ static void ksm_sched_test_sleep(struct kunit *test)
 	ksm_sched_sleep(&st->e[a]);
 	ksm_st_serve(test, st, 5000, true);
 	ksm_sched_sleep(&st->e[c]);
-	KUNIT_EXPECT_NULL(test, ksm_sched_pick(&st->e[0]));
+	KUNIT_EXPECT_NULL(test, ksm_sched_pick(&st->e[0], KSM_SLICE));
 	ksm_sched_wake(&st->e[b]);
 	ksm_sched_wake(&st->e[c]);
 	ksm_sched_wake(&st->e[a]);
@@ -375,7 +375,7 @@ static void ksm_sched_test_nap(struct kunit *test)
 		ksm_st_add(st, 0, 900);
 		ksm_st_begin(st);
 		for (i = 0; i < 10000; i++) {
-			e = ksm_sched_pick(&st->e[0]);
+			e = ksm_sched_pick(&st->e[0], KSM_SLICE);
 			ksm_st_book(st, e, KSM_SLICE);
 			if (e == &st->e[napper]) {
 				ksm_sched_sleep(e);
@@ -397,6 +397,7 @@ static void ksm_sched_test_nap(struct kunit *test)
  * @domains: entity i is of domain i % @domains
  * @serving: servers that had somebody, added up over all turns
  * @dear: whose turns cost KSM_ST_DEAR, unless NULL
+ * @slack: for ksm_sched_pick(); 0: a slice
  */
 struct ksm_st_servers {
 	struct ksm_sched *busy[KSM_ST_SERVERS];
@@ -405,15 +406,17 @@ struct ksm_st_servers {
 	int domains;
 	int serving;
 	const struct ksm_sched *dear;
+	u32 slack;
 };
 
 /* A server that is free takes one whose domain is nobody's. */
 static void ksm_st_take(struct ksm_st *st, struct ksm_st_servers *sv, int server)
 {
+	u32 slack = sv->slack ?: KSM_SLICE;
 	struct ksm_sched *e;
 	int i, domain;
 
-	while ((e = ksm_sched_pick(&st->e[0]))) {
+	while ((e = ksm_sched_pick(&st->e[0], slack))) {
 		domain = (e - st->e) % sv->domains;
 		for (i = 0; i < KSM_ST_SERVERS; i++) {
 			if (sv->busy[i] &&
@@ -525,6 +528,17 @@ static void ksm_sched_test_servers(struct kunit *test)
 	ksm_st_parallel(test, st, sv, 2, 10000);
 	KUNIT_EXPECT_GE(test, sv->serving, 10000 * 2 * 8 / 10);
 	KUNIT_EXPECT_LE(test, ksm_st_ahead(st), 2 * KSM_SLICE);
+	/* and with more slack they hardly ever do */
+	ksm_st_reset(st);
+	for (i = 0; i < 2; i++)
+		ksm_st_add(st, 0, 100);
+	ksm_st_begin(st);
+	sv->slack = 4 * KSM_SLICE;
+	ksm_st_parallel(test, st, sv, 2, 10000);
+	KUNIT_EXPECT_GE(test, sv->serving, 10000 * 2 * 93 / 100);
+	KUNIT_EXPECT_LE(test, ksm_st_ahead(st), 5 * KSM_SLICE);
+	KUNIT_EXPECT_GE(test, ksm_st_ahead(st), 3 * KSM_SLICE);
+	sv->slack = 0;
 	/* equals: all servers have something to do nearly all the time */
 	ksm_st_reset(st);
 	for (i = 0; i < 2 * KSM_ST_SERVERS; i++)
@@ -703,9 +717,9 @@ static void ksm_sched_test_wrap(struct kunit *test)
 	}
 	ksm_st_begin(near);
 	for (turn = 0; turn < 20000; turn++) {
-		e = ksm_sched_pick(&near->e[0]);
+		e = ksm_sched_pick(&near->e[0], KSM_SLICE);
 		KUNIT_ASSERT_EQ(test, e - near->e,
-				ksm_sched_pick(&far->e[0]) - far->e);
+				ksm_sched_pick(&far->e[0], KSM_SLICE) - far->e);
 		ksm_st_book(near, e, KSM_SLICE);
 		ksm_sched_charge(&far->e[e - near->e], KSM_SLICE);
 		if (turn % 100 == 50) {
