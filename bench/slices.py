@@ -12,6 +12,7 @@ import mmap
 import os
 import re
 import signal
+import sys
 import time
 
 from guest import KSM, parent, put
@@ -57,7 +58,8 @@ def process(cgroup, page):
     pid = os.fork()
     if pid:
         os.close(write)
-        os.read(ready, 1)
+        if os.read(ready, 1) != b".":
+            sys.exit("no process with the data")
         os.close(ready)
         return pid
     put(cgroup + "/cgroup.procs", os.getpid())
@@ -104,6 +106,7 @@ def main():
     put(KSM + "sleep_millisecs", 0)
     # no pause, and next to no ends of batches
     put(KSM + "pages_to_scan", 500000)
+    put(TRACING + "trace_clock", "mono")
     put(TRACING + "options/record-cmd", 0)
     put(TRACING + "buffer_size_kb", 16384)
     print(json.dumps({name: measure("%s/%s" % (above, name), page) for name, page in SETS}))

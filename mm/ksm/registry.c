@@ -41,9 +41,6 @@ static unsigned int ksm_nr_waiting;
 /* With so many, a thread waits itself instead of putting aside more. */
 #define KSM_WAITING_MAX	64
 
-/* More than this helps no further, in lines. */
-#define KSM_SLACK_MAX	(4 * KSM_SLICE)
-
 /* How often something came to be there for a thread; changes with ksm_lock. */
 static unsigned long ksm_nr_turns;
 
@@ -338,18 +335,6 @@ unsigned long ksm_turns(void)
 	return READ_ONCE(ksm_nr_turns);
 }
 
-/*
- * How far those may be behind whom other threads keep waiting: work differs from
- * the share by two batches at most, and by this and half a slice in either
- * direction.
- */
-static u32 ksm_slot_slack(void)
-{
-	s64 batch = (s64)READ_ONCE(ksm_knobs.pages_to_scan) * KSM_PAGE_LINES;
-
-	return clamp_t(s64, batch - KSM_SLICE / 2, KSM_SLICE, KSM_SLACK_MAX);
-}
-
 /**
  * ksm_slot_next - which slot is scanned next
  * @domain: set to its domain, with a reference, which is no other thread's
@@ -360,7 +345,8 @@ static u32 ksm_slot_slack(void)
  */
 struct ksm_mm *ksm_slot_next(struct ksm_domain **domain)
 {
-	u32 slack = ksm_slot_slack();
+	u32 slack = ksm_sched_slack((u64)READ_ONCE(ksm_knobs.pages_to_scan) *
+				    KSM_PAGE_LINES, ksmd_threads());
 	struct ksm_mm *slot = NULL;
 	struct ksm_sched *leaf;
 	struct ksm_group *group;

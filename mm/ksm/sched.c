@@ -25,7 +25,9 @@
  * still has work and counts in the mean, so its siblings get no more than their
  * share meanwhile, and a slack, even if that leaves a server without anything to
  * do. The slack is there so that servers need not wait for one another each time:
- * they are not through at once, nor equally fast, and take a while to wake up.
+ * they are not through at once, nor equally fast, and take a while to wake up. It
+ * adds to what a child may be ahead or behind, at each level, once for each server
+ * but the first, and so does a batch that each of them is in the midst of.
  *
  * O(log n) in the siblings of each level, once more for each that is held.
  *
@@ -179,7 +181,7 @@ static void ksm_sched_enter(struct ksm_sched *e)
 	u64 mean = ksm_sched_mean(e->parent);
 	u64 weights = e->parent->weights, most;
 	/* as far as any can be: by one that is dear, from where it may begin one */
-	u64 owes = div_u64((u64)(KSM_SCHED_CHARGE_MAX + KSM_SCHED_BATCH) <<
+	u64 owes = div_u64((u64)(KSM_SCHED_CHARGE_MAX + KSM_SCHED_SLACK_MAX) <<
 			   KSM_VTIME_SHIFT, e->weight);
 
 	if (!weights || ksm_sched_before(e->vtime, mean)) {
@@ -302,6 +304,24 @@ static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent,
 		return ksm_sched_ahead(parent, slack);
 	/* some child is not ahead: this is for broken figures */
 	return ksm_sched_entry(rb_first_cached(&parent->children));
+}
+
+/**
+ * ksm_sched_slack - how far those who are held may be behind
+ * @budget: work is to be within two of it of the share among siblings, in lines
+ * @servers: how many serve
+ *
+ * While one server is in a child, each of the others may use up the slack, and is
+ * then in the midst of one more batch. So with a small budget, or many servers,
+ * the least slack is more than that.
+ *
+ * Return: what ksm_sched_pick() is to be given.
+ */
+u32 ksm_sched_slack(u64 budget, unsigned int servers)
+{
+	s64 slack = div_u64(budget, max(servers, 2U) - 1) - KSM_SCHED_BATCH / 2;
+
+	return clamp_t(s64, slack, KSM_SCHED_BATCH, KSM_SCHED_SLACK_MAX);
 }
 
 /**

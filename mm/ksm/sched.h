@@ -14,6 +14,9 @@
 /* What one turn is taken to cost: KSM_SLICE, in lines. */
 #define KSM_SCHED_BATCH		PAGE_SIZE
 
+/* Those who are held may be behind by so much; more slack helps no further. */
+#define KSM_SCHED_SLACK_MAX	(4 * KSM_SCHED_BATCH)
+
 /* More than this at once is not held against anybody. */
 #define KSM_SCHED_CHARGE_MAX	0x100000U
 
@@ -62,6 +65,7 @@ void ksm_sched_wake(struct ksm_sched *e);
 void ksm_sched_sleep(struct ksm_sched *e);
 void ksm_sched_hold(struct ksm_sched *e);
 void ksm_sched_release(struct ksm_sched *e);
+u32 ksm_sched_slack(u64 budget, unsigned int servers);
 struct ksm_sched *ksm_sched_pick(struct ksm_sched *root, u32 slack);
 void ksm_sched_charge(struct ksm_sched *e, u64 work);
 void ksm_sched_set_weight(struct ksm_sched *e, u32 weight);

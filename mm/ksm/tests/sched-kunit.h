@@ -397,7 +397,7 @@ static void ksm_sched_test_nap(struct kunit *test)
  * @domains: entity i is of domain i % @domains
  * @serving: servers that had somebody, added up over all turns
  * @dear: whose turns cost KSM_ST_DEAR, unless NULL
- * @slack: for ksm_sched_pick(); 0: a slice
+ * @slack: for ksm_sched_pick(); 0 is a slice
  */
 struct ksm_st_servers {
 	struct ksm_sched *busy[KSM_ST_SERVERS];
@@ -508,17 +508,19 @@ static void ksm_sched_test_servers(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, sv);
 	for (servers = 1; servers <= KSM_ST_SERVERS; servers++) {
-		for (set = 0; set < ARRAY_SIZE(weight); set++) {
+		for (set = 0; set < 2 * ARRAY_SIZE(weight); set++) {
 			ksm_st_reset(st);
-			for (i = 0; weight[set][i]; i++)
-				ksm_st_add(st, 0, weight[set][i]);
+			for (i = 0; weight[set / 2][i]; i++)
+				ksm_st_add(st, 0, weight[set / 2][i]);
 			sv->domains = st->nr;
+			sv->slack = set % 2 ? KSM_SCHED_SLACK_MAX : KSM_SLICE;
 			ksm_st_begin(st);
 			ksm_st_parallel(test, st, sv, servers, 30000);
 			KUNIT_EXPECT_LE(test, ksm_st_worst(st),
-					(2 + servers) * KSM_SLICE);
+					2 * KSM_SLICE + servers * sv->slack);
 		}
 	}
+	sv->slack = KSM_SLICE;
 	/* two who take turns that are not equally long seldom wait for each other */
 	ksm_st_reset(st);
 	for (i = 0; i < 2; i++)
@@ -533,12 +535,12 @@ static void ksm_sched_test_servers(struct kunit *test)
 	for (i = 0; i < 2; i++)
 		ksm_st_add(st, 0, 100);
 	ksm_st_begin(st);
-	sv->slack = 4 * KSM_SLICE;
+	sv->slack = KSM_SCHED_SLACK_MAX;
 	ksm_st_parallel(test, st, sv, 2, 10000);
 	KUNIT_EXPECT_GE(test, sv->serving, 10000 * 2 * 93 / 100);
 	KUNIT_EXPECT_LE(test, ksm_st_ahead(st), 5 * KSM_SLICE);
 	KUNIT_EXPECT_GE(test, ksm_st_ahead(st), 3 * KSM_SLICE);
-	sv->slack = 0;
+	sv->slack = KSM_SLICE;
 	/* equals: all servers have something to do nearly all the time */
 	ksm_st_reset(st);
 	for (i = 0; i < 2 * KSM_ST_SERVERS; i++)
@@ -548,6 +550,27 @@ static void ksm_sched_test_servers(struct kunit *test)
 	ksm_st_parallel(test, st, sv, KSM_ST_SERVERS, 10000);
 	KUNIT_EXPECT_GE(test, sv->serving, 10000 * KSM_ST_SERVERS * 8 / 10);
 	KUNIT_EXPECT_LE(test, ksm_st_worst(st), (2 + KSM_ST_SERVERS) * KSM_SLICE);
+}
+
+/* Two budgets off at most, of which half is a slice that is under way. */
+static void ksm_sched_test_slack(struct kunit *test)
+{
+	const u32 least = KSM_SLICE, most = KSM_SCHED_SLACK_MAX;
+
+	KUNIT_EXPECT_EQ(test, ksm_sched_slack(0, 2), least);
+	KUNIT_EXPECT_EQ(test, ksm_sched_slack(KSM_SLICE, 2), least);
+	KUNIT_EXPECT_EQ(test, ksm_sched_slack(2 * KSM_SLICE, 2),
+			2 * KSM_SLICE - KSM_SLICE / 2);
+	KUNIT_EXPECT_EQ(test, ksm_sched_slack(6 * KSM_SLICE, 4),
+			2 * KSM_SLICE - KSM_SLICE / 2);
+	KUNIT_EXPECT_EQ(test, ksm_sched_slack(5 * KSM_SLICE, 2), most);
+	KUNIT_EXPECT_EQ(test, ksm_sched_slack(5 * KSM_SLICE, 5), least);
+	/* one server never asks, and no number is too large */
+	KUNIT_EXPECT_EQ(test, ksm_sched_slack(5 * KSM_SLICE, 1), most);
+	KUNIT_EXPECT_EQ(test, ksm_sched_slack((u64)UINT_MAX * KSM_PAGE_LINES, 2),
+			most);
+	KUNIT_EXPECT_EQ(test, ksm_sched_slack((u64)UINT_MAX * KSM_PAGE_LINES,
+					      UINT_MAX), least);
 }
 
 /* Nor by having nothing to do after every turn, while the others are held. */
@@ -618,13 +641,14 @@ static void ksm_sched_test_servers_nested(struct kunit *test)
 		for (i = 0; i <= n; i++)
 			ksm_st_add(st, i, KSM_WEIGHT_DFL);
 		sv->domains = 1 + ksm_st_below(st, st->nr);
+		sv->slack = trial % 2 ? KSM_SCHED_SLACK_MAX : KSM_SLICE;
 		servers = 1 + ksm_st_below(st, KSM_ST_SERVERS);
 		ksm_st_begin(st);
 		ksm_st_parallel(test, st, sv, servers, 5000);
 		for (i = 1; i < st->nr; i++)
 			KUNIT_ASSERT_LE(test, st->high[i] - st->low[i],
-					(2 + servers) * (2 + ksm_st_depth(st, i)) *
-					KSM_SLICE);
+					(2 * KSM_SLICE + servers * sv->slack) *
+					(2 + ksm_st_depth(st, i)));
 		for (i = 0; i < st->nr; i++)
 			KUNIT_ASSERT_TRUE(test, !st->e[i].held && !st->e[i].nr_held);
 		/* what is held can sleep, and wake as anybody */
@@ -761,6 +785,7 @@ static struct kunit_case ksm_sched_test_cases[] = {
 	KUNIT_CASE(ksm_sched_test_sleep),
 	KUNIT_CASE(ksm_sched_test_nap),
 	KUNIT_CASE(ksm_sched_test_servers),
+	KUNIT_CASE(ksm_sched_test_slack),
 	KUNIT_CASE(ksm_sched_test_servers_nap),
 	KUNIT_CASE(ksm_sched_test_servers_nested),
 	KUNIT_CASE(ksm_sched_test_churn),
