@@ -2,10 +2,13 @@
 """Inside the VM: what the parts of the benchmark have in common."""
 import mmap
 import os
+import re
 import signal
 
 CGROOT = "/sys/fs/cgroup"
 KSM = "/sys/kernel/mm/ksm/"
+TRACING = "/sys/kernel/tracing/"
+SLICE = re.compile(r" (\d+\.\d+): ksm_slice: work (\d+) cost \d+ cgroup (\d+)")
 
 
 def put(path, value):
@@ -49,3 +52,22 @@ def run_time():
         except OSError:
             pass
     return total / os.sysconf("SC_CLK_TCK")
+
+
+def trace_slices(on):
+    """Have the trace event ksm_slice written from now, to an empty buffer, or no more."""
+    if on:
+        put(TRACING + "trace_clock", "mono")
+        put(TRACING + "options/record-cmd", 0)
+        put(TRACING + "buffer_size_kb", 16384)
+        put(TRACING + "trace", "")
+    put(TRACING + "events/ksm/ksm_slice/enable", int(on))
+
+
+def traced_slices():
+    """(time in s, cgroup's inode, lines) of each slice in the buffer."""
+    with open(TRACING + "trace") as stream:
+        for line in stream:
+            found = SLICE.search(line)
+            if found:
+                yield float(found[1]), int(found[3]), int(found[2])

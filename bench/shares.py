@@ -8,14 +8,12 @@ cgroup, from the trace event ksm_slice.
 """
 import json
 import os
-import re
 import signal
 import time
 
-from guest import CGROOT, KSM, member, parent, put
+from guest import CGROOT, KSM, member, parent, put, trace_slices, traced_slices
 
 ABOVE = "ksmshares"
-TRACING = "/sys/kernel/tracing/"
 PAGES = 4096
 STEP = 0.25             # seconds of a point of the plot
 NAMES = ("a", "b", "c")
@@ -37,16 +35,6 @@ def set_weights(weights):
             put(path(name) + "/memory.ksm.weight", weight)
 
 
-def slices(inodes):
-    """(time, cgroup's place in NAMES, work) of each slice."""
-    event = re.compile(r" (\d+\.\d+): ksm_slice: work (\d+) cost \d+ cgroup (\d+)")
-    with open(TRACING + "trace") as stream:
-        for line in stream:
-            found = event.search(line)
-            if found and int(found[3]) in inodes:
-                yield float(found[1]), inodes.index(int(found[3])), int(found[2])
-
-
 def main():
     parent(ABOVE)
     pids = []
@@ -58,10 +46,7 @@ def main():
     put(KSM + "smart_scan", 0)
     put(KSM + "pages_to_scan", 200)
     put(KSM + "sleep_millisecs", 10)
-    put(TRACING + "trace_clock", "mono")
-    put(TRACING + "options/record-cmd", 0)
-    put(TRACING + "buffer_size_kb", 16384)
-    put(TRACING + "events/ksm/ksm_slice/enable", 1)
+    trace_slices(True)
     set_weights(PHASES[0][2])
     put(KSM + "run", 1)
     time.sleep(4)
@@ -72,14 +57,14 @@ def main():
         time.sleep(seconds)
     end = time.monotonic()
     put(KSM + "run", 0)
-    put(TRACING + "events/ksm/ksm_slice/enable", 0)
+    trace_slices(False)
 
     began = phases[0]["began"]
     work = [[0, 0, 0] for unused in range(int((end - began) / STEP) + 1)]
     inodes = [os.stat(path(name)).st_ino for name in NAMES]
-    for when, cgroup, lines in slices(inodes):
-        if began <= when < end:
-            work[int((when - began) / STEP)][cgroup] += lines
+    for when, inode, lines in traced_slices():
+        if began <= when < end and inode in inodes:
+            work[int((when - began) / STEP)][inodes.index(inode)] += lines
     for phase in phases:
         phase["began"] -= began
     print(json.dumps({"names": NAMES, "step": STEP, "end": end - began, "phases": phases,

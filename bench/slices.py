@@ -10,14 +10,12 @@ one's, in us; from the trace event ksm_slice.
 import json
 import mmap
 import os
-import re
 import signal
 import sys
 import time
 
-from guest import KSM, parent, put
+from guest import KSM, parent, put, trace_slices, traced_slices
 
-TRACING = "/sys/kernel/tracing/"
 PAGES = 16384
 SECONDS = 12
 CHUNK = 256
@@ -72,27 +70,17 @@ def process(cgroup, page):
         signal.pause()
 
 
-def slices(inode):
-    """(time in s, lines) of each slice on a cgroup."""
-    event = re.compile(r" (\d+\.\d+): ksm_slice: work (\d+) cost \d+ cgroup %d$" % inode)
-    with open(TRACING + "trace") as stream:
-        for line in stream:
-            found = event.search(line.rstrip())
-            if found:
-                yield float(found[1]), int(found[2])
-
-
 def measure(cgroup, page):
     os.mkdir(cgroup)
     put(cgroup + "/memory.ksm", 1)
     pid = process(cgroup, page)
-    put(TRACING + "trace", "")
-    put(TRACING + "events/ksm/ksm_slice/enable", 1)
+    trace_slices(True)
     put(KSM + "run", 1)
     time.sleep(SECONDS)
     put(KSM + "run", 0)
-    put(TRACING + "events/ksm/ksm_slice/enable", 0)
-    seen = list(slices(os.stat(cgroup).st_ino))
+    trace_slices(False)
+    inode = os.stat(cgroup).st_ino
+    seen = [(when, lines) for when, of, lines in traced_slices() if of == inode]
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return {"lines": [lines for unused, lines in seen],
@@ -106,9 +94,6 @@ def main():
     put(KSM + "sleep_millisecs", 0)
     # no pause, and next to no ends of batches
     put(KSM + "pages_to_scan", 500000)
-    put(TRACING + "trace_clock", "mono")
-    put(TRACING + "options/record-cmd", 0)
-    put(TRACING + "buffer_size_kb", 16384)
     print(json.dumps({name: measure("%s/%s" % (above, name), page) for name, page in SETS}))
 
 

@@ -552,7 +552,7 @@ static void ksm_sched_test_servers(struct kunit *test)
 	KUNIT_EXPECT_LE(test, ksm_st_worst(st), (2 + KSM_ST_SERVERS) * KSM_SLICE);
 }
 
-/* Two budgets off at most, of which half is a slice that is under way. */
+/* The least and the most, and between them what two budgets allow each server. */
 static void ksm_sched_test_slack(struct kunit *test)
 {
 	const u32 least = KSM_SLICE, most = KSM_SCHED_SLACK_MAX;
