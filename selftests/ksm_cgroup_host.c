@@ -176,19 +176,18 @@ static void waits_for_none(void)
 		w_verify(w[i]);
 }
 
-/* More than there is, again and again: as much as this has to be on swap. */
+/* Together more than there is, again and again: this much has to be on swap. */
+#define GREEDY	4
 #define OVER	(128UL << 20)
+
+static size_t share;
 
 static void greedy(void)
 {
-	long long kb;
-	size_t len, i;
+	size_t len = share, i;
 	size_t *p;
 
 	file_put("/proc/self/oom_score_adj", "1000");
-	if (!file_key("/proc/meminfo", "MemAvailable", &kb))
-		_exit(2);
-	len = (kb << 10) + OVER;
 	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS |
 		 MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
@@ -219,9 +218,9 @@ static long long stalls(void)
 static void short_of_memory(void)
 {
 	struct ksmd_pids ksmd;
-	long long before, all;
+	pid_t pid[GREEDY];
+	long long before, all, kb;
 	char line[256];
-	pid_t pid;
 	FILE *f;
 	int i, j;
 
@@ -235,9 +234,17 @@ static void short_of_memory(void)
 	trace_begin("vmscan/mm_vmscan_direct_reclaim_begin",
 		    "vmscan/mm_vmscan_memcg_reclaim_begin");
 	trace_only(&ksmd);
+	NEED(file_key("/proc/meminfo", "MemAvailable", &kb), "no MemAvailable");
+	share = ((kb << 10) + OVER) / GREEDY / PAGE_SZ * PAGE_SZ;
+	kswapd_idle();
 	all = stalls();
-	pid = child(greedy);
-	NEED(WAIT_FOR(cg_key("/proc", "vmstat", "pswpout") > 1000), "nothing is swapped out");
+	before = cg_key("/proc", "vmstat", "pswpout");
+	for (i = 0; i < GREEDY; i++)
+		pid[i] = child(greedy);
+	NEED(WAIT_FOR(stalls() > all &&
+		      cg_key("/proc", "vmstat", "pswpout") > before + 1000),
+	     "memory does not become short");
+	all = stalls();
 	/* it takes frames and records to merge all this */
 	for (i = 0; i < 5; i++) {
 		before = cg_stat(cg[1], "pages_merged");
@@ -252,7 +259,8 @@ static void short_of_memory(void)
 	while (fgets(line, sizeof(line), f))
 		CHECK(!strstr(line, "reclaim_begin: "), "ksmd reclaims: %s", line);
 	fclose(f);
-	end(pid);
+	for (i = 0; i < GREEDY; i++)
+		end(pid[i]);
 	ksm_stop();
 	for (i = 0; i < 4; i++)
 		w_verify(w[i]);

@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <linux/kernel-page-flags.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -382,7 +383,7 @@ long w_common_ksm(struct worker *a, struct worker *b)
 
 /* ---- swap on zram ---- */
 
-static bool swapping;
+static bool swapping, lazy;
 
 static bool has_swap(void)
 {
@@ -423,8 +424,36 @@ bool swap_on(void)
 	return true;
 }
 
+/* The threads of all nodes; if there is none, its policy cannot be changed. */
+static bool kswapd_policy(int policy)
+{
+	struct sched_param param = { 0 };
+	const char *path;
+	char task[32];
+	int nid;
+
+	for (nid = 0; ; nid++) {
+		snprintf(task, sizeof(task), "kswapd%d", nid);
+		path = task_file(task, "stat");
+		if (!path)
+			return nid;
+		if (sched_setscheduler(atoi(path + strlen("/proc/")), policy,
+				       &param))
+			return false;
+	}
+}
+
+void kswapd_idle(void)
+{
+	lazy = true;
+	NEED(kswapd_policy(SCHED_IDLE), "kswapd cannot be held back");
+}
+
 void swap_off(void)
 {
+	if (lazy)
+		kswapd_policy(SCHED_OTHER);
+	lazy = false;
 	if (!swapping)
 		return;
 	swapoff("/dev/zram0");

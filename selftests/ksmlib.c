@@ -262,27 +262,39 @@ void ksm_unmerge_all(void)
 	ksm_set("run", 2);
 }
 
-/* The path of a file in /proc of a scanner thread, of which 0 is always there. */
-const char *ksmd_file(int nr, const char *name)
+const char *task_file(const char *task, const char *name)
 {
 	static char path[300];
 	DIR *proc = opendir("/proc");
 	struct dirent *d;
-	char comm[32], want[32] = "ksmd\n";
+	char comm[32];
 	bool found = false;
 
-	if (nr)
-		snprintf(want, sizeof(want), "ksmd/%d\n", nr);
 	NEED(proc, "no /proc");
 	while (!found && (d = readdir(proc))) {
 		snprintf(path, sizeof(path), "/proc/%s/comm", d->d_name);
-		found = file_get(path, comm, sizeof(comm)) > 0 &&
-			!strcmp(comm, want);
+		found = file_get(path, comm, sizeof(comm)) > 0;
+		if (found) {
+			comm[strcspn(comm, "\n")] = 0;
+			found = !strcmp(comm, task);
+		}
 		snprintf(path, sizeof(path), "/proc/%s/%s", d->d_name, name);
 	}
 	closedir(proc);
-	NEED(found || nr, "no ksmd");
 	return found ? path : NULL;
+}
+
+/* The path of a file in /proc of a scanner thread, of which 0 is always there. */
+const char *ksmd_file(int nr, const char *name)
+{
+	char task[32] = "ksmd";
+	const char *path;
+
+	if (nr)
+		snprintf(task, sizeof(task), "ksmd/%d", nr);
+	path = task_file(task, name);
+	NEED(path || nr, "no ksmd");
+	return path;
 }
 
 bool ksmd_waits(void)

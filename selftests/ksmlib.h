@@ -110,7 +110,8 @@ void ksm_pass(int rises);	/* let full_scans rise so often; run stays 1 */
 void ksm_pass_as(int run, int rises);	/* the same with another run value */
 void ksm_stop(void);		/* run = 0 */
 void ksm_unmerge_all(void);	/* run = 2 */
-const char *ksmd_file(int nr, const char *name); /* its path in /proc or NULL */
+const char *task_file(const char *task, const char *name); /* path in /proc or NULL */
+const char *ksmd_file(int nr, const char *name);
 bool ksmd_waits(void);		/* the first thread, for work or in its pause */
 bool ksm_has_cgroup(void);	/* this kernel has memory.ksm */
 void ksm_need_cgroup(void);	/* else skip */
@@ -240,6 +241,7 @@ long w_common_ksm(struct worker *a, struct worker *b);
 u64 frame_cgroup(u64 pfn);	/* inode of who pays; 0: nobody */
 u64 frame_count(u64 pfn);	/* /proc/kpagecount */
 bool swap_on(void);		/* zram; off again after the case */
+void kswapd_idle(void);		/* reclaims when nobody else runs; until swap_off() */
 bool swap_out(const char *cg, struct worker **w, int nr); /* area 0 of all */
 void swap_off(void);
 
