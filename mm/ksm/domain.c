@@ -3,8 +3,9 @@
  * Merge domains: the memory within which equal pages may become one frame,
  * and what that memory's merged contents are.
  *
- * A content is found by its whole fingerprint. Before a page is read whole, its
- * first look is asked for in a table of the looks that merged contents have.
+ * Before a page is read whole, its first look is asked for in a table of the
+ * looks that merged contents have. By that, and its whole fingerprint, a content
+ * is found: a look has one content, unless somebody made pages so alike.
  * A content has one frame for every max_page_sharing mappings; the ones that
  * can take more come first, so that the number of copies costs nothing.
  */
@@ -16,13 +17,6 @@ static const struct rhashtable_params ksm_look_params = {
 	.key_len = sizeof_field(struct ksm_look, digest),
 	.key_offset = offsetof(struct ksm_look, digest),
 	.head_offset = offsetof(struct ksm_look, node),
-	.automatic_shrinking = true,
-};
-
-static const struct rhashtable_params ksm_content_params = {
-	.key_len = sizeof_field(struct ksm_content, whole),
-	.key_offset = offsetof(struct ksm_content, whole),
-	.head_offset = offsetof(struct ksm_content, node),
 	.automatic_shrinking = true,
 };
 
@@ -53,11 +47,6 @@ int ksm_domain_init(struct ksm_domain *domain)
 	err = rhashtable_init(&domain->looks, &ksm_look_params);
 	if (err)
 		return err;
-	err = rhashtable_init(&domain->contents, &ksm_content_params);
-	if (err) {
-		rhashtable_destroy(&domain->looks);
-		return err;
-	}
 	refcount_set(&domain->ref, 1);
 	INIT_LIST_HEAD(&domain->waiting);
 	mutex_init(&domain->mutex);
@@ -103,8 +92,8 @@ static void ksm_domains_free(struct work_struct *work)
 		spin_unlock(&ksm_domains_lock);
 		WARN_ON_ONCE(!list_empty(&domain->nodes));
 		WARN_ON_ONCE(!xa_empty(&domain->blocks));
+		WARN_ON_ONCE(atomic_read(&domain->looks.nelems));
 		ksm_index_destroy(&domain->index);
-		rhashtable_destroy(&domain->contents);
 		rhashtable_destroy(&domain->looks);
 		xa_destroy(&domain->blocks);
 		mutex_destroy(&domain->mutex);
@@ -211,69 +200,90 @@ bool ksm_look_known(struct ksm_domain *domain, u32 look)
 	return rhashtable_lookup_fast(&domain->looks, &look, ksm_look_params);
 }
 
+static int ksm_content_cmp(const void *key, const struct rb_node *rb)
+{
+	const u64 *a = key, *b = &rb_entry(rb, struct ksm_content, node)->whole;
+
+	return (*a > *b) - (*a < *b);
+}
+
+static bool ksm_content_less(struct rb_node *a, const struct rb_node *b)
+{
+	return ksm_content_cmp(&rb_entry(a, struct ksm_content, node)->whole,
+			       b) < 0;
+}
+
+static struct ksm_content *ksm_look_content(struct ksm_look *look, u64 whole)
+{
+	return rb_entry_safe(rb_find(&whole, &look->contents, ksm_content_cmp),
+			     struct ksm_content, node);
+}
+
 /**
  * ksm_content_find - the content with a fingerprint
  * @domain: where
+ * @digest: its first look
  * @whole: the whole fingerprint
  *
  * Context: domain->mutex.
  */
-struct ksm_content *ksm_content_find(struct ksm_domain *domain, u64 whole)
-{
-	return rhashtable_lookup_fast(&domain->contents, &whole,
-				      ksm_content_params);
-}
-
-static struct ksm_look *ksm_look_get(struct ksm_domain *domain, u32 digest,
-				     gfp_t gfp)
+struct ksm_content *ksm_content_find(struct ksm_domain *domain, u32 digest,
+				     u64 whole)
 {
 	struct ksm_look *look;
 
 	look = rhashtable_lookup_fast(&domain->looks, &digest, ksm_look_params);
-	if (!look) {
-		look = kzalloc(sizeof(*look), gfp);
-		if (!look)
-			return NULL;
-		look->digest = digest;
-		if (rhashtable_insert_fast(&domain->looks, &look->node,
-					   ksm_look_params)) {
-			kfree(look);
-			return NULL;
-		}
-	}
-	look->nr++;
-	return look;
+	return look ? ksm_look_content(look, whole) : NULL;
 }
 
-static void ksm_look_put(struct ksm_domain *domain, struct ksm_look *look)
+static struct ksm_look *ksm_look_make(struct ksm_domain *domain, u32 digest,
+				      gfp_t gfp)
 {
-	if (--look->nr)
+	struct ksm_look *look = kzalloc(sizeof(*look), gfp);
+
+	if (!look)
+		return NULL;
+	look->digest = digest;
+	if (!rhashtable_insert_fast(&domain->looks, &look->node,
+				    ksm_look_params))
+		return look;
+	kfree(look);
+	return NULL;
+}
+
+/* A look without contents goes. */
+static void ksm_look_settle(struct ksm_domain *domain, struct ksm_look *look)
+{
+	if (!RB_EMPTY_ROOT(&look->contents))
 		return;
 	rhashtable_remove_fast(&domain->looks, &look->node, ksm_look_params);
 	kfree_rcu(look, rcu);
 }
 
-static struct ksm_content *ksm_content_make(struct ksm_domain *domain, u32 look,
-					    u64 whole, gfp_t gfp)
+static struct ksm_content *ksm_content_get(struct ksm_domain *domain,
+					   u32 digest, u64 whole, gfp_t gfp)
 {
-	struct ksm_content *content = kzalloc(sizeof(*content), gfp);
+	struct ksm_content *content;
+	struct ksm_look *look;
 
-	if (!content)
+	look = rhashtable_lookup_fast(&domain->looks, &digest, ksm_look_params);
+	if (!look)
+		look = ksm_look_make(domain, digest, gfp);
+	if (!look)
 		return NULL;
+	content = ksm_look_content(look, whole);
+	if (content)
+		return content;
+	content = kzalloc(sizeof(*content), gfp);
+	if (!content) {
+		ksm_look_settle(domain, look);
+		return NULL;
+	}
 	content->whole = whole;
+	content->look = look;
 	INIT_LIST_HEAD(&content->nodes);
-	content->look = ksm_look_get(domain, look, gfp);
-	if (!content->look)
-		goto free;
-	if (rhashtable_insert_fast(&domain->contents, &content->node,
-				   ksm_content_params))
-		goto put;
+	rb_add(&content->node, &look->contents, ksm_content_less);
 	return content;
-put:
-	ksm_look_put(domain, content->look);
-free:
-	kfree(content);
-	return NULL;
 }
 
 /**
@@ -290,10 +300,9 @@ int ksm_content_add(struct ksm_domain *domain, struct ksm_node *node, u32 look,
 		    u64 whole)
 {
 	const gfp_t gfp = GFP_NOWAIT | __GFP_HIGH | __GFP_NOWARN;
-	struct ksm_content *content = ksm_content_find(domain, whole);
+	struct ksm_content *content;
 
-	if (!content)
-		content = ksm_content_make(domain, look, whole, gfp);
+	content = ksm_content_get(domain, look, whole, gfp);
 	if (!content)
 		return -ENOMEM;
 	node->content = content;
@@ -329,8 +338,7 @@ void ksm_content_del(struct ksm_node *node)
 	}
 	if (content->nr)
 		return;
-	rhashtable_remove_fast(&node->domain->contents, &content->node,
-			       ksm_content_params);
-	ksm_look_put(node->domain, content->look);
-	kfree_rcu(content, rcu);
+	rb_erase(&content->node, &content->look->contents);
+	ksm_look_settle(node->domain, content->look);
+	kfree(content);
 }

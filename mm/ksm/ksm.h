@@ -380,8 +380,7 @@ struct ksm_index {
  * @secret: key of the fingerprints; constant
  * @zero_look: first look of a page of zeroes; constant
  * @index: pages without twin
- * @looks: first looks of merged contents (struct ksm_look)
- * @contents: merged contents by whole fingerprint (struct ksm_content)
+ * @looks: first looks of merged contents (struct ksm_look), with these
  * @blocks: block id to block, for @index
  * @nodes: all merged frames
  */
@@ -395,7 +394,6 @@ struct ksm_domain {
 	u32 zero_look;
 	struct ksm_index index;
 	struct rhashtable looks;
-	struct rhashtable contents;
 	struct xarray blocks;
 	struct list_head nodes;
 };
@@ -405,21 +403,24 @@ struct ksm_domain {
  * @node: in ksm_domain.looks
  * @rcu: resizing of the table walks it without the mutex
  * @digest: the look
- * @nr: contents that have it
+ * @contents: those that have it, by whole fingerprint (struct ksm_content)
+ *
+ * Lives as long as there is a content.
  */
 struct ksm_look {
 	struct rhash_head node;
-	struct rcu_head rcu;
 	u32 digest;
-	unsigned int nr;
+	union {
+		struct rb_root contents;
+		struct rcu_head rcu;
+	};
 };
 
 /**
  * struct ksm_content - the merged frames of one whole fingerprint
- * @node: in ksm_domain.contents
- * @rcu: as in struct ksm_look
+ * @node: in look->contents
  * @whole: the fingerprint
- * @look: holds one count of it
+ * @look: its first look
  * @nodes: frames; those that can take one more mapping come first
  * @nr: how many
  * @sorted: when the order of @nodes was last put right, in jiffies
@@ -427,8 +428,7 @@ struct ksm_look {
  * Lives as long as it has a frame.
  */
 struct ksm_content {
-	struct rhash_head node;
-	struct rcu_head rcu;
+	struct rb_node node;
 	u64 whole;
 	struct ksm_look *look;
 	struct list_head nodes;
@@ -676,7 +676,8 @@ void ksm_domain_put(struct ksm_domain *domain);
 struct ksm_domain *ksm_domain_next(struct ksm_domain *domain);
 void ksm_domains_sync(void);
 bool ksm_domains_forget(void);
-struct ksm_content *ksm_content_find(struct ksm_domain *domain, u64 whole);
+struct ksm_content *ksm_content_find(struct ksm_domain *domain, u32 digest,
+				     u64 whole);
 bool ksm_look_known(struct ksm_domain *domain, u32 look);
 int ksm_content_add(struct ksm_domain *domain, struct ksm_node *node, u32 look,
 		    u64 whole);

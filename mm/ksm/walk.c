@@ -192,14 +192,15 @@ static void ksm_content_sort(struct ksm_content *content)
 }
 
 /* Merge with a frame of this content, if there is one. */
-static int ksm_try_content(struct ksm_scan *scan, struct ksm_page *kp, u64 whole)
+static int ksm_try_content(struct ksm_scan *scan, struct ksm_page *kp, u32 look,
+			   u64 whole)
 {
 	struct ksm_content *content;
 	struct ksm_node *node;
 	int tries, err = -ENOENT;
 
 	for (tries = 0; tries < KSM_TRY_FRAMES; tries++) {
-		content = ksm_content_find(scan->domain, whole);
+		content = ksm_content_find(scan->domain, look, whole);
 		if (!content)
 			return -ENOENT;
 		node = list_first_entry(&content->nodes, struct ksm_node,
@@ -441,7 +442,7 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 		}
 	}
 	if (err == -ENOENT)
-		err = ksm_try_content(scan, &kp, whole);
+		err = ksm_try_content(scan, &kp, look, whole);
 	/* a new frame only for what held still, or for one copy too many */
 	if ((err == -ENOENT || err == -EMLINK) && block->age[i])
 		err = ksm_try_pair(scan, &kp, ksm_loc(block, i), look, whole);
