@@ -44,13 +44,15 @@ static void ksm_track_mod(struct ksm_scan *scan, struct ksm_mm *slot,
  */
 long ksm_array_bytes(struct xarray *xa, unsigned long addr, int shift)
 {
-	unsigned long index = addr >> shift, first, mask = 0;
+	unsigned long index = addr >> shift, above = index, first, mask = 0;
 	long bytes = 0;
 
 	do {
 		mask = mask << XA_CHUNK_SHIFT | XA_CHUNK_MASK;
 		first = index & ~mask;
-		if (xa_find(xa, &first, index | mask, XA_PRESENT))
+		/* entries come and go in order: it has a neighbour on one side */
+		if (xa_find(xa, &above, index | mask, XA_PRESENT) ||
+		    xa_find(xa, &first, index, XA_PRESENT))
 			break;
 		bytes += sizeof(struct xa_node);
 	} while (mask < KSM_ADDR_TOP >> shift);
