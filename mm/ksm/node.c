@@ -9,6 +9,7 @@
  * on its way to another place. The same worker looks after frames that may
  * have lost their payer, see payer.c.
  */
+#include <linux/prefetch.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
 
@@ -85,6 +86,15 @@ struct folio *ksm_node_folio(struct ksm_node *node)
 		if (READ_ONCE(node->pfn) == pfn)
 			return NULL;
 	}
+}
+
+/* Frames lie anywhere, so that each struct page is to be waited for. */
+static void ksm_node_prefetch(struct ksm_node *node)
+{
+	unsigned long pfn = READ_ONCE(node->pfn);
+
+	if (pfn != KSM_NO_PFN)
+		prefetch(pfn_to_page(pfn));
 }
 
 /**
@@ -185,6 +195,8 @@ static bool ksm_review_pass(bool *drain)
 	llist_for_each_entry_safe(node, next, llist_del_all(&ksm_review_nodes),
 				  review) {
 		ksm_gate_enter();
+		if (node->review.next)
+			ksm_node_prefetch(next);
 		if (!ksm_review_one(node, drain)) {
 			llist_add(&node->review, &ksm_review_nodes);
 			more = true;

@@ -14,6 +14,7 @@
 #include <linux/delay.h>
 #include <linux/mmu_notifier.h>
 #include <linux/pagewalk.h>
+#include <linux/prefetch.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
@@ -28,6 +29,7 @@
 #define KSM_UNSHARE_GFP	(__GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 #define KSM_UNSHARE_BATCH	(4 * PMD_SIZE)
 #define KSM_FOREIGN_RETRY	(HZ / 10)
+#define KSM_UNSHARE_AHEAD	4	/* pages asked for before their turn */
 #define KSM_CATCH_TRIES		100
 #define KSM_CATCH_WORK		1000
 
@@ -168,6 +170,20 @@ static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
 	return err;
 }
 
+/* What is to be copied soon: frames lie anywhere, so each is waited for. */
+static void ksm_unshare_prefetch(struct vm_area_struct *vma, unsigned long addr,
+				 pte_t pte)
+{
+	struct page *page = pte_present(pte) ? vm_normal_page(vma, addr, pte) :
+					       NULL;
+
+	if (!page)
+		return;
+	prefetch(page);
+	if (!IS_ENABLED(CONFIG_HIGHMEM))
+		prefetch(page_address(page));
+}
+
 /* The next entry of this page table to unshare, from @addr; @end if none. */
 static unsigned long ksm_unshare_next(struct vm_area_struct *vma, pmd_t *pmd,
 				      unsigned long addr, unsigned long end)
@@ -180,6 +196,9 @@ static unsigned long ksm_unshare_next(struct vm_area_struct *vma, pmd_t *pmd,
 	if (!start)
 		return end;
 	for (; addr < end; addr += PAGE_SIZE, ptep++) {
+		if (addr + KSM_UNSHARE_AHEAD * PAGE_SIZE < end)
+			ksm_unshare_prefetch(vma, addr + KSM_UNSHARE_AHEAD * PAGE_SIZE,
+					     ptep_get(ptep + KSM_UNSHARE_AHEAD));
 		if (ksm_pte_shared(vma, addr, ptep_get(ptep)))
 			break;
 	}

@@ -27,6 +27,9 @@
 /* Frames of one content that are tried before a new one is made. */
 #define KSM_TRY_FRAMES	3
 
+/* Of a page that is to be read whole, how much is asked for before its turn. */
+#define KSM_AHEAD_LINES	8
+
 /* Memory with properties that its frames have, not its entries alone. */
 #if defined(VM_SAO)
 #define KSM_VM_SPECIAL	VM_SAO
@@ -642,6 +645,18 @@ static bool ksm_scan_spent(const struct ksm_scan *scan)
 	return !scan->brief && scan->work - scan->gain >= scan->budget;
 }
 
+/* Asks for the page that is read whole after this one, if it is still there. */
+static void ksm_visit_prefetch(struct ksm_visit *v)
+{
+	struct page *page = v->closer ? v->page[__ffs64(v->closer)] : NULL;
+	unsigned int l;
+
+	if (!page || IS_ENABLED(CONFIG_HIGHMEM))
+		return;
+	for (l = 0; l < KSM_AHEAD_LINES; l++)
+		prefetch(page_address(page) + l * KSM_LINE);
+}
+
 /*
  * Pages are read whole one by one, and that is dear: the slice may end before all
  * were. Then the next one goes on with the others, see ksm_visit_resume().
@@ -654,8 +669,11 @@ static unsigned long ksm_visit_closer(struct ksm_scan *scan,
 		return end;
 	/* one in any case, or a small budget would never get anywhere */
 	do {
-		ksm_look_closer(scan, vma, v->block, __ffs64(v->closer));
+		unsigned int i = __ffs64(v->closer);
+
 		v->closer &= v->closer - 1;
+		ksm_visit_prefetch(v);
+		ksm_look_closer(scan, vma, v->block, i);
 	} while (v->closer && !ksm_scan_spent(scan));
 	if (!v->closer)
 		return end;
