@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "ksmlib.h"
@@ -331,6 +332,67 @@ static void alike(void)
 		      w_count(w, 0, F_KSM), N);
 	}
 	w_verify(w);
+}
+
+#define WORDS	(PAGE_SZ / sizeof(u64))
+
+static void colliding_read(struct worker *w, int i, u64 *page)
+{
+	struct iovec to = { page, PAGE_SZ };
+	struct iovec from = { (void *)(w->area[0].addr + i * PAGE_SZ), PAGE_SZ };
+
+	NEED(process_vm_readv(w->pid, &to, 1, &from, 1, 0) == PAGE_SZ,
+	     "page %d cannot be read", i);
+}
+
+/*
+ * Pages of which many have one fingerprint, whole and at first look, and no two
+ * are equal: what one change of a pair does to xxh64, the other takes back, for
+ * one key of two.
+ */
+static void colliding_make(struct worker *w, int i, u64 *page)
+{
+	struct iovec from = { page, PAGE_SZ };
+	struct iovec to = { (void *)(w->area[0].addr + i * PAGE_SZ), PAGE_SZ };
+	u64 *at;
+	int bits;
+
+	colliding_read(w, 0, page);
+	for (at = page, bits = i; bits; bits >>= 1, at += WORDS / 16) {
+		if (bits & 1) {
+			at[0] ^= 1ULL << 63;
+			at[4] += 0xce48002dc0000000;
+		}
+	}
+	NEED(process_vm_writev(w->pid, &from, 1, &to, 1, 0) == PAGE_SZ,
+	     "page %d cannot be written", i);
+}
+
+/*
+ * Those have to leave the index for one another all the time. They are read
+ * whole as seldom as others that look alike.
+ */
+static void colliding(void)
+{
+	enum { N = 1000, EVERY = 16 };
+	static u64 want[N][WORDS], page[WORDS];
+	long long reads, visits;
+	struct worker *w;
+	int i;
+
+	groups(1, 0);
+	ksm_set("smart_scan", 0);
+	w = w_dup(cg[0], N, 70000, 0);
+	for (i = N - 1; i >= 0; i--)
+		colliding_make(w, i, want[i]);
+	ksm_pass(2 * EVERY);
+	reads = whole_reads(w, N, false, 2 * EVERY, &visits);
+	CHECK(reads <= visits / EVERY + 1, "%lld of %lld looks at still pages",
+	      reads, visits);
+	for (i = 0; i < N; i++) {
+		colliding_read(w, i, page);
+		CHECK(!memcmp(page, want[i], PAGE_SZ), "page %d changed", i);
+	}
 }
 
 /* Reading whole is dear: a slice ends in the midst of what it looked at. */
@@ -754,6 +816,7 @@ static const struct ksm_case cases[] = {
 	{ "a new process goes before those that are known", new_process_first },
 	{ "what changes all the time costs the budget in full", restless },
 	{ "what looks alike is read whole now and then", alike },
+	{ "what has one fingerprint is read whole as seldom", colliding },
 	{ "a batch is as long as it may be where all look alike", alike_batch },
 	{ "what is seen for the first time is not merged", seen_once },
 	{ "a cgroup that is switched on is served at once", switched_on_first },

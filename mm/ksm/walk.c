@@ -289,10 +289,10 @@ static int ksm_pair(struct ksm_scan *scan, struct ksm_page *kp,
 		if (other->state[j] == KSM_S_WHOLE)
 			ksm_page_set(scan, other, j, KSM_S_VOLATILE);
 		/*
-		 * It may be what yet another one with its look is, or become so
-		 * when it is written to.
+		 * If not, it may be what yet another one with its look is, or
+		 * become so when it is written to.
 		 */
-		if (!(other->met & BIT_ULL(j)))
+		else if (!(other->met & BIT_ULL(j)))
 			other->age[j] = min(other->age[j], KSM_BACKOFF_SURE);
 		other->met |= BIT_ULL(j);
 		goto put;
@@ -751,8 +751,9 @@ static bool ksm_pass_over(struct ksm_scan *scan, struct ksm_visit *v,
 }
 
 /*
- * Have the next write to a page in the index show in its entry: move the dirty
- * bit from there to the folio. The caller flushes before the page is read.
+ * Have the next write to a page show in its entry that is in the index, or was
+ * and had to leave it: move the dirty bit from there to the folio. The caller
+ * flushes before the page is read.
  */
 static void ksm_gather_clean(struct ksm_visit *v, struct vm_area_struct *vma,
 			     unsigned long addr, pte_t *ptep, unsigned int i)
@@ -762,7 +763,8 @@ static void ksm_gather_clean(struct ksm_visit *v, struct vm_area_struct *vma,
 	pte_t pte;
 
 	if (!v->block || (v->block->state[i] != KSM_S_WATCHED &&
-			  v->block->state[i] != KSM_S_WHOLE) ||
+			  v->block->state[i] != KSM_S_WHOLE &&
+			  !(v->block->met & BIT_ULL(i))) ||
 	    mm_has_notifiers(mm) || !folio_test_anon(folio))
 		return;
 	pte = ptep_get_and_clear(mm, addr, ptep);
