@@ -556,9 +556,9 @@ static void merging(void)
 
 	put(KSM "pages_to_scan", 4096);
 	put(KSM "run", 1);
-	for (i = 0; i < 60000 && nr < want; i++) {
+	for (i = 0; i < 6000 && nr < want; i++) {
 		polls++;
-		nr = wait_a_bit(FINE_US, "pages_shared") + ksm("pages_sharing");
+		nr = wait_a_bit(COARSE_US, "pages_shared") + ksm("pages_sharing");
 	}
 	put(KSM "run", 0);
 	say("merge cpu_ns %ld pages %ld shared %ld",
