@@ -27,7 +27,7 @@
 usage: bench.py [insns] [read] [shares] [advisor] [threads] [slices]
                 [cost] [scan]
 
-Raw data goes to build/bench/NAME.json.
+All figures end up in one table; raw data goes to build/bench/NAME.json.
 """
 import json
 import os
@@ -40,13 +40,14 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(TOP, "vm"))
 import plot  # noqa: E402
 import scan  # noqa: E402
+import table  # noqa: E402
 import uml  # noqa: E402
 from machine import BUILD, Machine, VMError  # noqa: E402
 
 OUT = os.path.join(BUILD, "bench")
 TURNS = 3
 RUNS = 3                # of the program in one turn
-TARGET = 0.5            # percent that a count may be above the stock kernel's
+MORE = 0.005            # part by which a count may be above the stock kernel's
 
 
 def say(text):
@@ -85,6 +86,13 @@ def compiled(name):
                     os.path.join(TOP, "bench", name + ".c")], check=True)
 
 
+def turn_rows(figure, unit, data, target):
+    """Of each name in the turns of both kernels."""
+    for name in data["stock"][0]:
+        stock, ours = ([turn[name] for turn in data[kernel]] for kernel in ("stock", "ksm"))
+        yield table.row(figure % name, unit, ours, stock, target)
+
+
 def insns():
     compiled("insns")
     data = {"stock": [], "ksm": []}
@@ -96,15 +104,7 @@ def insns():
                 kernel, "for i in $(seq %d); do setarch -R /mnt/share/insns; done" % RUNS,
                 mem="1G", cpus=1, count=True)))
     save("insns", data)
-    print("%-12s %12s %12s %9s %18s  %s" % ("instructions", "stock", "ours", "more",
-                                            "spread", "<= %s%%" % TARGET))
-    for name in data["stock"][0]:
-        sets = {k: [turn[name] for turn in turns] for k, turns in data.items()}
-        stock, ours = (statistics.median(sets[k]) for k in ("stock", "ksm"))
-        spread = ["%.2f%%" % (100 * (max(v) - min(v)) / min(v)) for v in sets.values()]
-        more = 100 * (ours / stock - 1)
-        print("%-12s %12.1f %12.1f %8.2f%% %18s  %s" % (name, stock, ours, more, ", ".join(spread),
-                                                       "yes" if more <= TARGET else "no"))
+    return turn_rows("instructions, %s", "insns", data, table.of_stock(1 + MORE))
 
 
 def read():
@@ -114,10 +114,10 @@ def read():
     data = [dict(zip(names, map(float, line.split())))
             for line in run("ksm", "/mnt/share/read", mem="3G").splitlines()]
     save("read", data)
-    print("%8s %9s %8s %22s %18s" % ("cgroups", "processes", "pages", "us, the one above all",
-                                     "us, one of them"))
-    for row in data:
-        print("%8d %9d %8d %22.1f %18.1f" % tuple(row[name] for name in names))
+    for seen in data:
+        for which, name in (("the one above", "top_us"), ("one of them", "leaf_us")):
+            yield table.row("memory.ksm.stat, %d cgroups, %s" % (seen["cgroups"], which), "us",
+                            [seen[name]])
 
 
 def guest(name, mem):
@@ -133,11 +133,11 @@ def shares():
     save("shares", data)
     with open(os.path.join(OUT, "shares.svg"), "w") as stream:
         stream.write(plot.shares(data))
-    print("%-22s %s" % ("weights", "share of the work, wanted and had"))
+    say("plot: build/bench/shares.svg")
     for phase, wanted, had in plot.phases(data):
-        print("%-22s %s" % (phase["text"], "   ".join(
-            "%s %.3f %.3f" % row for row in zip(data["names"], wanted, had))))
-    print("plot: build/bench/shares.svg")
+        yield table.row("shares, %s, off by" % phase["text"], "of 1",
+                        [max(abs(a - b) for a, b in zip(wanted, had))],
+                        target=table.at_most(0.02))
 
 
 def advisor():
@@ -146,9 +146,9 @@ def advisor():
     data = [dict(zip(names, map(float, line.split())))
             for line in guest("advisor", "2G").splitlines()]
     save("advisor", data)
-    print("%8s %16s %10s" % ("cgroups", "advisor_max_cpu", "CPU"))
-    for row in data:
-        print("%8d %15d%% %9.1f%%" % tuple(row[name] for name in names))
+    for seen in data:
+        yield table.row("the advisor, %d cgroups" % seen["cgroups"], "percent", [seen["percent"]],
+                        target=table.at_most(seen["limit"]))
 
 
 def threads():
@@ -157,35 +157,31 @@ def threads():
     save("threads", data)
     one, two = (statistics.median(data[nr]) for nr in ("1", "2"))
     for nr in ("1", "2"):
-        print("%s thread%s %9.0f pages a second (%.0f to %.0f)" % (
-            nr, ": " if nr == "1" else "s:", statistics.median(data[nr]), min(data[nr]),
-            max(data[nr])))
-    print("ratio %.2f, target 1.8: %s" % (two / one, "yes" if two >= 1.8 * one else "no"))
+        yield table.row("scanner threads: %s" % nr, "pages/s", data[nr])
+    yield table.row("two threads, of one", "times", [two / one], target=table.at_least(1.8))
 
 
 def slices():
     say("slices of the scanning, which takes a minute or two")
     data = json.loads(guest("slices", "1G"))
     save("slices", data)
-    print("%-8s %8s %12s %10s %8s %8s" % ("data", "slices", "lines, most", "us, median", "99%",
-                                          "longest"))
+    friendly = sorted(data["random"]["us"])
     for name, seen in data.items():
         us = sorted(seen["us"])
-        print("%-8s %8d %12d %10d %8d %8d" % (name, len(us), max(seen["lines"]),
-                                              statistics.median(us), us[len(us) * 99 // 100],
-                                              us[-1]))
+        for which, at in (("99% of", len(us) * 99 // 100), ("longest of", -1)):
+            limit = table.times(2, "random", friendly[len(friendly) * 99 // 100 if at > 0 else -1])
+            yield table.row("%s %d slices, %s" % (which, len(us), name), "us", [us[at]],
+                            target=None if name == "random" else limit)
 
 
-# What is compared with what, and how many times that it may be: figures of ours
-# stand without a name in front, those of the stock kernel with "stock".
-COST = (
-    ("first touch, beside no scanning", "touch_scanned_ns", "touch_alone_ns", 1.1),
-    ("first touch, beside stock", "touch_scanned_ns", "stock touch_scanned_ns", 1),
-    ("copy on write, beside no scanning", "cow_scanned_ns", "cow_alone_ns", 1.1),
-    ("copy on write, beside stock", "cow_scanned_ns", "stock cow_scanned_ns", 1),
-    ("ns a page that run=2 gives back", "unmerge_ns", "stock unmerge_ns", 1),
-    ("ns to 10,000 mappings of a frame", "rmap_ns", "stock rmap_ns", 1),
-)
+# What those pay who are scanned, or merged no more; and what is compared with what
+# it is where nobody scans.
+COST = (("first touch while scanned, p99", "touch_scanned_ns"),
+        ("copy on write while scanned, p99", "cow_scanned_ns"),
+        ("a page that run=2 gives back", "unmerge_ns"),
+        ("to 10,000 mappings of a frame", "rmap_ns"))
+ALONE = (("first touch while scanned, of unscanned", "touch_scanned_ns", "touch_alone_ns"),
+         ("copy on write while scanned, of unscanned", "cow_scanned_ns", "cow_alone_ns"))
 
 
 def cost_turn(kernel):
@@ -201,16 +197,13 @@ def cost():
             say("costs on the %s kernel, %d of %d" % (kernel, turn + 1, TURNS))
             data[kernel].append(cost_turn(kernel))
     save("cost", data)
-    sets = {("stock " if kernel == "stock" else "") + name: [turn[name] for turn in turns]
-            for kernel, turns in data.items() for name in turns[0]}
-    print("%-34s %12s %12s %7s %13s  %s" % ("", "with", "ours", "ratio", "spread", "at most"))
-    for text, ours, other, most in COST:
-        value = statistics.median(sets[ours])
-        base = statistics.median(sets[other]) if other else 1
-        spread = "-".join("%.2f" % (v / base) for v in (min(sets[ours]), max(sets[ours])))
-        print("%-34s %12s %12.1f %7.2f %13s  %s: %s" % (
-            text, "%.1f" % base if other else "", value, value / base, spread, most,
-            "yes" if value <= most * base else "no"))
+    stock, ours = data["stock"], data["ksm"]
+    for text, name in COST:
+        yield table.row(text, "ns", [turn[name] for turn in ours], [turn[name] for turn in stock],
+                        table.of_stock(1))
+    for text, name, alone in ALONE:
+        yield table.row(text, "times", [turn[name] / turn[alone] for turn in ours],
+                        [turn[name] / turn[alone] for turn in stock], table.at_most(1.1))
 
 
 def main():
@@ -221,11 +214,15 @@ def main():
     if any(name not in parts for name in wanted):
         sys.exit(__doc__)
     os.makedirs(OUT, exist_ok=True)
+    rows = []
     try:
         for name in wanted:
-            parts[name]()
+            rows += parts[name]()
     except (VMError, uml.UMLError) as error:
         sys.exit("bench: %s" % error)
+    finally:
+        if rows:
+            print(table.text(rows))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import plot
+import table
 import uml
 
 TOP = uml.TOP
@@ -100,34 +101,37 @@ def size_text(mib):
     return "%d GiB" % (mib // 1024) if mib >= 1024 else "%d MiB" % mib
 
 
-def rows():
-    """Name, unit, run, how it is told, of which stretch, the target if there is one."""
+def figures(friendly):
+    """
+    Name, unit, run, how it is told, of which stretch, the target if there is one;
+    friendly: what a random page costs, steady, 256 MiB.
+    """
     for mib in SIZES:
         run = ("unique", "random", mib)
         yield "unique, first sight, " + size_text(mib), "us/page", run, page_us, "first", None
         yield ("unique, steady, " + size_text(mib), "us/page", run, page_us, "steady",
-               ("of stock", 0.1))
+               table.of_stock(0.1))
         yield "unique, smart scan, " + size_text(mib), "us/page", run, page_us, "smart", None
     run = ("changing", "random", 1024)
     yield ("volatile, all of a page, 1 GiB", "us/page", run, page_us, "changed_whole",
-           ("of stock", 0.25))
+           table.of_stock(0.25))
     yield ("volatile, one word, 1 GiB", "us/page", run, page_us, "changed_word",
-           ("of stock", 0.25))
+           table.of_stock(0.25))
     run = ("unique", "random", 1024)
-    yield "metadata, as the kernel says", "B/page", run, metadata, "own", ("at most", 16)
+    yield "metadata, as the kernel says", "B/page", run, metadata, "own", table.at_most(16)
     yield "metadata, as memory went", "B/page", run, metadata, "taken", None
     for data, text, mib in (("half", "half are copies, 256 MiB", 256),
                             ("half", "half are copies, 1 GiB", 1024),
                             ("zero", "all zeroes, 256 MiB", 256)):
         run, target = ("merging", data, mib), data == "half"
         yield ("merging, " + text, "pages/s", run, per_second, "merge",
-               ("times stock", 3) if target else None)
+               table.times_stock(3) if target else None)
         yield "merged, a visit, " + text, "us/page", run, merged_us, "merged", None
         yield ("unmerging, " + text, "pages/s", run, per_second, "unmerge",
-               ("times stock", 1) if target else None)
+               table.times_stock(1) if target else None)
     run = ("settle", "half", 1024)
-    yield "until 95% is saved, half are copies, 1 GiB", "s", run, wall_s, "settle", ("of stock", 0.1)
-    yield "CPU until then", "percent", run, cpu_percent, "settle", ("at most", 20)
+    yield "until 95% is saved, half are copies, 1 GiB", "s", run, wall_s, "settle", table.of_stock(0.1)
+    yield "CPU until then", "percent", run, cpu_percent, "settle", table.at_most(20)
     run = ("real", "interpreters", 512)
     yield "four interpreters, saved", "percent", run, saved_percent, "saved", None
     yield "four interpreters, three passes", "us/page", run, found_us, "found", None
@@ -135,53 +139,13 @@ def rows():
     for data, text in (("near", "alike but the last word"), ("spread", "alike but a word anywhere"),
                        ("hostile", "of equal fingerprint")):
         yield (text + ", 256 MiB", "us/page", ("unique", data, 256), page_us, "steady",
-               ("of random", 2))
+               table.times(2, "random", friendly))
 
 
 def of_turns(results, kernel, run, how, stretch):
     done = [turn.get(key(*run), {}) for turn in results[kernel]]
     return [how(result, stretch) for result in done
             if stretch in result or stretch in result.get("metadata", ())]
-
-
-def spread(values):
-    return (max(values) - min(values)) / statistics.median(values)
-
-
-def judge(target, stock, ours, friendly):
-    """What is wanted, and whether it is so; friendly: random pages, steady, 256 MiB."""
-    if not target:
-        return "", ""
-    kind, limit = target
-    met = {"of stock": ours <= limit * stock, "times stock": ours >= limit * stock,
-           "at most": ours <= limit, "of random": ours <= limit * friendly}[kind]
-    text = {"of stock": "<= %g of stock", "times stock": ">= %g of stock",
-            "at most": "<= %g", "of random": "<= %g of random"}[kind]
-    return text % limit, "yes" if met else "no"
-
-
-LINE = "%-41s %9s %9s %-8s %7s %12s  %-15s %s"
-
-
-def number(value):
-    return "%.0f" % value if abs(value) >= 100 else "%.3g" % value
-
-
-def percent(*sets):
-    return ", ".join("%.0f%%" % (100 * spread(values)) for values in sets)
-
-
-def print_rows(results):
-    friendly = statistics.median(of_turns(results, "ksm", ("unique", "random", 256),
-                                          page_us, "steady"))
-    print(LINE % ("figure", "stock", "ours", "", "ratio", "spread", "target", "met"))
-    for name, unit, run, how, stretch, target in rows():
-        values = [of_turns(results, kernel, run, how, stretch) for kernel in KERNELS]
-        if not all(values):
-            continue
-        stock, ours = map(statistics.median, values)
-        print(LINE % (name, number(stock), number(ours), unit, number(ours / stock),
-                      percent(*values), *judge(target, stock, ours, friendly)))
 
 
 def steady(results, mib):
@@ -191,13 +155,19 @@ def steady(results, mib):
     return [statistics.median(v) for v in values] if all(values) else None
 
 
-def print_growth(results):
+def kernel_rows(results):
+    for name, unit, run, how, stretch, target in figures(steady(results, 256)[1]):
+        stock, ours = (of_turns(results, kernel, run, how, stretch) for kernel in KERNELS)
+        if stock and ours:
+            yield table.row(name, unit, ours, stock, target)
+
+
+def growth_rows(results):
     ends = [steady(results, mib) for mib in (SIZES[0], SIZES[-1])]
-    if not all(ends):
-        return
-    stock, ours = (large / small for small, large in zip(*ends))
-    print(LINE % ("unique, steady, 4 GiB over 256 MiB", number(stock), number(ours), "times",
-                  number(ours / stock), "", "<= 1.5", "yes" if ours <= 1.5 else "no"))
+    if all(ends):
+        stock, ours = (large / small for small, large in zip(*ends))
+        yield table.row("unique, steady, 4 GiB over 256 MiB", "times", [ours], [stock],
+                        table.at_most(1.5))
 
 
 # ---------------------------------------------------------------- without a kernel
@@ -213,16 +183,14 @@ def choice():
     return {int(groups): float(ns) for groups, ns in map(str.split, out.splitlines())}
 
 
-def print_choice(results):
+def choice_rows(results):
     """The first number of cgroups and the last."""
     turns = results["choice"]
-    numbers = sorted(turns[0])
-    ns = [[turn[groups] for turn in turns] for groups in numbers]
-    few, many = statistics.median(ns[0]), statistics.median(ns[-1])
-    print(LINE % ("choosing the next of %s cgroups" % numbers[0], "", number(few), "ns", "",
-                  percent(ns[0]), "", ""))
-    print(LINE % ("choosing the next of %s cgroups" % numbers[-1], "", number(many), "ns", "",
-                  percent(ns[-1]), "<= 2 of %s" % numbers[0], "yes" if many <= 2 * few else "no"))
+    few, many = min(turns[0]), max(turns[0])
+    ns = [[turn[groups] for turn in turns] for groups in (few, many)]
+    yield table.row("choosing the next of %s cgroups" % few, "ns", ns[0])
+    yield table.row("choosing the next of %s cgroups" % many, "ns", ns[1],
+                    target=table.times(2, "%s" % few, statistics.median(ns[0])))
 
 
 def sizes():
@@ -239,11 +207,11 @@ def sizes():
     return result
 
 
-def print_sizes(results):
+def size_rows(results):
     for name, (stock, ours) in results["sizes"].items():
         for i, what in enumerate(("text", "data")):
-            print(LINE % ("%s, %s" % (what, name), stock[i], ours[i], "bytes",
-                          "%+d" % (ours[i] - stock[i]), "", "", ""))
+            yield table.row("%s, %s" % (what, name), "bytes", [ours[i]], [stock[i]],
+                            ratio="%+d" % (ours[i] - stock[i]))
 
 
 def part(save):
@@ -259,15 +227,14 @@ def part(save):
                 results[kernel].append(measure(runs, kernel))
             results["choice"].append(choice())
             save("scan", results)
-    report(results)
-
-
-def report(results):
-    print_rows(results)
-    print_growth(results)
-    print_choice(results)
-    print_sizes(results)
     points = [(mib, steady(results, mib)) for mib in SIZES]
     with open(os.path.join(uml.BUILD, "bench", "scan.svg"), "w") as stream:
         stream.write(plot.scan([point for point in points if point[1]]))
-    print("plot: build/bench/scan.svg")
+    say("plot: build/bench/scan.svg")
+    return rows(results)
+
+
+def rows(results):
+    """Of the table, see table.py."""
+    return [*kernel_rows(results), *growth_rows(results), *choice_rows(results),
+            *size_rows(results)]
