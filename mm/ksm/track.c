@@ -44,15 +44,17 @@ static void ksm_track_mod(struct ksm_scan *scan, struct ksm_mm *slot,
  */
 long ksm_array_bytes(struct xarray *xa, unsigned long addr, int shift)
 {
-	unsigned long index = addr >> shift, above = index, first, mask = 0;
+	unsigned long index = addr >> shift, first, mask = 0;
 	long bytes = 0;
 
+	/* mostly entries come and go in order, and it has a neighbour */
+	if ((index & XA_CHUNK_MASK && xa_load(xa, index - 1)) ||
+	    ((index + 1) & XA_CHUNK_MASK && xa_load(xa, index + 1)))
+		return 0;
 	do {
 		mask = mask << XA_CHUNK_SHIFT | XA_CHUNK_MASK;
 		first = index & ~mask;
-		/* entries come and go in order: it has a neighbour on one side */
-		if (xa_find(xa, &above, index | mask, XA_PRESENT) ||
-		    xa_find(xa, &first, index, XA_PRESENT))
+		if (xa_find(xa, &first, index | mask, XA_PRESENT))
 			break;
 		bytes += sizeof(struct xa_node);
 	} while (mask < KSM_ADDR_TOP >> shift);
