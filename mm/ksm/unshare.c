@@ -170,17 +170,29 @@ static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
 	return err;
 }
 
-/* What is to be copied soon: frames lie anywhere, so each is waited for. */
-static void ksm_unshare_prefetch(struct vm_area_struct *vma, unsigned long addr,
+static struct page *ksm_pte_page(struct vm_area_struct *vma, unsigned long addr,
 				 pte_t pte)
 {
-	struct page *page = pte_present(pte) ? vm_normal_page(vma, addr, pte) :
-					       NULL;
+	return pte_present(pte) ? vm_normal_page(vma, addr, pte) : NULL;
+}
 
-	if (!page)
-		return;
-	prefetch(page);
-	if (!IS_ENABLED(CONFIG_HIGHMEM))
+/*
+ * Frames lie anywhere, so each is waited for: ask for the struct page first, then
+ * for what is to be copied.
+ */
+static void ksm_unshare_prefetch(struct vm_area_struct *vma, unsigned long addr,
+				 unsigned long end, pte_t *ptep)
+{
+	unsigned long far = addr + 2 * KSM_UNSHARE_AHEAD * PAGE_SIZE;
+	unsigned long near = addr + KSM_UNSHARE_AHEAD * PAGE_SIZE;
+	struct page *page = NULL;
+
+	if (far < end)
+		prefetch(ksm_pte_page(vma, far,
+				      ptep_get(ptep + 2 * KSM_UNSHARE_AHEAD)));
+	if (near < end && !IS_ENABLED(CONFIG_HIGHMEM))
+		page = ksm_pte_page(vma, near, ptep_get(ptep + KSM_UNSHARE_AHEAD));
+	if (page && folio_test_ksm(page_folio(page)))
 		prefetch(page_address(page));
 }
 
@@ -196,9 +208,7 @@ static unsigned long ksm_unshare_next(struct vm_area_struct *vma, pmd_t *pmd,
 	if (!start)
 		return end;
 	for (; addr < end; addr += PAGE_SIZE, ptep++) {
-		if (addr + KSM_UNSHARE_AHEAD * PAGE_SIZE < end)
-			ksm_unshare_prefetch(vma, addr + KSM_UNSHARE_AHEAD * PAGE_SIZE,
-					     ptep_get(ptep + KSM_UNSHARE_AHEAD));
+		ksm_unshare_prefetch(vma, addr, end, ptep);
 		if (ksm_pte_shared(vma, addr, ptep_get(ptep)))
 			break;
 	}
