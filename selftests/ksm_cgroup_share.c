@@ -346,19 +346,18 @@ static void colliding_read(struct worker *w, int i, u64 *page)
 }
 
 /*
- * Pages of which many have one fingerprint, whole and at first look, and no two
- * are equal: what one change of a pair does to xxh64, the other takes back, for
+ * Change a page in some of sixteen places, so that it may have the fingerprint
+ * that it had: what one change of a pair does to xxh64, the other takes back, for
  * one key of two.
  */
-static void colliding_make(struct worker *w, int i, u64 *page)
+static void colliding_make(struct worker *w, int i, int bits, u64 *page)
 {
 	struct iovec from = { page, PAGE_SZ };
 	struct iovec to = { (void *)(w->area[0].addr + i * PAGE_SZ), PAGE_SZ };
 	u64 *at;
-	int bits;
 
-	colliding_read(w, 0, page);
-	for (at = page, bits = i; bits; bits >>= 1, at += WORDS / 16) {
+	colliding_read(w, i, page);
+	for (at = page; bits; bits >>= 1, at += WORDS / 16) {
 		if (bits & 1) {
 			at[0] ^= 1ULL << 63;
 			at[4] += 0xce48002dc0000000;
@@ -369,8 +368,8 @@ static void colliding_make(struct worker *w, int i, u64 *page)
 }
 
 /*
- * Those have to leave the index for one another all the time. They are read
- * whole as seldom as others that look alike.
+ * Pages of which many have one fingerprint, and no two are equal, leave the index
+ * for one another. They are read whole as seldom as others that look alike.
  */
 static void colliding(void)
 {
@@ -383,13 +382,53 @@ static void colliding(void)
 	groups(1, 0);
 	ksm_set("smart_scan", 0);
 	w = w_dup(cg[0], N, 70000, 0);
-	for (i = N - 1; i >= 0; i--)
-		colliding_make(w, i, want[i]);
+	for (i = 0; i < N; i++)
+		colliding_make(w, i, i, want[i]);
 	ksm_pass(2 * EVERY);
-	reads = whole_reads(w, N, false, 2 * EVERY, &visits);
+	/* long enough that what is rounded off is not the difference */
+	reads = whole_reads(w, N, false, 6 * EVERY, &visits);
 	CHECK(reads <= visits / EVERY + 1, "%lld of %lld looks at still pages",
 	      reads, visits);
 	for (i = 0; i < N; i++) {
+		colliding_read(w, i, page);
+		CHECK(!memcmp(page, want[i], PAGE_SZ), "page %d changed", i);
+	}
+}
+
+/*
+ * Nor do they keep those apart that are equal: here, of seven the first and third,
+ * and the second and fourth; then the last two with the frame of these and those.
+ * The fifth only collides with what is merged.
+ */
+static void colliding_twins(void)
+{
+	enum { N = 15, EACH = 7, FIRST = 5, EVERY = 16 };
+	static const int bits[EACH] = { 0, 1, 0, 1, 3, 0, 1 };
+	static u64 want[N * EACH][WORDS], page[WORDS];
+	long long reads, visits;
+	struct worker *w;
+	int i, last;
+
+	groups(1, 0);
+	ksm_set("smart_scan", 0);
+	w = w_dup(cg[0], N * EACH, 70000, 1);
+	for (last = 0; last < 2; last++) {
+		ksm_stop();
+		for (i = 0; i < N * EACH; i++) {
+			if ((i % EACH >= FIRST) != last)
+				continue;
+			w_set(w, 0, i, 1, 80000 + i / EACH, 0);
+			colliding_make(w, i, bits[i % EACH] << i / EACH, want[i]);
+		}
+		ksm_set("run", 1);
+		NEED(WAIT_FOR(w_count(w, 0, F_KSM) == N * (4 + 2 * last)),
+		     "%ld merged of %d", w_count(w, 0, F_KSM),
+		     N * (4 + 2 * last));
+	}
+	reads = whole_reads(w, N, false, 6 * EVERY, &visits);
+	CHECK(reads <= visits / EVERY + 1, "%lld of %lld looks at still pages",
+	      reads, visits);
+	for (i = 0; i < N * EACH; i++) {
 		colliding_read(w, i, page);
 		CHECK(!memcmp(page, want[i], PAGE_SZ), "page %d changed", i);
 	}
@@ -817,6 +856,7 @@ static const struct ksm_case cases[] = {
 	{ "what changes all the time costs the budget in full", restless },
 	{ "what looks alike is read whole now and then", alike },
 	{ "what has one fingerprint is read whole as seldom", colliding },
+	{ "what has one fingerprint is merged all the same", colliding_twins },
 	{ "a batch is as long as it may be where all look alike", alike_batch },
 	{ "what is seen for the first time is not merged", seen_once },
 	{ "a cgroup that is switched on is served at once", switched_on_first },

@@ -506,7 +506,8 @@ enum ksm_state {
  * @nr: pages with a state other than KSM_S_NONE
  * @pass: slot->pass when last visited
  * @known: pages that came to be known, in the index, since they came
- * @met: pages whose first look was met in a page that differs
+ * @met: pages whose first look was met in a page that differs: read whole now
+ *	and then, in the index or not, so their entries are cleaned
  * @written: pages that were read whole as they had been written to, or may have
  *	been, since they were last read whole in any case
  * @later: pages that are still to be read whole in the pass of @pass, in which a

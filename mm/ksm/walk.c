@@ -17,6 +17,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/pagewalk.h>
 #include <linux/prefetch.h>
+#include <linux/random.h>
 #include <linux/sched/mm.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
@@ -215,6 +216,9 @@ static int ksm_try_content(struct ksm_scan *scan, struct ksm_page *kp, u32 look,
 		} else if (err == -EMLINK) {
 			list_move_tail(&node->content_link, &content->nodes);
 			ksm_content_sort(content);
+		} else if (err == -EUCLEAN && tries + 1 < content->nr) {
+			/* it collides: others of that fingerprint may not */
+			list_move_tail(&node->content_link, &content->nodes);
 		} else {
 			break;
 		}
@@ -285,14 +289,18 @@ static int ksm_pair(struct ksm_scan *scan, struct ksm_page *kp,
 		goto put;
 	}
 	if (!ksm_twins(scan, kp, &twin)) {
-		/* by its whole fingerprint it would be equal had it not changed */
-		if (other->state[j] == KSM_S_WHOLE)
+		/*
+		 * By its whole fingerprint it would be equal, had it not changed
+		 * or did the two not collide. Of those, chance says who stays: in
+		 * turn, there would be twins that never meet.
+		 */
+		if (other->state[j] == KSM_S_WHOLE && get_random_u32_below(2))
 			ksm_page_set(scan, other, j, KSM_S_VOLATILE);
 		/*
-		 * If not, it may be what yet another one with its look is, or
-		 * become so when it is written to.
+		 * It may be what yet another one with its look is, or become so
+		 * when it is written to.
 		 */
-		else if (!(other->met & BIT_ULL(j)))
+		if (!(other->met & BIT_ULL(j)))
 			other->age[j] = min(other->age[j], KSM_BACKOFF_SURE);
 		other->met |= BIT_ULL(j);
 		goto put;
@@ -385,12 +393,20 @@ static void ksm_watch(struct ksm_scan *scan, struct ksm_block *block,
 	}
 	if (!ksm_index_find(scan->domain, block->look[i], false)) {
 		ksm_page_set(scan, block, i, KSM_S_WATCHED);
+	} else if (ksm_index_find(scan->domain, fold, true)) {
+		return; /* one that collides with it stayed */
 	} else if (!ksm_block_whole(scan, block)) {
 		block->whole[i] = fold;
 		ksm_page_set(scan, block, i, KSM_S_WHOLE);
 	} else {
 		block->age[i] = min(block->age[i], KSM_BACKOFF_SURE);
 	}
+}
+
+/* Is there no frame for a page, or only such as are full, or collide with it? */
+static bool ksm_without_frame(int err)
+{
+	return err == -ENOENT || err == -EMLINK || err == -EUCLEAN;
 }
 
 /* Its first look met another: read the page whole and act on it. */
@@ -447,7 +463,7 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 	if (err == -ENOENT)
 		err = ksm_try_content(scan, &kp, look, whole);
 	/* a new frame only for what held still, or for one copy too many */
-	if ((err == -ENOENT || err == -EMLINK) && block->age[i])
+	if (ksm_without_frame(err) && block->age[i])
 		err = ksm_try_pair(scan, &kp, ksm_loc(block, i), look, whole);
 	if (!err) {
 		ksm_gain_merged(scan, block, i, scan->work - before);
@@ -455,7 +471,7 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 		goto put;
 	}
 	/* what has a twin, but could not be had now, is tried again as it is */
-	if (err == -ENOENT || err == -EMLINK) {
+	if (ksm_without_frame(err)) {
 		ksm_watch(scan, block, i, whole);
 		ksm_gain_known(scan, block, i, scan->work - before);
 	} else {
