@@ -128,6 +128,7 @@ void trace_begin(const char *event, const char *other);	/* other: or NULL */
 void ksmd_find(struct ksmd_pids *k);
 void trace_only(const struct ksmd_pids *k);	/* what they do, until trace_end() */
 FILE *trace_end(void);
+long long trace_lost(void);
 int trace_ksmd(const char *line, const struct ksmd_pids *k);
 
 /* ---- control groups, named by their full path ---- */

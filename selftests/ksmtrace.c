@@ -69,6 +69,21 @@ FILE *trace_end(void)
 	return f;
 }
 
+/* Events for which there was no place any more, of those since trace_begin(). */
+long long trace_lost(void)
+{
+	long long lost = 0, nr;
+	char path[64];
+	long cpu;
+
+	for (cpu = 0; cpu < sysconf(_SC_NPROCESSORS_CONF); cpu++) {
+		snprintf(path, sizeof(path), TRACING "per_cpu/cpu%ld/stats", cpu);
+		if (file_key(path, "overrun:", &nr))
+			lost += nr;
+	}
+	return lost;
+}
+
 /* Of "NAME-PID [CPU] ..." the pid. */
 static int trace_pid(const char *line)
 {

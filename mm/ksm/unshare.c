@@ -188,8 +188,11 @@ static void ksm_unshare_prefetch(struct vm_area_struct *vma, unsigned long addr,
 	struct page *page = NULL;
 
 	if (far < end)
-		prefetch(ksm_pte_page(vma, far,
-				      ptep_get(ptep + 2 * KSM_UNSHARE_AHEAD)));
+		page = ksm_pte_page(vma, far,
+				    ptep_get(ptep + 2 * KSM_UNSHARE_AHEAD));
+	if (page)
+		prefetch(page);
+	page = NULL;
 	if (near < end && !IS_ENABLED(CONFIG_HIGHMEM))
 		page = ksm_pte_page(vma, near, ptep_get(ptep + KSM_UNSHARE_AHEAD));
 	if (page && folio_test_ksm(page_folio(page)))

@@ -216,9 +216,6 @@ static int ksm_try_content(struct ksm_scan *scan, struct ksm_page *kp, u32 look,
 		} else if (err == -EMLINK) {
 			list_move_tail(&node->content_link, &content->nodes);
 			ksm_content_sort(content);
-		} else if (err == -EUCLEAN && tries + 1 < content->nr) {
-			/* it collides: others of that fingerprint may not */
-			list_move_tail(&node->content_link, &content->nodes);
 		} else {
 			break;
 		}
@@ -263,6 +260,18 @@ static bool ksm_twins(struct ksm_scan *scan, struct ksm_page *a,
 	return pages_identical(a->page, b->page);
 }
 
+/* Is a candidate that differs still what it was when it came into the index? */
+static bool ksm_collides(struct ksm_scan *scan, struct ksm_block *block,
+			 unsigned int i, struct ksm_page *kp)
+{
+	void *bytes = kmap_local_page(kp->page);
+	u64 whole = ksm_digest_whole(&scan->domain->secret, bytes);
+
+	kunmap_local(bytes);
+	scan->work += KSM_PAGE_LINES;
+	return block->whole[i] == ksm_digest_fold(ksm_whole_key(whole, kp->page));
+}
+
 /*
  * Merge with a candidate. The mmap_lock of its process is held; that process
  * may be the scan's own.
@@ -294,7 +303,9 @@ static int ksm_pair(struct ksm_scan *scan, struct ksm_page *kp,
 		 * or did the two not collide. Of those, chance says who stays: in
 		 * turn, there would be twins that never meet.
 		 */
-		if (other->state[j] == KSM_S_WHOLE && get_random_u32_below(2))
+		if (other->state[j] == KSM_S_WHOLE &&
+		    (!ksm_collides(scan, other, j, &twin) ||
+		     get_random_u32_below(2)))
 			ksm_page_set(scan, other, j, KSM_S_VOLATILE);
 		/*
 		 * It may be what yet another one with its look is, or become so
@@ -394,19 +405,14 @@ static void ksm_watch(struct ksm_scan *scan, struct ksm_block *block,
 	if (!ksm_index_find(scan->domain, block->look[i], false)) {
 		ksm_page_set(scan, block, i, KSM_S_WATCHED);
 	} else if (ksm_index_find(scan->domain, fold, true)) {
-		return; /* one that collides with it stayed */
+		/* one that collides with it stayed */
+		block->met |= BIT_ULL(i);
 	} else if (!ksm_block_whole(scan, block)) {
 		block->whole[i] = fold;
 		ksm_page_set(scan, block, i, KSM_S_WHOLE);
 	} else {
 		block->age[i] = min(block->age[i], KSM_BACKOFF_SURE);
 	}
-}
-
-/* Is there no frame for a page, or only such as are full, or collide with it? */
-static bool ksm_without_frame(int err)
-{
-	return err == -ENOENT || err == -EMLINK || err == -EUCLEAN;
 }
 
 /* Its first look met another: read the page whole and act on it. */
@@ -459,11 +465,14 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 			ksm_page_forget(scan, block, i);
 			goto put;
 		}
+		/* written to since, it is no twin of any page of zeroes either */
+		if (err == -EUCLEAN)
+			err = -EAGAIN;
 	}
 	if (err == -ENOENT)
 		err = ksm_try_content(scan, &kp, look, whole);
 	/* a new frame only for what held still, or for one copy too many */
-	if (ksm_without_frame(err) && block->age[i])
+	if ((err == -ENOENT || err == -EMLINK) && block->age[i])
 		err = ksm_try_pair(scan, &kp, ksm_loc(block, i), look, whole);
 	if (!err) {
 		ksm_gain_merged(scan, block, i, scan->work - before);
@@ -471,9 +480,14 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 		goto put;
 	}
 	/* what has a twin, but could not be had now, is tried again as it is */
-	if (ksm_without_frame(err)) {
+	if (err == -ENOENT || err == -EMLINK) {
 		ksm_watch(scan, block, i, whole);
 		ksm_gain_known(scan, block, i, scan->work - before);
+	} else if (err == -EUCLEAN) {
+		/* written to since, or it collides with what is merged */
+		if (block->state[i] == KSM_S_WHOLE)
+			ksm_page_set(scan, block, i, KSM_S_VOLATILE);
+		block->met |= BIT_ULL(i);
 	} else {
 		/* and not passed over: at its age every visit looks */
 		block->age[i] = min(block->age[i], KSM_BACKOFF_SURE);
