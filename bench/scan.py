@@ -172,13 +172,18 @@ def growth_rows(results):
 
 # ---------------------------------------------------------------- without a kernel
 
-def choice():
-    """Nanoseconds of choosing the next cgroup, by how many there are."""
+def choice_program():
+    """The scheduler as a program, which is made before anything is measured."""
     program = os.path.join(uml.BUILD, "bench", "choice")
     subprocess.run(["gcc", "-O2", "-I" + os.path.join(TOP, "bench", "user"),
                     "-I" + os.path.join(TREE, "tools", "include"), "-o", program,
                     os.path.join(TOP, "bench", "choice.c"),
                     os.path.join(TREE, "tools", "lib", "rbtree.c")], check=True)
+    return program
+
+
+def choice(program):
+    """Nanoseconds of choosing the next cgroup, by how many there are."""
     out = subprocess.run([program], check=True, capture_output=True, text=True).stdout
     return {int(groups): float(ns) for groups, ns in map(str.split, out.splitlines())}
 
@@ -220,12 +225,13 @@ def part(save):
     runs = possible(QUICK if quick else WHOLE)
     results = {"stock": [], "ksm": [], "choice": [], "sizes": sizes()}
     uml.prepare()
+    program = choice_program()
     with uml.many_maps():
         for turn in range(turns):
             for kernel in KERNELS:
                 say("scanning, the %s kernel, %d of %d" % (kernel, turn + 1, turns))
                 results[kernel].append(measure(runs, kernel))
-            results["choice"].append(choice())
+            results["choice"].append(choice(program))
             save("scan", results)
     points = [(mib, steady(results, mib)) for mib in SIZES]
     with open(os.path.join(uml.BUILD, "bench", "scan.svg"), "w") as stream:
