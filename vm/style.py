@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Style of the sources: the kernel's own tools, shellcheck, Python.
 
-usage: style.py [checkpatch|shell|python|spdx|tool|compile]...
+usage: style.py [checkpatch|shell|python|spdx|tool|bench|compile]...
 
 Each finding is a line; any finding is a failure. "compile" builds mm/ksm and
-kernel/cgroup/ksm.c with W=1 and sparse, "tool" the command anew.
+kernel/cgroup/ksm.c with W=1 and sparse, "tool" the command anew, "bench" what
+measures.
 """
 import os
 import re
@@ -133,8 +134,23 @@ def compile_(names):
     return findings
 
 
+def bench(names):
+    """The benchmark's programs, which no test compiles; one is made of the scheduler."""
+    findings = []
+    for name in names:
+        if not re.fullmatch(r"bench/\w+\.c", name):
+            continue
+        paths = ["-Ibench/user", "-I" + os.path.join(BUILD, "linux", "tools", "include")]
+        done = subprocess.run(["gcc", "-Wall", "-O2", "-fsyntax-only",
+                               *(paths if name == "bench/choice.c" else ()), name],
+                              cwd=TOP, capture_output=True, text=True, check=False)
+        findings += [line for line in done.stderr.splitlines()
+                     if re.search(r": (warning|error|fatal error):", line)]
+    return findings
+
+
 CHECKS = {"spdx": spdx, "python": python, "shell": shell, "checkpatch": checkpatch,
-          "tool": tool, "compile": compile_}
+          "tool": tool, "bench": bench, "compile": compile_}
 
 
 def main():
