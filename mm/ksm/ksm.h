@@ -401,11 +401,13 @@ struct ksm_domain {
 /**
  * struct ksm_look - a first look that merged contents have
  * @node: in ksm_domain.looks
- * @rcu: resizing of the table walks it without the mutex
- * @digest: the look
+ * @digest: the look; constant
  * @contents: those that have it, by whole fingerprint (struct ksm_content)
+ * @rcu: in place of @contents when there are none any more
  *
- * Lives as long as there is a content.
+ * Owned by the domain; lives as long as there is a content. All under
+ * ksm_domain.mutex, but @node and @digest, which resizing of the table reads
+ * with RCU.
  */
 struct ksm_look {
 	struct rhash_head node;
@@ -425,7 +427,8 @@ struct ksm_look {
  * @nr: how many
  * @sorted: when the order of @nodes was last put right, in jiffies
  *
- * Lives as long as it has a frame.
+ * Owned by its look; lives as long as it has a frame. All under
+ * ksm_domain.mutex.
  */
 struct ksm_content {
 	struct rb_node node;

@@ -87,14 +87,14 @@ static bool ksm_unshare_install(struct vm_area_struct *vma, pmd_t *pmd,
 				unsigned long addr, pte_t old,
 				struct page *page, struct folio *copy)
 {
+	unsigned long end = addr + PAGE_SIZE;
 	struct mm_struct *mm = vma->vm_mm;
 	struct mmu_notifier_range range;
 	bool done = false;
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *ptep, pte;
 
-	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm, addr,
-				addr + PAGE_SIZE);
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm, addr, end);
 	mmu_notifier_invalidate_range_start(&range);
 	ptep = pte_offset_map_lock(mm, pmd, addr, &ptl);
 	if (!ptep)
