@@ -536,6 +536,24 @@ static void ksm_visit_sieve(struct ksm_scan *scan, struct ksm_visit *v)
 	}
 }
 
+/*
+ * Ask for the bucket of the index that is needed where a page held still for the
+ * first time, or no longer does. What stays in the index needs none.
+ */
+static void ksm_visit_prefetch_bucket(struct ksm_scan *scan,
+				      struct ksm_visit *v, unsigned int i)
+{
+	const struct ksm_block *block = v->block;
+	bool same;
+
+	if (!block)
+		return;
+	same = block->look[i] == v->look[i];
+	if (block->state[i] == KSM_S_WHOLE ||
+	    block->state[i] == (same ? KSM_S_VOLATILE : KSM_S_WATCHED))
+		ksm_index_prefetch(&scan->domain->index, block->look[i]);
+}
+
 static void ksm_visit_look(struct ksm_scan *scan, struct ksm_visit *v)
 {
 	unsigned int i;
@@ -554,7 +572,7 @@ static void ksm_visit_look(struct ksm_scan *scan, struct ksm_visit *v)
 		    READ_ONCE(ksm_knobs.use_zero_pages))
 			v->zero |= BIT_ULL(i);
 		v->look[i] = ksm_look_key(v->look[i], v->page[i]);
-		ksm_index_prefetch(&scan->domain->index, v->look[i]);
+		ksm_visit_prefetch_bucket(scan, v, i);
 	}
 }
 
