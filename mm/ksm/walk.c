@@ -798,10 +798,20 @@ static bool ksm_pass_over(struct ksm_scan *scan, struct ksm_visit *v,
 	return true;
 }
 
+/* Does anybody ask at the next visit whether a page was written to? */
+static bool ksm_writes_matter(const struct ksm_visit *v, unsigned int i)
+{
+	if (!v->block || v->blind)
+		return false;
+	if (v->block->state[i] == KSM_S_WHOLE || v->block->met & BIT_ULL(i))
+		return true;
+	return v->block->state[i] == KSM_S_WATCHED &&
+	       READ_ONCE(ksm_knobs.smart_scan);
+}
+
 /*
- * Have the next write to a page show in its entry that is in the index, or was
- * and had to leave it: move the dirty bit from there to the folio. The caller
- * flushes before the page is read.
+ * Have the next write to a page show in its entry: move the dirty bit from there
+ * to the folio. The caller flushes before the page is read.
  */
 static void ksm_gather_clean(struct ksm_visit *v, struct vm_area_struct *vma,
 			     unsigned long addr, pte_t *ptep, unsigned int i)
@@ -810,10 +820,7 @@ static void ksm_gather_clean(struct ksm_visit *v, struct vm_area_struct *vma,
 	struct folio *folio = page_folio(v->page[i]);
 	pte_t pte;
 
-	if (!v->block || (v->block->state[i] != KSM_S_WATCHED &&
-			  v->block->state[i] != KSM_S_WHOLE &&
-			  !(v->block->met & BIT_ULL(i))) ||
-	    mm_has_notifiers(mm) || !folio_test_anon(folio))
+	if (!ksm_writes_matter(v, i) || !folio_test_anon(folio))
 		return;
 	pte = ptep_get_and_clear(mm, addr, ptep);
 	if (pte_dirty(pte))
