@@ -135,20 +135,14 @@ static bool ksm_given_up(struct folio *folio, pte_t pte)
  * reference count is looked at only now, as get_user_pages_fast() needs no
  * lock to take a reference through an entry that it can see.
  */
-static int ksm_check_alone(struct ksm_scan *scan, struct ksm_page *kp, pte_t old)
+static int ksm_check_alone(struct ksm_page *kp, pte_t old)
 {
 	struct folio *folio = kp->folio;
 	int expected = folio_mapcount(folio) + 1 + folio_test_swapcache(folio);
 
 	if (ksm_given_up(folio, old))
 		return -ESTALE;
-	if (folio_ref_count(folio) != expected) {
-		/* fresh pages sit in a CPU's batch on their way to the LRU */
-		if (!folio_test_lru(folio))
-			scan->drain = true;
-		return -EBUSY;
-	}
-	return 0;
+	return folio_ref_count(folio) == expected ? 0 : -EBUSY;
 }
 
 static int ksm_take_bytes(struct ksm_page *kp, struct page *to, bool copy)
@@ -184,10 +178,19 @@ static int ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
 	if (folio != kp->folio || fw.level != FW_LEVEL_PTE ||
 	    mm_tlb_flush_pending(mm))
 		goto end;
+	/*
+	 * Fresh pages sit in a CPU's batch on their way to the LRU, which holds
+	 * them. Who touches many should not have to flush for each of them.
+	 */
+	if (!folio_test_lru(folio)) {
+		scan->drain = true;
+		err = -EBUSY;
+		goto end;
+	}
 
 	flush_cache_page(vma, kp->addr, page_to_pfn(kp->page));
 	old = ptep_clear_flush(vma, kp->addr, fw.ptep);
-	err = ksm_check_alone(scan, kp, old);
+	err = ksm_check_alone(kp, old);
 	if (!err)
 		err = ksm_take_bytes(kp, to, copy);
 	if (copy)
