@@ -177,10 +177,12 @@ def slices():
 # What those pay who are scanned, or merged no more; and what is compared with what
 # it is where nobody scans.
 COST = (("first touch while scanned, p99", "touch_scanned_ns"),
+        ("first touch of twins while scanned, p99", "twin_scanned_ns"),
         ("copy on write while scanned, p99", "cow_scanned_ns"),
         ("a page that run=2 gives back", "unmerge_ns"),
         ("to 10,000 mappings of a frame", "rmap_ns"))
 ALONE = (("first touch while scanned, of unscanned", "touch_scanned_ns", "touch_alone_ns"),
+         ("first touch of twins, of unscanned", "twin_scanned_ns", "twin_alone_ns"),
          ("copy on write while scanned, of unscanned", "cow_scanned_ns", "cow_alone_ns"))
 
 

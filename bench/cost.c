@@ -3,8 +3,9 @@
  * What merging costs those who live with it, on any kernel that has
  * PR_SET_MEMORY_MERGE. Prints "name value" for each figure of one part:
  *
- *   faults   latency of first touches and of copies on write, 99th percentile in
- *            ns, in a process that is scanned at full speed and with run=0
+ *   faults   latency of first touches, of pages that differ and of twins, and of
+ *            copies on write, 99th percentile in ns, in a process that is scanned
+ *            at full speed and with run=0
  *   unmerge  ns for each page that run=2 gives back
  *   rmap     ns of one way from a frame to the 10,000 places where it is mapped,
  *            in 100 forked processes of which some map and unmap all the time
@@ -128,14 +129,18 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void touch_each(char *p, long long *ns)
+/* With what tells pages apart, or @twins: what makes them equal. */
+static void touch_each(char *p, bool twins, long long *ns)
 {
+	static u64 number;
 	long long before;
+	u64 value;
 	long i;
 
 	for (i = 0; i < SAMPLES; i++) {
+		value = twins ? 1 : ++number;
 		before = now();
-		__atomic_store_n(p + i * PAGE, 1 + i, __ATOMIC_RELAXED);
+		__atomic_store_n((u64 *)(p + i * PAGE), value, __ATOMIC_RELAXED);
 		ns[i] = now() - before;
 	}
 }
@@ -146,11 +151,11 @@ static long long p99(long long *ns)
 	return ns[SAMPLES * 99 / 100];
 }
 
-static void first_touches(long long *ns)
+static void first_touches(bool twins, long long *ns)
 {
 	char *p = map(SAMPLES);
 
-	touch_each(p, ns);
+	touch_each(p, twins, ns);
 	munmap(p, SAMPLES * PAGE);
 }
 
@@ -171,7 +176,7 @@ static void copies(long long *ns)
 		pause();
 		_exit(0);
 	}
-	touch_each(p, ns);
+	touch_each(p, false, ns);
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	munmap(p, SAMPLES * PAGE);
@@ -183,6 +188,7 @@ static void faults(void)
 	static long long ns[SAMPLES];
 	long pages = 65536, i;
 	char *p = map(pages);
+	const char *when;
 	int round, run;
 
 	take_part();
@@ -193,10 +199,13 @@ static void faults(void)
 		for (run = 0; run < 2; run++) {
 			put("run", runs[run]);
 			sleep(1);
-			first_touches(ns);
-			printf("touch_%s_ns %lld\n", run ? "scanned" : "alone", p99(ns));
+			when = run ? "scanned" : "alone";
+			first_touches(false, ns);
+			printf("touch_%s_ns %lld\n", when, p99(ns));
+			first_touches(true, ns);
+			printf("twin_%s_ns %lld\n", when, p99(ns));
 			copies(ns);
-			printf("cow_%s_ns %lld\n", run ? "scanned" : "alone", p99(ns));
+			printf("cow_%s_ns %lld\n", when, p99(ns));
 		}
 	}
 }
