@@ -135,14 +135,18 @@ static bool ksm_given_up(struct folio *folio, pte_t pte)
  * reference count is looked at only now, as get_user_pages_fast() needs no
  * lock to take a reference through an entry that it can see.
  */
-static int ksm_check_alone(struct ksm_page *kp, pte_t old)
+static int ksm_check_alone(struct ksm_scan *scan, struct ksm_page *kp, pte_t old)
 {
 	struct folio *folio = kp->folio;
 	int expected = folio_mapcount(folio) + 1 + folio_test_swapcache(folio);
 
 	if (ksm_given_up(folio, old))
 		return -ESTALE;
-	return folio_ref_count(folio) == expected ? 0 : -EBUSY;
+	if (folio_ref_count(folio) == expected)
+		return 0;
+	/* who is to become active waits on the LRU for that, in a CPU's batch */
+	scan->drain |= !folio_maybe_dma_pinned(folio);
+	return -EBUSY;
 }
 
 static int ksm_take_bytes(struct ksm_page *kp, struct page *to, bool copy)
@@ -190,7 +194,7 @@ static int ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
 
 	flush_cache_page(vma, kp->addr, page_to_pfn(kp->page));
 	old = ptep_clear_flush(vma, kp->addr, fw.ptep);
-	err = ksm_check_alone(kp, old);
+	err = ksm_check_alone(scan, kp, old);
 	if (!err)
 		err = ksm_take_bytes(kp, to, copy);
 	if (copy)
