@@ -424,6 +424,7 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 	unsigned long before = scan->work;
 	struct ksm_page kp;
 	int err = -ENOENT;
+	bool batched;
 	u64 whole;
 	void *bytes;
 	u32 look;
@@ -438,7 +439,10 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 			block->age[i] = min(block->age[i], KSM_BACKOFF_SURE);
 		return;
 	}
-	if (ksm_page_sleeps(scan, &kp)) {
+	/* on its way to the LRU, a CPU's batch holds it, and none can merge it */
+	batched = !folio_test_lru(kp.folio);
+	scan->drain |= batched;
+	if (batched || ksm_page_sleeps(scan, &kp)) {
 		/* ksmd is to look at it, which passes over what was just seen */
 		block->age[i] = min(block->age[i], KSM_BACKOFF_SURE);
 		goto put;
