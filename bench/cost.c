@@ -195,7 +195,7 @@ static void faults(void)
 	full_speed();
 	for (i = 0; i < pages; i++)
 		fill(p + i * PAGE, i);
-	for (round = 0; round < 5; round++) {
+	for (round = 0; round < 9; round++) {
 		for (run = 0; run < 2; run++) {
 			put("run", runs[run]);
 			sleep(1);
