@@ -33,6 +33,7 @@ typedef __u64 u64;
 
 #define KSM	"/sys/kernel/mm/ksm/"
 #define PAGE	4096UL
+#define LINE	64
 
 static void die(const char *what)
 {
@@ -129,11 +130,12 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* With what tells pages apart, or @twins: what makes them equal. */
+/* With what tells pages apart wherever one looks, or @twins: what makes them equal. */
 static void touch_each(char *p, bool twins, long long *ns)
 {
 	static u64 number;
 	long long before;
+	size_t at;
 	u64 value;
 	long i;
 
@@ -142,6 +144,8 @@ static void touch_each(char *p, bool twins, long long *ns)
 		before = now();
 		__atomic_store_n((u64 *)(p + i * PAGE), value, __ATOMIC_RELAXED);
 		ns[i] = now() - before;
+		for (at = LINE; at < PAGE && !twins; at += LINE)
+			*(u64 *)(p + i * PAGE + at) = value;
 	}
 }
 

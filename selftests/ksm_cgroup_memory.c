@@ -609,6 +609,9 @@ static void looked_at(void)
 	int i;
 
 	group();
+	/* or processes would come and go at the next pass, and empty batches */
+	ksm_pass(1);
+	ksm_stop();
 	for (i = 0; i < 3; i++) {
 		w[i] = man(N, MAP_PLAIN);
 		w_set(w[i], 0, 0, N, TAG, 1);

@@ -264,20 +264,18 @@ static void restless(void)
 }
 
 /*
- * How often each of @nr pages was read whole and compared in so many passes;
- * @busy: they change before each; @visits: how often they were looked at; @pages:
- * what is read then: the page, both that are compared, and the other again where
- * it may have changed.
+ * How many lines were read in so many passes, but for the looks; @busy: the first
+ * @nr pages change before each; @looks: how often any was looked at.
  */
-static long long whole_reads(struct worker *w, int nr, bool busy, int passes,
-			     int pages, long long *visits)
+static long long whole_lines(struct worker *w, int nr, bool busy, int passes,
+			     long long *looks)
 {
 	enum { LOOK = 5 };	/* with what the walk takes */
-	long long looks, lines;
+	long long lines;
 	int round, i;
 
 	ksm_stop();
-	looks = cg_stat(cg[0], "pages_scanned");
+	*looks = cg_stat(cg[0], "pages_scanned");
 	trace_begin(EVENT, NULL);
 	for (round = 1; round <= passes; round++) {
 		ksm_stop();
@@ -286,12 +284,16 @@ static long long whole_reads(struct worker *w, int nr, bool busy, int passes,
 		ksm_pass(1);
 	}
 	ksm_stop();
-	looks = cg_stat(cg[0], "pages_scanned") - looks;
-	*visits = looks / nr;
-	lines = trace_spent().lines[0] - LOOK * looks;
+	*looks = cg_stat(cg[0], "pages_scanned") - *looks;
+	lines = trace_spent().lines[0] - LOOK * *looks;
 	NEED(!trace_lost(), "%lld events are lost", trace_lost());
-	return lines / (pages * PAGE_LINES * nr);
+	return lines;
 }
+
+/* Of a page that is read whole: itself, and both that are compared. */
+#define READ_LINES	(3 * PAGE_LINES)
+/* And the other one again, where it may have changed. */
+#define CHANGED_LINES	(4 * PAGE_LINES)
 
 /*
  * Pages that differ where the first look does not see it are read whole now and
@@ -300,7 +302,7 @@ static long long whole_reads(struct worker *w, int nr, bool busy, int passes,
 static void alike(void)
 {
 	enum { N = 200, EVERY = 16 };
-	long long reads, visits;
+	long long lines, looks;
 	struct worker *w;
 	int i, round;
 
@@ -310,16 +312,16 @@ static void alike(void)
 	for (i = 0; i < N; i++)
 		w_poke(w, 0, i, 2000, 1 + i);
 	ksm_pass(2 * EVERY);
-	reads = whole_reads(w, N, false, 2 * EVERY, 3, &visits);
-	CHECK(reads <= visits / EVERY + 1, "%lld of %lld looks at still pages",
-	      reads, visits);
+	lines = whole_lines(w, N, false, 2 * EVERY, &looks);
+	CHECK(lines <= READ_LINES * (looks / EVERY + N),
+	      "%lld lines in %lld looks at still pages", lines, looks);
 	/*
 	 * As often again as they were written to, before the first and after the
 	 * last, too; and once as another was for a moment what this one had been.
 	 */
-	reads = whole_reads(w, N, true, EVERY, 4, &visits);
-	CHECK(reads <= 2 * (visits / EVERY + 1) + 2, "%lld of %lld looks at busy pages",
-	      reads, visits);
+	lines = whole_lines(w, N, true, EVERY, &looks);
+	CHECK(lines <= CHANGED_LINES * (2 * (looks / EVERY + N) + 2 * N),
+	      "%lld lines in %lld looks at busy pages", lines, looks);
 
 	/* more than once, as now and then may just have come */
 	for (round = 0; round < 3; round++) {
@@ -379,7 +381,7 @@ static void colliding(void)
 {
 	enum { N = 250, COPIES = 50, EVERY = 16 };
 	static u64 want[N][WORDS], page[WORDS];
-	long long reads, visits;
+	long long lines, looks;
 	struct worker *w;
 	int i;
 
@@ -390,10 +392,9 @@ static void colliding(void)
 	for (i = 0; i < N; i++)
 		colliding_make(w, i, i < 2 * COPIES ? i / 2 : i - COPIES, want[i]);
 	ksm_pass(2 * EVERY);
-	/* not as seldom as others, and how much so is from the key */
-	reads = whole_reads(w, N, false, 4 * EVERY, 4, &visits);
-	CHECK(reads <= visits / EVERY + 1, "%lld of %lld looks at still pages",
-	      reads, visits);
+	lines = whole_lines(w, N, false, 4 * EVERY, &looks);
+	CHECK(lines <= CHANGED_LINES * (looks / EVERY + N),
+	      "%lld lines in %lld looks at still pages", lines, looks);
 	for (i = 0; i < N; i++) {
 		colliding_read(w, i, page);
 		CHECK(!memcmp(page, want[i], PAGE_SZ), "page %d changed", i);

@@ -276,8 +276,11 @@ struct ksm_group {
  * @blocks: address >> KSM_BLOCK_SHIFT to block (tracked->mutex)
  * @recs: address >> PAGE_SHIFT to rec (tracked->mutex)
  * @cursor: next address to visit (tracked->mutex)
- * @undrained: in the present pass, a page with a twin sat in some CPU's LRU
- *	batch (tracked->mutex)
+ * @undrained: in the present pass, a page with a twin was not on the LRU: it sat
+ *	in some CPU's batch (tracked->mutex)
+ * @held: and one that is on it was held by somebody, such a batch perhaps
+ *	(tracked->mutex)
+ * @held_before: likewise in the pass before (tracked->mutex)
  * @unstocked: in the present pass, there was no frame for a page with a twin
  *	(tracked->mutex)
  * @shorts: passes in a row that did not count because of that (tracked->mutex)
@@ -328,6 +331,8 @@ struct ksm_mm {
 	struct xarray recs;
 	unsigned long cursor;
 	bool undrained;
+	bool held;
+	bool held_before;
 	bool unstocked;
 	u8 shorts;
 	unsigned long drains;
@@ -561,7 +566,9 @@ static inline u32 ksm_loc(const struct ksm_block *block, unsigned int i)
  * @fresh: frames drawn from the pool
  * @delta: changes of gauges to be booked
  * @event: events to be booked
- * @drain: a page could not be merged as it sat in some CPU's LRU batch
+ * @drain: a page could not be merged as it was not on the LRU, but in some CPU's
+ *	batch
+ * @held: one that was on it could not, as somebody held it
  * @unstocked: one could not as there was no frame in stock
  */
 struct ksm_scan {
@@ -579,6 +586,7 @@ struct ksm_scan {
 	long delta[NR_KSM_GAUGES];
 	unsigned long event[NR_KSM_EVENTS];
 	bool drain;
+	bool held;
 	bool unstocked;
 };
 

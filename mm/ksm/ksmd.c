@@ -144,6 +144,7 @@ static bool ksm_scan_locked(struct ksm_scan *scan)
 	slot->cursor = scan->cursor;
 	mmap_read_unlock(mm);
 	slot->undrained |= scan->drain;
+	slot->held |= scan->held;
 	slot->unstocked |= scan->unstocked;
 	if (done) {
 		ksm_track_sweep(scan);

@@ -144,8 +144,8 @@ static int ksm_check_alone(struct ksm_scan *scan, struct ksm_page *kp, pte_t old
 		return -ESTALE;
 	if (folio_ref_count(folio) == expected)
 		return 0;
-	/* who is to become active waits on the LRU for that, in a CPU's batch */
-	scan->drain |= !folio_maybe_dma_pinned(folio);
+	/* a CPU's batch, of what is to become active, or anybody else */
+	scan->held = true;
 	return -EBUSY;
 }
 
@@ -183,8 +183,8 @@ static int ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
 	    mm_tlb_flush_pending(mm))
 		goto end;
 	/*
-	 * Fresh pages sit in a CPU's batch on their way to the LRU, which holds
-	 * them. Who touches many should not have to flush for each of them.
+	 * Off the LRU, it is held: if it is fresh, by a CPU's batch that is on its
+	 * way there. Who touches many should not have to flush for each of them.
 	 */
 	if (!folio_test_lru(folio)) {
 		scan->drain = true;

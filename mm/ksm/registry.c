@@ -401,6 +401,26 @@ void ksm_slot_pass_begin(struct ksm_mm *slot)
 /* Passes in a row that do not count as frames ran short. */
 #define KSM_SHORT_PASSES	3
 
+/* Of passes in a row in which pages are held, one of so many waits for a drain. */
+#define KSM_HELD_PASSES		16
+
+/*
+ * Is it worth while to empty the LRU batches for pages that are held? Those may
+ * hold them; who else does may do so for ever, and then it was of no use.
+ */
+static bool ksm_slot_undrained(struct ksm_mm *slot)
+{
+	bool undrained = slot->undrained ||
+			 (slot->held && (!slot->held_before ||
+					 !(slot->pass % KSM_HELD_PASSES) ||
+					 slot->drains < slot->drains_due));
+
+	slot->held_before = slot->held;
+	slot->held = false;
+	slot->undrained = false;
+	return undrained;
+}
+
 /*
  * Could this pass merge what there was to merge? Not if pages with a twin sat
  * in LRU batches: then the batches are emptied, and the pass after that counts.
@@ -409,9 +429,8 @@ void ksm_slot_pass_begin(struct ksm_mm *slot)
  */
 static bool ksm_slot_pass_counts(struct ksm_mm *slot)
 {
-	bool undrained = slot->undrained, unstocked = slot->unstocked;
+	bool undrained = ksm_slot_undrained(slot), unstocked = slot->unstocked;
 
-	slot->undrained = false;
 	slot->unstocked = false;
 	if (undrained && !slot->drains_due)
 		slot->drains_due = ksm_drains_begun() + 1;

@@ -424,7 +424,6 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 	unsigned long before = scan->work;
 	struct ksm_page kp;
 	int err = -ENOENT;
-	bool batched;
 	u64 whole;
 	void *bytes;
 	u32 look;
@@ -439,10 +438,7 @@ static void ksm_look_closer(struct ksm_scan *scan, struct vm_area_struct *vma,
 			block->age[i] = min(block->age[i], KSM_BACKOFF_SURE);
 		return;
 	}
-	/* on its way to the LRU, a CPU's batch holds it, and none can merge it */
-	batched = !folio_test_lru(kp.folio);
-	scan->drain |= batched;
-	if (batched || ksm_page_sleeps(scan, &kp)) {
+	if (ksm_page_sleeps(scan, &kp)) {
 		/* ksmd is to look at it, which passes over what was just seen */
 		block->age[i] = min(block->age[i], KSM_BACKOFF_SURE);
 		goto put;
@@ -541,8 +537,9 @@ static void ksm_visit_sieve(struct ksm_scan *scan, struct ksm_visit *v)
 }
 
 /*
- * Ask for the bucket of the index that is needed where a page held still for the
- * first time, or no longer does. What stays in the index needs none.
+ * Ask for the bucket of the index that is needed: where a page held still for the
+ * first time, or does no longer. Of what stays in the index by its first look none
+ * is, but who is in it by all its bytes asks for the one that holds its look.
  */
 static void ksm_visit_prefetch_bucket(struct ksm_scan *scan,
 				      struct ksm_visit *v, unsigned int i)
@@ -553,7 +550,7 @@ static void ksm_visit_prefetch_bucket(struct ksm_scan *scan,
 	if (!block)
 		return;
 	same = block->look[i] == v->look[i];
-	if (block->state[i] == KSM_S_WHOLE ||
+	if ((block->state[i] == KSM_S_WHOLE && same) ||
 	    block->state[i] == (same ? KSM_S_VOLATILE : KSM_S_WATCHED))
 		ksm_index_prefetch(&scan->domain->index, block->look[i]);
 }
