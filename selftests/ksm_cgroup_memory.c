@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 
 #include "ksmlib.h"
 
@@ -597,37 +596,6 @@ static void pinned_pages(void)
 	again();
 }
 
-/*
- * Pages that somebody looks at again and again wait in a batch of his CPU to
- * become active, and are held by it; nothing else may come to empty it.
- */
-static void looked_at(void)
-{
-	enum { SEEN = 8 };
-	static char bytes[SEEN * PAGE_SZ];
-	struct iovec to = { bytes, sizeof(bytes) }, from = { .iov_len = sizeof(bytes) };
-	int i;
-
-	group();
-	/* or processes would come and go at the next pass, and empty batches */
-	ksm_pass(1);
-	ksm_stop();
-	for (i = 0; i < 3; i++) {
-		w[i] = man(N, MAP_PLAIN);
-		w_set(w[i], 0, 0, N, TAG, 1);
-	}
-	/* that empties the batches in which they are on their way to the LRU */
-	NEED(!file_put("/proc/sys/vm/drop_caches", "1"), "no drop_caches");
-	from.iov_base = (void *)w[1]->area[0].addr;
-	for (i = 0; i < 4; i++)
-		NEED(process_vm_readv(w[1]->pid, &to, 1, &from, 1, 0) == sizeof(bytes),
-		     "its memory cannot be read");
-	ksm_pass(2);
-	CHECK(w_same(w[0], w[1], 0) == N, "%ld of %d merged",
-	      w_same(w[0], w[1], 0), N);
-	all_intact();
-}
-
 /* Another process writes through /proc/PID/mem, as debuggers do. */
 static void from_outside(void)
 {
@@ -773,7 +741,6 @@ static const struct ksm_case cases[] = {
 	{ "MADV_HWPOISON", poisoned },
 	{ "huge pages: only those are split that must be", huge_pages },
 	{ "pinned pages", pinned_pages },
-	{ "pages that somebody looks at", looked_at },
 	{ "written from outside", from_outside },
 	{ "userfaultfd write protection is kept", uffd_wp },
 	{ "soft-dirty bits are kept", soft_dirty },

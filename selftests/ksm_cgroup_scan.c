@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "ksmlib.h"
@@ -571,6 +572,65 @@ static void without_a_break(void)
 	sched_setaffinity(0, sizeof(old), &old);
 }
 
+#define SEEN	8
+
+/* Reads pages again and again, and is silent. */
+static void look_on(pid_t pid, long addr, int *done)
+{
+	static char bytes[SEEN * PAGE_SZ];
+	struct iovec to = { bytes, sizeof(bytes) }, from = { (void *)addr, sizeof(bytes) };
+	int i;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (i = 0; i < 4; i++) {
+		if (process_vm_readv(pid, &to, 1, &from, 1, 0) != sizeof(bytes))
+			_exit(1);
+	}
+	__atomic_store_n(done, 1, __ATOMIC_SEQ_CST);
+	for (;;)
+		pause();
+}
+
+/*
+ * Such pages wait in a batch of his CPU to become active, and are held by it;
+ * nobody else comes to empty it.
+ */
+static void looked_at(void)
+{
+	struct worker *a, *b;
+	cpu_set_t old;
+	pid_t pid;
+	int *done;
+
+	need_scan();
+	/* and nothing else of theirs: what is fresh would have the batches emptied */
+	cg_set(cg, "memory.ksm", "madvise");
+	sched_getaffinity(0, sizeof(old), &old);
+	on_cpu(1);
+	on_cpu(0);
+	a = asker(cg, 97000, 1);
+	b = asker(cg, 97000, 1);
+	done = mmap(NULL, PAGE_SZ, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	NEED(done != MAP_FAILED, "mmap");
+	/* that empties the batches in which they are on their way to the LRU */
+	NEED(!file_put("/proc/sys/vm/drop_caches", "1"), "no drop_caches");
+	pid = fork();
+	NEED(pid >= 0, "fork");
+	if (!pid) {
+		on_cpu(1);
+		look_on(a->pid, a->area[0].addr, done);
+	}
+	NEED(WAIT_FOR(__atomic_load_n(done, __ATOMIC_SEQ_CST)), "nothing is read");
+	/* nor do we add any, as ksm_pass() would */
+	ksm_set("run", 1);
+	CHECK(WAIT_FOR(w_same(a, b, 0) == N), "%ld merged of %d", w_same(a, b, 0), N);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	sched_setaffinity(0, sizeof(old), &old);
+	w_verify(a);
+}
+
 static void elsewhere(void)
 {
 	struct worker *a = known(1);
@@ -663,6 +723,7 @@ static const struct ksm_case cases[] = {
 	{ "smart scan and a change where two look alike", look_holder_changes },
 	{ "of two that look alike one goes", look_holder_goes },
 	{ "smart scan and a write that never pauses", without_a_break },
+	{ "what somebody looks at is merged", looked_at },
 	{ "smart scan after mremap", elsewhere },
 	{ "smart scan and MADV_FREE", given_up },
 	{ "MADV_FREE lets go of what is merged", let_go },
