@@ -127,46 +127,33 @@ out:
 	return done;
 }
 
-/* One entry; it may have changed since it was seen, then nothing is done. */
+/* An entry to unshare, and the page, with a reference, unless that is the zero page. */
+struct ksm_shared {
+	unsigned long addr;
+	pte_t pte;
+	struct page *page;
+};
+
+/* One entry; if it has changed since it was seen, nothing is done. */
 static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
-			   unsigned long addr)
+			   struct ksm_shared *at)
 {
-	struct page *page = NULL;
 	struct folio *copy;
-	spinlock_t *ptl;	/* of the page table */
-	pte_t *ptep, pte;
 	int err = 0;
 
-	ptep = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
-	if (!ptep)
-		return 0;
-	pte = ptep_get(ptep);
-	if (!ksm_pte_shared(vma, addr, pte)) {
-		pte_unmap_unlock(ptep, ptl);
-		return 0;
-	}
-	if (!pte_present(pte)) {
-		pte_unmap_unlock(ptep, ptl);
-		migration_entry_wait(vma->vm_mm, pmd, addr);
+	if (!pte_present(at->pte)) {
+		migration_entry_wait(vma->vm_mm, pmd, at->addr);
 		return -EAGAIN;
 	}
-	if (!is_ksm_zero_pte(pte)) {
-		page = vm_normal_page(vma, addr, pte);
-		get_page(page);
-	}
-	pte_unmap_unlock(ptep, ptl);
-
-	copy = ksm_unshare_copy(vma, addr, page);
-	if (IS_ERR(copy)) {
-		err = PTR_ERR(copy);
-	} else if (ksm_unshare_install(vma, pmd, addr, pte, page, copy)) {
+	copy = ksm_unshare_copy(vma, at->addr, at->page);
+	if (IS_ERR(copy))
+		return PTR_ERR(copy);
+	if (ksm_unshare_install(vma, pmd, at->addr, at->pte, at->page, copy)) {
 		ksm_slot_event(vma->vm_mm->ksm, KSM_E_UNMERGED, 1);
 	} else {
 		folio_put(copy);
 		err = -EAGAIN;
 	}
-	if (page)
-		put_page(page);
 	return err;
 }
 
@@ -199,48 +186,54 @@ static void ksm_unshare_prefetch(struct vm_area_struct *vma, unsigned long addr,
 		prefetch(page_address(page));
 }
 
-/* The next entry of this page table to unshare, from @addr; @end if none. */
-static unsigned long ksm_unshare_next(struct vm_area_struct *vma, pmd_t *pmd,
-				      unsigned long addr, unsigned long end)
+/* The next entry of this page table to unshare, from @at->addr; false if none. */
+static bool ksm_unshare_next(struct vm_area_struct *vma, pmd_t *pmd,
+			     unsigned long end, struct ksm_shared *at)
 {
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *start, *ptep;
+	bool found = false;
 
-	start = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
-	ptep = start;
+	start = pte_offset_map_lock(vma->vm_mm, pmd, at->addr, &ptl);
 	if (!start)
-		return end;
-	for (; addr < end; addr += PAGE_SIZE, ptep++) {
-		ksm_unshare_prefetch(vma, addr, end, ptep);
-		if (ksm_pte_shared(vma, addr, ptep_get(ptep)))
+		return false;
+	for (ptep = start; at->addr < end; at->addr += PAGE_SIZE, ptep++) {
+		ksm_unshare_prefetch(vma, at->addr, end, ptep);
+		at->pte = ptep_get(ptep);
+		found = ksm_pte_shared(vma, at->addr, at->pte);
+		if (found)
 			break;
 	}
+	at->page = found ? ksm_pte_page(vma, at->addr, at->pte) : NULL;
+	if (at->page)
+		get_page(at->page);
 	pte_unmap_unlock(start, ptl);
-	return addr;
+	return found;
 }
 
 static int ksm_unshare_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 			   struct mm_walk *walk)
 {
 	struct vm_area_struct *vma = walk->vma;
+	struct ksm_shared at = { .addr = addr };
 	bool killable = walk->private;
 	int err = 0;
 
 	if (pmd_trans_huge(pmdp_get_lockless(pmd)) ||
 	    pmd_none(pmdp_get_lockless(pmd)))
 		return 0;
-	while ((addr = ksm_unshare_next(vma, pmd, addr, end)) < end) {
+	while (ksm_unshare_next(vma, pmd, end, &at)) {
 		if (killable && signal_pending(current))
-			return -EINTR;
-		err = ksm_unshare_one(vma, pmd, addr);
-		if (err == -EAGAIN) {
-			cond_resched();
-			continue;
-		}
+			err = -EINTR;
+		else
+			err = ksm_unshare_one(vma, pmd, &at);
+		if (at.page)
+			put_page(at.page);
 		/* broken memory stays where it is: whoever reads it will know */
-		if (err && err != -EHWPOISON)
+		if (err && err != -EAGAIN && err != -EHWPOISON)
 			return err;
-		addr += PAGE_SIZE;
+		if (err != -EAGAIN)
+			at.addr += PAGE_SIZE;
 		cond_resched();
 	}
 	return 0;
