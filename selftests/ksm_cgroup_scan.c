@@ -591,30 +591,16 @@ static void look_on(pid_t pid, long addr, int *done)
 		pause();
 }
 
-/*
- * Such pages wait in a batch of his CPU to become active, and are held by it;
- * nobody else comes to empty it.
- */
-static void looked_at(void)
+static void looked_at_once(struct worker *a, struct worker *b, int *done, u64 tag)
 {
-	struct worker *a, *b;
-	cpu_set_t old;
 	pid_t pid;
-	int *done;
 
-	need_scan();
-	/* and nothing else of theirs: what is fresh would have the batches emptied */
-	cg_set(cg, "memory.ksm", "madvise");
-	sched_getaffinity(0, sizeof(old), &old);
-	on_cpu(1);
-	on_cpu(0);
-	a = asker(cg, 97000, 1);
-	b = asker(cg, 97000, 1);
-	done = mmap(NULL, PAGE_SZ, PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	NEED(done != MAP_FAILED, "mmap");
+	ksm_stop();
+	w_set(a, 0, 0, N, tag, 1);
+	w_set(b, 0, 0, N, tag, 1);
 	/* that empties the batches in which they are on their way to the LRU */
 	NEED(!file_put("/proc/sys/vm/drop_caches", "1"), "no drop_caches");
+	*done = 0;
 	pid = fork();
 	NEED(pid >= 0, "fork");
 	if (!pid) {
@@ -622,13 +608,39 @@ static void looked_at(void)
 		look_on(a->pid, a->area[0].addr, done);
 	}
 	NEED(WAIT_FOR(__atomic_load_n(done, __ATOMIC_SEQ_CST)), "nothing is read");
-	/* nor do we add any, as ksm_pass() would */
+	/* not by ksm_pass(): what is fresh would have the batches emptied */
 	ksm_set("run", 1);
 	CHECK(WAIT_FOR(w_same(a, b, 0) == N), "%ld merged of %d", w_same(a, b, 0), N);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
+}
+
+/*
+ * Such pages wait in a batch of his CPU to become active, and are held by it.
+ * More than once, as somebody else may come and empty it.
+ */
+static void looked_at(void)
+{
+	struct worker *a, *b;
+	cpu_set_t old;
+	int *done, i;
+
+	need_scan();
+	/* and nothing else of theirs, for the same reason */
+	cg_set(cg, "memory.ksm", "madvise");
+	sched_getaffinity(0, sizeof(old), &old);
+	on_cpu(1);
+	on_cpu(0);
+	done = mmap(NULL, PAGE_SZ, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	NEED(done != MAP_FAILED, "mmap");
+	a = asker(cg, 97000, 1);
+	b = asker(cg, 97000, 1);
+	for (i = 1; i <= 6; i++)
+		looked_at_once(a, b, done, 97000 + i * N);
 	sched_setaffinity(0, sizeof(old), &old);
 	w_verify(a);
+	w_verify(b);
 }
 
 static void elsewhere(void)

@@ -405,10 +405,11 @@ void ksm_slot_pass_begin(struct ksm_mm *slot)
 #define KSM_HELD_PASSES		16
 
 /*
- * Is it worth while to empty the LRU batches for pages that are held? Those may
- * hold them; who else does may do so for ever, and then it was of no use.
+ * At the end of a pass: are the LRU batches to be emptied for what it met? Those
+ * may hold a page that is on the LRU, too; who else does may do so for ever, and
+ * then it is of no use.
  */
-static bool ksm_slot_undrained(struct ksm_mm *slot)
+static bool ksm_slot_drain_due(struct ksm_mm *slot)
 {
 	bool undrained = slot->undrained ||
 			 (slot->held && (!slot->held_before ||
@@ -429,7 +430,7 @@ static bool ksm_slot_undrained(struct ksm_mm *slot)
  */
 static bool ksm_slot_pass_counts(struct ksm_mm *slot)
 {
-	bool undrained = ksm_slot_undrained(slot), unstocked = slot->unstocked;
+	bool undrained = ksm_slot_drain_due(slot), unstocked = slot->unstocked;
 
 	slot->unstocked = false;
 	if (undrained && !slot->drains_due)

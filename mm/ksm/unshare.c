@@ -127,7 +127,15 @@ out:
 	return done;
 }
 
-/* An entry to unshare, and the page, with a reference, unless that is the zero page. */
+/**
+ * struct ksm_shared - an entry to unshare, as it was seen
+ * @addr: where
+ * @pte: what it said
+ * @page: what it maps, with a reference; NULL for the zero page, and for a frame
+ *	that is on its way to another place
+ *
+ * On the stack of who walks the page table.
+ */
 struct ksm_shared {
 	unsigned long addr;
 	pte_t pte;
