@@ -2,24 +2,26 @@
 # SPDX-License-Identifier: GPL-2.0
 """Make the test machine's disk: a Debian 13 root in an ext4 file.
 
-usage: image.py OUTPUT.ext4 LOGFILE
-
 Remade only when what is named below or in vm/rootfs/ changed; what the image
 was made of is kept as a hash beside it. Needs root (or sudo), as
 owners and device nodes must come out right.
 """
-import fcntl
+from __future__ import annotations
+
+import argparse
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
+from typing import TextIO
 
-from steps import step
+from common import TOP, HintError, captured, locked, step
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOTFS = os.path.join(HERE, "rootfs")
+HERE = TOP / "vm"
+ROOTFS = HERE / "rootfs"
 SUITE = "trixie"
 SIZE = "6G"                     # sparse
 PACKAGES = """
@@ -65,40 +67,38 @@ MASKED = """
 CONTAINER = "bin/busybox usr/bin/redis-server usr/bin/redis-cli usr/bin/stress-ng"
 
 
-def die(text):
-    sys.exit("image: " + text)
+class ImageError(HintError):
+    """The disk is not made."""
 
 
-def recipe():
+def recipe() -> str:
+    """A digest of all that the disk is made of."""
     digest = hashlib.sha256(repr((SUITE, SIZE, PACKAGES, QUIET, MASKED, CONTAINER,
                                   CUSTOMIZE)).encode())
-    files = []
-    for top, dirs, names in os.walk(ROOTFS):
-        dirs.sort()
-        files += [os.path.join(top, name) for name in sorted(names)]
-    for path in files:
-        digest.update(os.path.relpath(path, HERE).encode() + b"\0")
-        with open(path, "rb") as stream:
-            digest.update(stream.read())
+    for path in sorted(path for path in ROOTFS.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(HERE)}".encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
-def mirror():
+def as_root() -> list[str]:
+    return [] if os.geteuid() == 0 else ["sudo"]
+
+
+def mirror() -> str | None:
     """The mirror that this machine's apt uses for Debian, or None."""
     form = "$(REPO_URI)|$(LABEL)|$(COMPONENT)"
     try:
-        lines = subprocess.run(
-            ["apt-get", "indextargets", "--format", form, "Created-By: Packages"],
-            capture_output=True, text=True, check=True).stdout.splitlines()
-    except (OSError, subprocess.CalledProcessError):
+        done = captured(["apt-get", "indextargets", "--format", form, "Created-By: Packages"])
+    except OSError:
         return None
-    for line in lines:
+    for line in done.stdout.splitlines() if done.returncode == 0 else ():
         uri, label, component = line.rsplit("|", 2)
         if component == "main" and label in ("Debian", "") and "security" not in uri:
             return uri
     return None
 
 
+# Its own text has $, {} and all that, which leaves % for what is put in.
 CUSTOMIZE = r"""
 set -e
 root="$1"
@@ -141,67 +141,60 @@ rm -rf "$root/var/lib/apt/lists" "$root/var/cache/apt" "$root/usr/share/doc" \
 """
 
 
-def build(output, log):
-    work = tempfile.mkdtemp(prefix="image.", dir=os.path.dirname(output))
-    os.chmod(work, 0o755)
-    root, hook = os.path.join(work, "root"), os.path.join(work, "customize.sh")
-    partial = output + ".tmp"
-    sudo = [] if os.geteuid() == 0 else ["sudo"]
+def build(output: Path, log: TextIO) -> None:
+    work = Path(tempfile.mkdtemp(prefix="image.", dir=output.parent))
+    work.chmod(0o755)
+    root, hook, partial = work / "root", work / "customize.sh", Path(f"{output}.tmp")
+    hook.write_text(CUSTOMIZE % {"rootfs": ROOTFS, "quiet": " ".join(QUIET),
+                                 "masked": " ".join(MASKED), "container": CONTAINER})
+    bootstrap = ["mmdebstrap", "--variant=minbase", "--skip=check/empty",
+                 '--aptopt=Acquire::Languages "none"',
+                 '--aptopt=Apt::Install-Recommends "false"',
+                 "--dpkgopt=path-exclude=/usr/share/man/*", f"--include={','.join(PACKAGES)}",
+                 f'--customize-hook=sh {hook} "$1"', SUITE, str(root), *filter(None, [mirror()])]
+    disk = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "0",
+            "-E", "lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0",
+            "-d", str(root), str(partial), SIZE]
+    owner = ["chown", f"{os.getuid()}:{os.getgid()}", str(partial)]
     try:
-        with open(hook, "w") as stream:
-            stream.write(CUSTOMIZE % {"rootfs": ROOTFS, "quiet": " ".join(QUIET),
-                                      "masked": " ".join(MASKED),
-                                      "container": CONTAINER})
-        command = sudo + [
-            "mmdebstrap", "--variant=minbase", "--skip=check/empty",
-            '--aptopt=Acquire::Languages "none"', '--aptopt=Apt::Install-Recommends "false"',
-            "--dpkgopt=path-exclude=/usr/share/man/*",
-            "--include=" + ",".join(PACKAGES),
-            "--customize-hook=sh " + hook + ' "$1"', SUITE, root]
-        uri = mirror()
-        if uri:
-            command.append(uri)
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        subprocess.run(sudo + ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "0",
-                               "-E", "lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0",
-                               "-d", root, partial, SIZE],
-                       check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        if sudo:
-            subprocess.run(sudo + ["chown", "%d:%d" % (os.getuid(), os.getgid()), partial],
-                           check=True)
-        os.rename(partial, output)
-    except subprocess.CalledProcessError as error:
-        die("%s failed, see %s (is the Debian mirror of this machine reachable?)"
-            % (error.cmd[len(sudo)], log.name))
+        for command in (bootstrap, disk, *([owner] if as_root() else ())):
+            if subprocess.run(as_root() + command, stdin=subprocess.DEVNULL, stdout=log,
+                              stderr=log, check=False).returncode:
+                raise ImageError(f"{command[0]} failed, see {log.name}",
+                                 "is the Debian mirror of this machine reachable?")
+        partial.rename(output)
     finally:
-        subprocess.run(sudo + ["rm", "-rf", work, partial], check=False)
+        subprocess.run([*as_root(), "rm", "-rf", work, partial], check=False)
 
 
-def main():
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    output, log = os.path.abspath(sys.argv[1]), sys.argv[2]
-    with open(output + ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        make(output, log)
-
-
-def make(output, log):
-    stamp, wanted = output + ".recipe", recipe()
-    if os.path.exists(output) and os.path.exists(stamp):
-        with open(stamp) as stream:
-            if stream.read() == wanted:
-                return
-    if os.geteuid() != 0 and not shutil.which("sudo"):
-        die("making the disk image needs root: run make as root, or install sudo")
-    for name in os.listdir(os.path.dirname(output)):
-        if name.startswith("image.") and os.path.isdir(os.path.join(os.path.dirname(output), name)):
-            subprocess.run(([] if os.geteuid() == 0 else ["sudo"]) +
-                           ["rm", "-rf", os.path.join(os.path.dirname(output), name)], check=True)
-    with step("making the VM's disk, Debian 13"), open(log, "w") as stream:
+def make(output: Path, log: Path) -> None:
+    stamp, wanted = Path(f"{output}.recipe"), recipe()
+    if output.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return
+    if as_root() and not shutil.which("sudo"):
+        raise ImageError("making the disk image needs root", "run make as root, or install sudo")
+    # What an interrupted run has left.
+    for path in output.parent.glob("image.*"):
+        if path.is_dir():
+            subprocess.run([*as_root(), "rm", "-rf", path], check=True)
+    with step("making the VM's disk, Debian 13"), log.open("w") as stream:
         build(output, stream)
-    with open(stamp, "w") as stream:
-        stream.write(wanted)
+    stamp.write_text(wanted)
 
 
-main()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path, metavar="OUTPUT.ext4")
+    parser.add_argument("log", type=Path, metavar="LOGFILE")
+    arguments = parser.parse_args()
+    output = arguments.output.absolute()
+    try:
+        with locked(Path(f"{output}.lock")):
+            make(output, arguments.log)
+    except ImageError as error:
+        sys.exit(f"image: {error}")
+
+
+if __name__ == "__main__":
+    main()

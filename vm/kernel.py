@@ -2,187 +2,216 @@
 # SPDX-License-Identifier: GPL-2.0
 """Configure and build a kernel.
 
-usage: kernel.py ksm | debug | stock | stock-debug | um | um-stock [make target ...]
-
 The configuration is all-no plus the fragments of vm/config/; what a fragment
 wants and Kconfig dropped stops the build, as it would otherwise be missed hours
 later. Log: build/log/kernel-NAME.log; warnings of the compiler are shown.
 """
-import fcntl
+from __future__ import annotations
+
+import argparse
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
 
-from steps import step
+from common import BUILD, LOG, TOP, HintError, locked, note, step
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BUILD = os.path.join(TOP, "build")
-CONFIG = os.path.join(TOP, "vm", "config")
-KERNELS = {             # tree, folder below build/obj, fragments
-    "ksm": ("linux", "ksm", ["base"]),
-    "debug": ("linux", "ksm-debug", ["base", "debug"]),
-    "stock": ("src", "stock", ["base"]),
-    "stock-debug": ("src", "stock-debug", ["base", "debug"]),
-    "um": ("linux", "um", ["um"]),
-    "um-stock": ("src", "um-stock", ["um"]),
+CONFIG = TOP / "vm" / "config"
+
+
+class KernelError(HintError):
+    """The kernel is not configured or not built."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    tree: str                   # below build/
+    folder: str                 # below build/obj/
+    fragments: tuple[str, ...]  # of vm/config/
+
+    @property
+    def obj(self) -> Path:
+        return BUILD / "obj" / self.folder
+
+    @property
+    def stock(self) -> bool:
+        return self.tree == "src"
+
+    @property
+    def debug(self) -> bool:
+        return "debug" in self.fragments
+
+    @property
+    def um(self) -> bool:
+        return "um" in self.fragments
+
+
+KERNELS = {
+    "ksm": Kernel("linux", "ksm", ("base",)),
+    "debug": Kernel("linux", "ksm-debug", ("base", "debug")),
+    "stock": Kernel("src", "stock", ("base",)),
+    "stock-debug": Kernel("src", "stock-debug", ("base", "debug")),
+    "um": Kernel("linux", "um", ("um",)),
+    "um-stock": Kernel("src", "um-stock", ("um",)),
 }
 # KASAN looks at these files' accesses only; memory that is freed is poisoned
-# whoever frees it. With the whole kernel instrumented an emulated VM takes
+# wherever that happens. With the whole kernel instrumented an emulated VM takes
 # minutes to boot (and the kernel half as long again to compile). KASAN=all in the
 # environment instruments everything.
-SANITIZED = "mm/% kernel/cgroup/% kernel/fork.o kernel/exit.o kernel/sys.o fs/exec.o " \
-            "fs/userfaultfd.o fs/proc/% lib/xarray.o lib/rbtree.o"
-KASAN_FLAGS = "-fsanitize=kernel-address -fasan-shadow-offset=$(CONFIG_KASAN_SHADOW_OFFSET) " \
-              "--param asan-globals=1 --param asan-instrumentation-with-call-threshold=10000 " \
-              "--param asan-stack=1 --param asan-instrument-allocas=1 " \
-              "$(if $(CONFIG_CC_HAS_KASAN_MEMINTRINSIC_PREFIX)," \
-              "--param asan-kernel-mem-intrinsic-prefix=1)"
+SANITIZED = ("mm/% kernel/cgroup/% kernel/fork.o kernel/exit.o kernel/sys.o fs/exec.o "
+             "fs/userfaultfd.o fs/proc/% lib/xarray.o lib/rbtree.o")
+KASAN_FLAGS = ("-fsanitize=kernel-address -fasan-shadow-offset=$(CONFIG_KASAN_SHADOW_OFFSET) "
+               "--param asan-globals=1 --param asan-instrumentation-with-call-threshold=10000 "
+               "--param asan-stack=1 --param asan-instrument-allocas=1 "
+               "$(if $(CONFIG_CC_HAS_KASAN_MEMINTRINSIC_PREFIX),"
+               "--param asan-kernel-mem-intrinsic-prefix=1)")
 # User-mode Linux keeps its processes' registers in a space that is too small
 # where the processor has AMX, and init dies. That is asked for in bytes.
-UM_STATE = ("2696", "11264")
+UM_STATE = (2696, 11264)
 # What x86 selects and its user mode forgets: without, memcmp goes by bytes.
 UM_FLAGS = "KCFLAGS=-DCONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS=1"
 # Unknown to the stock tree.
 OWN = {"CONFIG_KSM_KUNIT_TEST"}
+# One of a choice: what a later fragment picks takes the place.
+CHOICES = (("CONFIG_PREEMPT", "CONFIG_PREEMPT_VOLUNTARY"),
+           ("CONFIG_CC_OPTIMIZE_FOR_SIZE", "CONFIG_CC_OPTIMIZE_FOR_PERFORMANCE"))
+# The same bytes from the same sources, and more hits in the cache.
+REPRODUCIBLE = {"KBUILD_BUILD_TIMESTAMP": "2025-01-01", "KBUILD_BUILD_USER": "ksm",
+                "KBUILD_BUILD_HOST": "ksm", "LC_ALL": "C"}
+FOREIGN = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "O", "OUT", "KERNEL")
 
 
-def fragments(names):
+def fragments(names: Sequence[str]) -> dict[str, str]:
     """Symbol -> value, later fragments over earlier ones."""
-    result = {}
+    result: dict[str, str] = {}
     for name in names:
-        with open(os.path.join(CONFIG, name + ".config")) as stream:
-            for line in stream:
-                found = re.match(r"(CONFIG_\w+)=(.*)", line)
-                if found:
-                    result[found[1]] = found[2]
-    # One of a choice: what a later fragment picks takes the place.
-    for choice in (("CONFIG_PREEMPT", "CONFIG_PREEMPT_VOLUNTARY"),
-                   ("CONFIG_CC_OPTIMIZE_FOR_SIZE", "CONFIG_CC_OPTIMIZE_FOR_PERFORMANCE")):
-        if choice[0] in result and choice[1] in result:
-            del result[choice[1]]
+        result.update(re.findall(r"^(CONFIG_\w+)=(.*)", (CONFIG / f"{name}.config").read_text(),
+                                 re.M))
+    for chosen, other in CHOICES:
+        if chosen in result and other in result:
+            del result[other]
     return result
 
 
-def missing(wanted, path, stock):
-    with open(path) as stream:
-        have = dict(line.rstrip("\n").split("=", 1) for line in stream if line[:7] == "CONFIG_")
-    result = []
-    for symbol, value in wanted.items():
-        if have.get(symbol, "n") != value and not (stock and symbol in OWN):
-            result.append("%s=%s" % (symbol, value))
-    return result
+def missing(wanted: dict[str, str], config: Path, stock: bool) -> list[str]:
+    """What is wanted and the configuration has otherwise."""
+    have = dict(re.findall(r"^(CONFIG_\w+)=(.*)", config.read_text(), re.M))
+    return [f"{symbol}={value}" for symbol, value in wanted.items()
+            if have.get(symbol, "n") != value and not (stock and symbol in OWN)]
 
 
-def main():
-    if len(sys.argv) < 2 or sys.argv[1] not in KERNELS:
-        sys.exit(__doc__)
-    name = sys.argv[1]
-    tree, folder, parts = KERNELS[name]
-    tree, obj = os.path.join(BUILD, tree), os.path.join(BUILD, "obj", folder)
-    log = os.path.join(BUILD, "log", "kernel-%s.log" % name)
-    os.makedirs(obj, exist_ok=True)
-    os.makedirs(os.path.dirname(log), exist_ok=True)
-    environment = dict(os.environ)
-    for variable in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "O", "OUT", "KERNEL"):
-        environment.pop(variable, None)
-    # The same bytes from the same sources, and more hits in the cache.
-    environment.update(KBUILD_BUILD_TIMESTAMP="2025-01-01", KBUILD_BUILD_USER="ksm",
-                       KBUILD_BUILD_HOST="ksm", LC_ALL="C")
-    command = ["make", "-C", tree, "O=" + obj, "-j%d" % len(os.sched_getaffinity(0))]
-    if "um" in parts:
-        command += ["ARCH=um", UM_FLAGS]
-    if shutil.which("ccache"):
+class Build:
+    def __init__(self, name: str, log: TextIO) -> None:
+        self.name, self.log = name, log
+        self.kernel = KERNELS[name]
+        self.environment = {key: value for key, value in os.environ.items() if key not in FOREIGN}
+        self.environment.update(REPRODUCIBLE)
+        self.command = ["make", "-C", str(BUILD / self.kernel.tree), f"O={self.kernel.obj}",
+                        f"-j{len(os.sched_getaffinity(0))}"]
+        if self.kernel.um:
+            self.command += ["ARCH=um", UM_FLAGS]
+        if shutil.which("ccache"):
+            self.use_ccache()
+        if self.kernel.debug and os.environ.get("KASAN") != "all":
+            self.command.append(f"CFLAGS_KASAN=$(if $(filter {SANITIZED},$@),{KASAN_FLAGS})")
+
+    def use_ccache(self) -> None:
         # With relative paths another clone that shares the cache has hits, too.
-        environment.setdefault("CCACHE_DIR", os.path.join(BUILD, "ccache"))
-        environment.setdefault("CCACHE_BASEDIR", BUILD)
+        self.environment.setdefault("CCACHE_DIR", str(BUILD / "ccache"))
+        self.environment.setdefault("CCACHE_BASEDIR", str(BUILD))
         # What is included is learnt from the compiler: without it, everything is
         # preprocessed once more, a quarter of the time of a first build.
-        environment.setdefault("CCACHE_DEPEND", "1")
-        command.append("CC=ccache gcc")
-    if "debug" in parts and os.environ.get("KASAN") != "all":
-        command.append("CFLAGS_KASAN=$(if $(filter %s,$@),%s)" % (SANITIZED, KASAN_FLAGS))
+        self.environment.setdefault("CCACHE_DEPEND", "1")
+        self.command.append("CC=ccache gcc")
 
-    with open(os.path.join(obj, "lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with open(log, "w") as stream:
-            build(name, command, environment, stream)
+    def run(self, targets: list[str]) -> None:
+        self.configure()
+        image = ["bzImage" if self.kernel.debug else "vmlinux"]
+        targets = targets or image
+        # Anything newer than the beginning of this build is not in it.
+        begun = self.kernel.obj / "built.tmp"
+        begun.write_text("")
+        what = "" if targets == image else f": {' '.join(targets)}"
+        with step(f"building the {self.name} kernel{what}"):
+            if self.kernel.um:
+                self.enlarge_um_state()
+            self.make(targets)
+        if targets == image:
+            begun.rename(self.kernel.obj / "built")
 
-
-def build(name, command, environment, stream):
-    tree, folder, parts = KERNELS[name]
-    obj = os.path.join(BUILD, "obj", folder)
-    stock = tree == "src"
-    wanted = fragments(parts)
-    text = "".join("%s=%s\n" % item for item in wanted.items())
-    fragment, config = os.path.join(obj, "wanted.config"), os.path.join(obj, ".config")
-    old = open(fragment).read() if os.path.exists(fragment) else None
-    stale = (old != text or not os.path.exists(config) or
-             missing(wanted, config, stock))
-    if stale:
-        with open(fragment, "w") as out:
-            out.write(text)
-        configure = command + ["KCONFIG_ALLCONFIG=" + fragment, "allnoconfig"]
-        if subprocess.run(configure, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
-                          env=environment, check=False).returncode:
-            sys.exit("kernel: configuration failed, see %s" % stream.name)
-        lost = missing(wanted, config, stock)
+    def configure(self) -> None:
+        """Make .config anew if what is wanted changed, or it is not what is wanted."""
+        wanted = fragments(self.kernel.fragments)
+        text = "".join(f"{symbol}={value}\n" for symbol, value in wanted.items())
+        fragment, config = self.kernel.obj / "wanted.config", self.kernel.obj / ".config"
+        if fragment.exists() and fragment.read_text() == text and config.exists() and \
+                not missing(wanted, config, self.kernel.stock):
+            return
+        fragment.write_text(text)
+        configure = [*self.command, f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig"]
+        if subprocess.run(configure, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                          env=self.environment, check=False).returncode:
+            raise KernelError("configuration failed", f"see {self.log.name}")
+        lost = missing(wanted, config, self.kernel.stock)
         if lost:
-            os.unlink(config)
-            sys.exit("kernel: Kconfig dropped %s: add what they depend on to vm/config/"
-                     % " ".join(lost))
-    image = ["bzImage" if "debug" in parts else "vmlinux"]
-    targets = sys.argv[2:] or image
-    # Anything newer than the beginning of this build is not in it.
-    built = os.path.join(obj, "built")
-    with open(built + ".tmp", "w"):
-        pass
-    with step("building the %s kernel%s" % (
-            name, "" if targets == image else ": " + " ".join(targets))):
-        if ("um" in parts and um_state(command, environment, stream, obj)) or \
-                compile_(command + targets, environment, stream):
-            sys.exit("kernel: the %s kernel does not build, see %s" % (name, stream.name))
-    if targets == image:
-        os.rename(built + ".tmp", built)
+            config.unlink()
+            raise KernelError(f"Kconfig dropped {' '.join(lost)}",
+                              "add what they depend on to vm/config/")
+
+    def enlarge_um_state(self) -> None:
+        """More space for registers; in what the compiler made, as the trees stay as they are."""
+        self.make(["archprepare"])
+        path = self.kernel.obj / "arch" / "x86" / "um" / "user-offsets.s"
+        text = path.read_text()
+        old, new = (f"->HOST_FP_SIZE ${size // 8} " for size in UM_STATE)
+        if new in text:
+            return
+        if text.count(old) != 1:
+            raise KernelError(f"HOST_FP_SIZE is not what was expected in {path}",
+                              "compare UM_STATE in vm/kernel.py with it")
+        path.write_text(text.replace(old, new))
+
+    def make(self, targets: list[str]) -> None:
+        """Everything into the log; errors, warnings and a sign of life on stderr."""
+        process = subprocess.Popen([*self.command, *targets], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   env=self.environment, text=True, errors="replace")
+        assert process.stdout
+        start = last = time.monotonic()
+        steps = shown = 0
+        for line in process.stdout:
+            self.log.write(line)
+            steps += bool(re.match(r"  [A-Z]+ ", line))
+            if re.search(r"(warning|error|undefined reference|\*\*\*)[: ]", line) and shown < 60:
+                shown += 1
+                note(line.rstrip())
+            if time.monotonic() - last > 60:
+                last = time.monotonic()
+                note(f"{steps} steps, {last - start:.0f} s")
+        if process.wait():
+            raise KernelError(f"the {self.name} kernel does not build", f"see {self.log.name}")
 
 
-def um_state(command, environment, log, obj):
-    """More space for registers; in what the compiler made, as the trees stay as they are."""
-    if compile_(command + ["archprepare"], environment, log):
-        return True
-    path = os.path.join(obj, "arch", "x86", "um", "user-offsets.s")
-    with open(path) as stream:
-        text = stream.read()
-    old, new = ("->HOST_FP_SIZE $%d " % (int(size) // 8) for size in UM_STATE)
-    if new in text:
-        return False
-    if text.count(old) != 1:
-        print("    HOST_FP_SIZE is not what was expected in %s" % path, file=sys.stderr)
-        return True
-    with open(path, "w") as stream:
-        stream.write(text.replace(old, new))
-    return False
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kernel", choices=KERNELS)
+    parser.add_argument("target", nargs="*", help="what make is asked for instead of the image")
+    arguments = parser.parse_args()
+    log = LOG / f"kernel-{arguments.kernel}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(KERNELS[arguments.kernel].obj / "lock"), log.open("w") as stream:
+            Build(arguments.kernel, stream).run(arguments.target)
+    except KernelError as error:
+        sys.exit(f"kernel: {error}")
 
 
-def compile_(command, environment, log):
-    """Everything into the log; errors, warnings and a sign of life on stderr."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, env=environment, text=True,
-                               errors="replace")
-    start = last = time.monotonic()
-    steps = shown = 0
-    for line in process.stdout:
-        log.write(line)
-        steps += bool(re.match(r"  [A-Z]+ ", line))
-        if re.search(r"(warning|error|undefined reference|\*\*\*)[: ]", line) and shown < 60:
-            shown += 1
-            print("    " + line.rstrip(), file=sys.stderr, flush=True)
-        if time.monotonic() - last > 60:
-            last = time.monotonic()
-            print("    %d steps, %d s" % (steps, last - start), file=sys.stderr, flush=True)
-    return process.wait()
-
-
-main()
+if __name__ == "__main__":
+    main()

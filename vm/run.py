@@ -2,100 +2,113 @@
 # SPDX-License-Identifier: GPL-2.0
 """Run one command in the test machine: make vm-exec, make shell.
 
-usage: run.py exec | shell
-
 What to run and where comes from the environment, as make passes it: CMD,
 SHARE, OUT, MEM, CPUS, NODES, KERNEL, TIMEOUT, APPEND. The exit status is the
 command's; 124 when its time ran out, 86 when the kernel complained on its
 console, 125 when the VM did not work.
 """
+from __future__ import annotations
+
+import argparse
 import os
 import sys
+import termios
 import time
+import tty
+from typing import TextIO
 
-from machine import BUILD, Machine, VMError
+from common import LOG
+from machine import Machine, Sink, VMError
 
-TROUBLE, BROKEN = 86, 125
+TROUBLE, TIMEOUT, BROKEN = 86, 124, 125
 
 
-def writer(stream):
-    def write(data):
+def writer(stream: TextIO) -> Sink:
+    def write(data: bytes) -> None:
         stream.buffer.write(data)
         stream.buffer.flush()
     return write
 
 
-def say(text):
-    print("vm: " + text, file=sys.stderr, flush=True)
+def complain(text: str) -> None:
+    print(f"vm: {text}", file=sys.stderr, flush=True)
 
 
-def setting(name, default):
+def setting(name: str, default: str) -> str:
     return os.environ.get(name) or default
 
 
-def execute(script, interactive=False):
-    timeout = int(setting("TIMEOUT", "864000" if interactive else "600"))
+def number(name: str, default: str) -> int:
+    text = setting(name, default)
+    if not text.isdecimal():
+        raise VMError(f"{name}={text} is no number", f"want one such as {default}")
+    return int(text)
+
+
+def execute(script: str, interactive: bool = False) -> int:
+    timeout = number("TIMEOUT", "864000" if interactive else "600")
     kernel = setting("KERNEL", "ksm")
-    log = os.path.join(BUILD, "log", "console-%s-%s.log" %
-                       (kernel, time.strftime("%H%M%S")))
-    with Machine(kernel=kernel, mem=setting("MEM", "2G"), cpus=setting("CPUS", "2"),
-                 nodes=setting("NODES", "1"), share=setting("SHARE", None),
-                 out=setting("OUT", None), append=setting("APPEND", ""), log=log,
-                 boot_timeout=300, interactive=interactive) as machine:
+    log = LOG / f"console-{kernel}-{time.strftime('%H%M%S')}.log"
+    with Machine(kernel, mem=setting("MEM", "2G"), cpus=number("CPUS", "2"),
+                 nodes=number("NODES", "1"), share=os.environ.get("SHARE") or None,
+                 out=os.environ.get("OUT") or None, append=setting("APPEND", ""), log=log,
+                 interactive=interactive) as machine:
         first = machine.troubles()
-        result = machine.run(script, timeout, writer(sys.stdout), writer(sys.stderr))
-    for unused, text in first + result.trouble:
-        say("the kernel complained:\n%s\n" % text)
-    if first or result.trouble:
-        say("whole console in " + log)
+        outcome = machine.run(script, timeout, writer(sys.stdout), writer(sys.stderr))
+    for _, text in first + outcome.trouble:
+        complain(f"the kernel complained:\n{text}\n")
+    if first or outcome.trouble:
+        complain(f"whole console in {log}")
         return TROUBLE
-    if result.timeout:
-        say("the command did not end within %d s; console in %s" % (timeout, log))
-        return 124
-    if result.status is None:
-        say("the VM went away; console in " + log)
+    if outcome.timeout:
+        complain(f"the command did not end within {timeout} s: give it more by TIMEOUT=; "
+                 f"console in {log}")
+        return TIMEOUT
+    if outcome.status is None:
+        complain(f"the VM went away: see its console in {log}")
         return BROKEN
-    return result.status
+    return outcome.status
 
 
-def shell():
-    size = os.get_terminal_size(0) if sys.stdin.isatty() else (80, 24)
-    os.environ.setdefault("TERM", "vt100")
+def shell() -> int:
+    terminal = sys.stdin.isatty()
+    columns, rows = os.get_terminal_size(0) if terminal else (80, 24)
     # systemd offers a login of its own on a console that it finds.
-    script = ("systemctl -q mask --runtime --now serial-getty@hvc0.service\nstty sane -F /dev/hvc0 cols %d rows %d\n"
-              "TERM=%s setsid -c -w bash -l </dev/hvc0 >/dev/hvc0 2>&1\n"
-              % (size[0], size[1], os.environ["TERM"]))
-    saved = None
-    if sys.stdin.isatty():
-        import termios
-        import tty
-        saved = termios.tcgetattr(0)
-        tty.setraw(0)
+    script = ("systemctl -q mask --runtime --now serial-getty@hvc0.service\n"
+              f"stty sane -F /dev/hvc0 cols {columns} rows {rows}\n"
+              f"TERM={setting('TERM', 'vt100')} "
+              "setsid -c -w bash -l </dev/hvc0 >/dev/hvc0 2>&1\n")
+    if not terminal:
+        return execute(script, interactive=True)
+    saved = termios.tcgetattr(0)
+    tty.setraw(0)
     try:
         return execute(script, interactive=True)
     finally:
-        if saved:
-            termios.tcsetattr(0, termios.TCSADRAIN, saved)
+        termios.tcsetattr(0, termios.TCSADRAIN, saved)
 
 
-def main():
-    if sys.argv[1:] not in (["exec"], ["shell"]):
-        sys.exit(__doc__)
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("exec", "shell"))
+    arguments = parser.parse_args()
     try:
-        if sys.argv[1] == "shell":
+        if arguments.what == "shell":
             return shell()
         if not os.environ.get("CMD"):
-            say("nothing to run: CMD='command' is missing")
+            complain("nothing to run: give CMD='command'")
             return BROKEN
         return execute(os.environ["CMD"])
     except VMError as error:
-        say(str(error))
+        complain(str(error))
         return BROKEN
     except BrokenPipeError:
-        sys.stdout = None
+        sys.stdout = None  # type: ignore[assignment]
         return 141
     except KeyboardInterrupt:
         return 130
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,21 +1,43 @@
 # SPDX-License-Identifier: GPL-2.0
 """What make check runs: one row a program.
 
-Columns: name; command (bash, as root, in a scratch directory; the tests are
-below /mnt/share); parser; and options:
-  kernels   which kernels it runs on, default both of ours
-  mem, cpus, nodes, append   the machine; rows with the same machine share a boot
-  timeout   seconds, on the plain kernel; the debug kernel gets three times that
-  plan      how many results, for a program that does not print it
-  expected  {result: reason}: failures that are not ours, counted as skipped
-  skips     {result: reason}: why it skips itself, where it does not say
-
-Parsers: "tap" reads ok/not ok and compares their number with the plan, "exit"
-takes the exit status (4 is a skip), "kunit" reads what debugfs has kept.
-
-Rows of selftests/ksm_cgroup (every TEST_GEN_PROGS) and of selftests/userland
+Tests of selftests/ksm_cgroup (every TEST_GEN_PROGS) and of selftests/userland
 (every *.sh, settings in its "# key: value" lines) are added by vm/check.py.
 """
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+KERNELS = ("ksm", "debug")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The machine that a test runs on; tests with the same one share a boot."""
+
+    mem: str = "2G"
+    cpus: int = 2
+    nodes: int = 1
+    append: str = ""    # to the kernel's command line
+
+
+@dataclass(frozen=True)
+class Test:
+    name: str
+    command: str        # bash, as root, in a scratch directory; the tests are below /mnt/share
+    # "tap" reads ok/not ok and compares their number with the plan, "exit" takes
+    # the exit status (4 is a skip), "kunit" reads what debugfs has kept.
+    parser: str = "tap"
+    kernels: tuple[str, ...] = KERNELS
+    shape: Shape = Shape()
+    timeout: int = 180  # seconds, on the plain kernel; the debug kernel gets three times that
+    plan: int | None = None     # how many results, for a program that does not print it
+    # {result: reason}: failures that are not ours, counted as skipped
+    expected: Mapping[str, str] = field(default_factory=dict)
+    # {result: reason}: why it skips itself, where it does not say
+    skips: Mapping[str, str] = field(default_factory=dict)
+
 
 KSM_TESTS = "cd /mnt/share/mm && ./ksm_tests"
 # Not of our making: it fails on the stock kernel in this VM as well.
@@ -24,22 +46,22 @@ SWAP = ("zram=$(zramctl -f -s 512M) && mkswap -q $zram && swapon $zram && trap "
         "'swapoff $zram; echo 1 >/sys/block/${zram##*/}/reset' EXIT; ")
 
 TESTS = [
-    ("kunit", "cat /sys/kernel/debug/kunit/*/results", "kunit", {}),
-    ("ksm_functional_tests", "cd /mnt/share/mm && ./ksm_functional_tests", "tap", {}),
-    ("ksm_tests -M", KSM_TESTS + " -M -p 10", "exit", {}),
-    ("ksm_tests -M prctl", KSM_TESTS + " -M -p 10 -t 1", "exit", {}),
-    ("ksm_tests -U", KSM_TESTS + " -U", "exit", {}),
-    ("ksm_tests -Z 0", KSM_TESTS + " -Z -p 10 -z 0", "exit", {}),
-    ("ksm_tests -Z 1", KSM_TESTS + " -Z -p 10 -z 1", "exit", {}),
-    ("ksm_tests -P", KSM_TESTS + " -P -s 32", "exit", {}),
-    ("ksm_tests -H", KSM_TESTS + " -H -s 32", "exit", {}),
-    ("ksm_tests -D", KSM_TESTS + " -D -s 32", "exit", {}),
-    ("ksm_tests -C", KSM_TESTS + " -C", "exit", {}),
-    ("ksm_tests -N 1", KSM_TESTS + " -N -m 1", "exit", {"nodes": 2}),
-    ("ksm_tests -N 0", KSM_TESTS + " -N -m 0", "exit", {"nodes": 2}),
+    Test("kunit", "cat /sys/kernel/debug/kunit/*/results", "kunit"),
+    Test("ksm_functional_tests", "cd /mnt/share/mm && ./ksm_functional_tests"),
+    Test("ksm_tests -M", f"{KSM_TESTS} -M -p 10", "exit"),
+    Test("ksm_tests -M prctl", f"{KSM_TESTS} -M -p 10 -t 1", "exit"),
+    Test("ksm_tests -U", f"{KSM_TESTS} -U", "exit"),
+    Test("ksm_tests -Z 0", f"{KSM_TESTS} -Z -p 10 -z 0", "exit"),
+    Test("ksm_tests -Z 1", f"{KSM_TESTS} -Z -p 10 -z 1", "exit"),
+    Test("ksm_tests -P", f"{KSM_TESTS} -P -s 32", "exit"),
+    Test("ksm_tests -H", f"{KSM_TESTS} -H -s 32", "exit"),
+    Test("ksm_tests -D", f"{KSM_TESTS} -D -s 32", "exit"),
+    Test("ksm_tests -C", f"{KSM_TESTS} -C", "exit"),
+    Test("ksm_tests -N 1", f"{KSM_TESTS} -N -m 1", "exit", shape=Shape(nodes=2)),
+    Test("ksm_tests -N 0", f"{KSM_TESTS} -N -m 0", "exit", shape=Shape(nodes=2)),
     # It forks with results in its buffer: by lines, or they come twice. Its limits
     # of what reclaim may miss are for a kernel that is not slowed down.
-    ("test_memcontrol", SWAP + "stdbuf -oL /mnt/share/cgroup/test_memcontrol", "tap",
-     {"expected": MEMCONTROL, "skips": {"test_memcg_sock": "the VM's kernel has no IPv6"},
-      "plan": 14, "timeout": 300, "kernels": ("ksm",)}),
+    Test("test_memcontrol", f"{SWAP}stdbuf -oL /mnt/share/cgroup/test_memcontrol",
+         kernels=("ksm",), timeout=300, plan=14, expected=MEMCONTROL,
+         skips={"test_memcg_sock": "the VM's kernel has no IPv6"}),
 ]

@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """Lay the overlay over a kernel tree.
 
-usage: tree.py source [KSRC] | sync
-
 source  unpacks the pristine tree into build/src.
 sync    makes build/linux: a copy of build/src by hard links, in which the
         files that differ are files of their own. Run again it touches only
         what changed, so that make rebuilds only that. build/linux.stamp gets
         a new time when anything did.
 """
-import fcntl
+from __future__ import annotations
+
+import argparse
 import hashlib
 import json
 import os
@@ -18,207 +18,221 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
-from steps import step
+from common import BUILD, TOP, HintError, locked, note, put, step
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BUILD = os.path.join(TOP, "build")
-SRC = os.path.join(BUILD, "src")
-LINUX = os.path.join(BUILD, "linux")
-STAMP = os.path.join(BUILD, "linux.stamp")
-STATE = os.path.join(BUILD, "linux.json")
-PATCHED = os.path.join(BUILD, "integration")    # what integration/apply wrote
-TARBALL = "/usr/src/linux-source-6.12.tar.xz"
+SRC = BUILD / "src"
+ORIGIN = BUILD / "src.origin"
+LINUX = BUILD / "linux"
+STAMP = BUILD / "linux.stamp"
+STATE = BUILD / "linux.json"
+PATCHED = BUILD / "integration"     # what integration/apply wrote
+TARBALL = Path("/usr/src/linux-source-6.12.tar.xz")
+BASE = ["6", "12"]
 NEED_GB = 15
 
 OVERLAY = (("mm", "mm"), ("kernel", "kernel"), ("include", "include"),
            ("selftests", "tools/testing/selftests/ksm_cgroup"),
            ("tools/ksm-cgroup", "tools/ksm-cgroup"),
            ("Documentation", "Documentation"))
-REMOVED = ["mm/ksm.c"]
+REMOVED = ("mm/ksm.c",)
 # Left by compilers and editors, no part of the overlay.
-IGNORED = re.compile(r"(\.(o|a|ko|cmd|mod|order|orig|rej|swp|pyc|tmp)|~)$|^\.")
+IGNORED = re.compile(r"(\.(o|a|ko|cmd|mod|order|orig|rej|swp|pyc|tmp)|~)$|^\.|^__pycache__$")
+# Tests and words are no reason to build a kernel.
+NOT_BUILT = ("tools/", "Documentation/")
 
 
-class TreeError(Exception):
-    pass
+class TreeError(HintError):
+    """The tree is not there, or not as it should be."""
 
 
-def read(path):
-    with open(path, "rb") as stream:
-        return stream.read()
-
-
-def put(path, data, mode=0o644):
-    """Write a file as a new inode, never through a hard link."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = path + ".ksm-tmp"
-    with open(temporary, "wb") as stream:
-        stream.write(data)
-    os.chmod(temporary, mode)
-    os.rename(temporary, path)
-
-
-def files(top):
+def files(top: Path) -> Iterator[str]:
+    """Paths below a folder, sorted within each; none of a folder that is not there."""
     for directory, dirs, names in os.walk(top):
-        dirs[:] = sorted(d for d in dirs if not IGNORED.search(d) and d != "__pycache__")
+        dirs[:] = sorted(name for name in dirs if not IGNORED.search(name))
         for name in sorted(names):
-            path = os.path.join(directory, name)
-            if os.path.isfile(path) and not IGNORED.search(name):
-                yield os.path.relpath(path, top)
+            path = Path(directory, name)
+            if path.is_file() and not IGNORED.search(name):
+                yield str(path.relative_to(top))
 
 
-def check_version(tree, remedy):
+def run(command: Sequence[str | Path], failure: TreeError) -> None:
+    if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                      check=False).returncode:
+        raise failure
+
+
+def check_version(tree: Path, remedy: str) -> None:
     try:
-        head = read(os.path.join(tree, "Makefile")).decode(errors="replace")[:400]
+        head = (tree / "Makefile").read_text(errors="replace")[:400]
     except OSError:
-        raise TreeError("%s is no kernel tree: %s" % (tree, remedy)) from None
-    version = [(re.search(r"^%s = *(\S*)" % key, head, re.M) or [0, "?"])[1]
-               for key in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
-    if version[:2] != ["6", "12"]:
-        raise TreeError("%s is Linux %s, not 6.12: %s" % (tree, ".".join(version), remedy))
+        raise TreeError(f"{tree} is no kernel tree", remedy) from None
+    found = [re.search(rf"^{key} = *(\S*)", head, re.M)
+             for key in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
+    version = [match[1] if match else "?" for match in found]
+    if version[:2] != BASE:
+        raise TreeError(f"{tree} is Linux {'.'.join(version)}, not {'.'.join(BASE)}", remedy)
 
 
-def source(ksrc):
-    origin = os.path.abspath(ksrc) if ksrc else TARBALL
+# -- the pristine tree
+
+
+def identity(ksrc: Path | None) -> tuple[Path, str]:
+    """Where the pristine tree comes from, and what tells it from another."""
     if ksrc:
-        check_version(origin, "give KSRC a 6.12 tree, or leave it away")
-        identity = origin
-    else:
-        if not os.path.exists(TARBALL):
-            raise TreeError("%s is missing: make deps, or give KSRC=dir" % TARBALL)
-        status = os.stat(TARBALL)
-        identity = "%s %d %d" % (TARBALL, status.st_size, status.st_mtime)
-    note = os.path.join(BUILD, "src.origin")
-    if os.path.isdir(SRC) and os.path.exists(note) and read(note).decode() == identity:
+        check_version(ksrc, "give KSRC a 6.12 tree, or leave it away")
+        return ksrc, str(ksrc)
+    if not TARBALL.exists():
+        raise TreeError(f"{TARBALL} is missing", "make deps, or give KSRC=dir")
+    status = TARBALL.stat()
+    return TARBALL, f"{TARBALL} {status.st_size} {int(status.st_mtime)}"
+
+
+def source(ksrc: Path | None) -> None:
+    origin, identifier = identity(ksrc)
+    if SRC.is_dir() and ORIGIN.exists() and ORIGIN.read_text() == identifier:
         return
     free = shutil.disk_usage(BUILD).free / 1e9
     if free < NEED_GB:
-        raise TreeError("%.0f GB free where build/ is, %d are needed: make room, or make build a "
-                        "symbolic link to a larger disk" % (free, NEED_GB))
-    temporary = SRC + ".tmp"
-    for path in (temporary, SRC, LINUX):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in (STATE, STAMP, note):
-        if os.path.exists(path):
-            os.unlink(path)
-    with step("%s %s" % ("copying" if ksrc else "unpacking", origin)):
+        raise TreeError(f"{free:.0f} GB free where build/ is, {NEED_GB} are needed",
+                        "make room, or make build a symbolic link to a larger disk")
+    temporary = BUILD / "src.tmp"
+    for folder in (temporary, SRC, LINUX):
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in (STATE, STAMP, ORIGIN):
+        path.unlink(missing_ok=True)
+    with step(f"{'copying' if ksrc else 'unpacking'} {origin}"):
         if ksrc:
-            shutil.copytree(origin, temporary, symlinks=True,
-                            ignore=shutil.ignore_patterns(".git", "*.o", "*.cmd"))
-            if os.path.exists(os.path.join(temporary, ".config")):
-                run(["make", "-C", temporary, "mrproper"],
-                    "make mrproper in the copy of KSRC failed")
+            copy_tree(origin, temporary)
         else:
-            os.mkdir(temporary)
+            temporary.mkdir()
             run(["tar", "-xf", TARBALL, "--strip-components=1", "-C", temporary],
-                "unpacking failed: reinstall linux-source-6.12")
+                TreeError("unpacking failed", "reinstall linux-source-6.12"))
         check_version(temporary, "install linux-source-6.12, or give KSRC=dir")
-        os.rename(temporary, SRC)
-    with open(note, "w") as stream:
-        stream.write(identity)
+        temporary.rename(SRC)
+    ORIGIN.write_text(identifier)
 
 
-def run(command, failure):
-    if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                      check=False).returncode:
-        raise TreeError(failure)
+def copy_tree(origin: Path, target: Path) -> None:
+    shutil.copytree(origin, target, symlinks=True,
+                    ignore=shutil.ignore_patterns(".git", "*.o", "*.cmd"))
+    if (target / ".config").exists():
+        run(["make", "-C", target, "mrproper"],
+            TreeError("make mrproper in the copy of KSRC failed", "try it in KSRC itself"))
 
 
-def integrate(state):
+# -- the patched tree
+
+
+def integrate(state: dict[str, Any]) -> None:
     """Run integration/apply when it or the pristine tree changed."""
-    folder = os.path.join(TOP, "integration")
-    program = os.path.join(folder, "apply")
-    if not os.path.exists(program):
-        raise TreeError("integration/apply is missing: the seam with the kernel is not there")
-    digest = hashlib.sha256(read(os.path.join(BUILD, "src.origin")))
+    folder = TOP / "integration"
+    program = folder / "apply"
+    if not program.exists():
+        raise TreeError("integration/apply, the seam with the kernel, is missing",
+                        "git checkout integration")
+    digest = hashlib.sha256(ORIGIN.read_bytes())
     for name in files(folder):
-        digest.update(name.encode() + b"\0" + read(os.path.join(folder, name)))
-    if state.get("integration") == digest.hexdigest() and os.path.isdir(PATCHED):
+        digest.update(name.encode() + b"\0" + (folder / name).read_bytes())
+    if state.get("integration") == digest.hexdigest() and PATCHED.is_dir():
         return
-    temporary = PATCHED + ".tmp"
+    temporary = BUILD / "integration.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    os.mkdir(temporary)
+    temporary.mkdir()
     with step("applying integration/ to the tree"):
         done = subprocess.run([program, SRC, temporary], stdin=subprocess.DEVNULL, check=False)
         if done.returncode:
             shutil.rmtree(temporary, ignore_errors=True)
-            raise TreeError("integration/apply stopped, build/linux is as it was "
-                            "(see the line above)")
+            raise TreeError("integration/apply stopped, build/linux is as it was",
+                            "see the line above")
     shutil.rmtree(PATCHED, ignore_errors=True)
-    os.rename(temporary, PATCHED)
+    temporary.rename(PATCHED)
     state["integration"] = digest.hexdigest()
 
 
-def wanted():
+def wanted() -> dict[str, Path | None]:
     """Path in the tree -> file that it comes from; None: removed."""
-    result = {path: None for path in REMOVED}
-    for name in files(PATCHED):
-        result[name] = os.path.join(PATCHED, name)
+    result: dict[str, Path | None] = {path: None for path in REMOVED}
+    result.update((name, PATCHED / name) for name in files(PATCHED))
     for folder, place in OVERLAY:
-        top = os.path.join(TOP, folder)
-        for name in files(top) if os.path.isdir(top) else ():
-            result[os.path.join(place, name)] = os.path.join(top, name)
+        result.update((f"{place}/{name}", TOP / folder / name) for name in files(TOP / folder))
     return result
 
 
-def sync():
+def load_state() -> dict[str, Any]:
     try:
-        state = json.loads(read(STATE))
+        state: dict[str, Any] = json.loads(STATE.read_bytes())
+        return state
     except (OSError, ValueError):
-        state = {}
-    if not os.path.isdir(LINUX):
-        shutil.rmtree(LINUX + ".tmp", ignore_errors=True)
-        run(["cp", "-al", SRC, LINUX + ".tmp"], "copying build/src by hard links failed")
-        os.rename(LINUX + ".tmp", LINUX)
+        return {}
+
+
+def restore(path: str) -> None:
+    """Give the tree the pristine file again, or none."""
+    here, pristine = LINUX / path, SRC / path
+    here.unlink(missing_ok=True)
+    if pristine.exists():
+        put(here, pristine.read_bytes(), pristine.stat().st_mode & 0o777)
+
+
+def install(path: str, origin: Path | None) -> bool:
+    """Make a file of the tree what it should be; whether it was not."""
+    here = LINUX / path
+    if origin is None:
+        if not here.exists():
+            return False
+        here.unlink()
+        return True
+    data = origin.read_bytes()
+    if here.exists() and here.read_bytes() == data:
+        return False
+    put(here, data, 0o755 if os.access(origin, os.X_OK) else 0o644)
+    return True
+
+
+def sync() -> None:
+    state = load_state()
+    if not LINUX.is_dir():
+        temporary = BUILD / "linux.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        run(["cp", "-al", SRC, temporary],
+            TreeError("copying build/src by hard links failed", "make build/ one file system"))
+        temporary.rename(LINUX)
         state.pop("paths", None)
     integrate(state)
-    target, changed = wanted(), []
-    for path in state.get("paths", []):
-        if path in target:
-            continue
-        here, pristine = os.path.join(LINUX, path), os.path.join(SRC, path)
-        if os.path.exists(here):
-            os.unlink(here)
-        if os.path.exists(pristine):
-            put(here, read(pristine), os.stat(pristine).st_mode & 0o777)
-        changed.append(path)
-    for path, origin in sorted(target.items()):
-        here = os.path.join(LINUX, path)
-        if origin is None:
-            if os.path.exists(here):
-                os.unlink(here)
-                changed.append(path)
-            continue
-        data = read(origin)
-        if os.path.exists(here) and read(here) == data:
-            continue
-        put(here, data, 0o755 if os.access(origin, os.X_OK) else 0o644)
-        changed.append(path)
+    target = wanted()
+    changed = [path for path in state.get("paths", []) if path not in target]
+    for path in changed:
+        restore(path)
+    changed += [path for path, origin in sorted(target.items()) if install(path, origin)]
     state["paths"] = sorted(target)
     if changed:
-        print("    %d files of build/linux changed%s" % (
-            len(changed), ": " + " ".join(changed) if len(changed) < 6 else ""), flush=True)
-    # Tests and words are no reason to build a kernel.
-    if not os.path.exists(STAMP) or any(
-            not path.startswith(("tools/", "Documentation/")) for path in changed):
-        put(STAMP, "".join(path + "\n" for path in changed).encode())
-    put(STATE, json.dumps(state, indent=1).encode())
+        note(f"{len(changed)} files of build/linux changed"
+             f"{': ' + ' '.join(changed) if len(changed) < 6 else ''}")
+    if not STAMP.exists() or any(not path.startswith(NOT_BUILT) for path in changed):
+        put(STAMP, "".join(f"{path}\n" for path in changed))
+    put(STATE, json.dumps(state, indent=1))
 
 
-def main():
-    os.makedirs(BUILD, exist_ok=True)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    unpack = commands.add_parser("source")
+    unpack.add_argument("ksrc", nargs="?", metavar="KSRC", help="a 6.12 tree instead of Debian's")
+    commands.add_parser("sync")
+    arguments = parser.parse_args()
     try:
-        with open(os.path.join(BUILD, "lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if sys.argv[1:2] == ["source"]:
-                source(sys.argv[2] if len(sys.argv) > 2 else None)
-            elif sys.argv[1:] == ["sync"]:
-                sync()
+        with locked(BUILD / "lock"):
+            if arguments.command == "source":
+                source(Path(os.path.abspath(arguments.ksrc)) if arguments.ksrc else None)
             else:
-                sys.exit(__doc__)
+                sync()
     except TreeError as error:
-        sys.exit("tree: %s" % error)
+        sys.exit(f"tree: {error}")
 
 
 if __name__ == "__main__":
