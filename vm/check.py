@@ -32,9 +32,9 @@ BOOTS = 13              # of one machine, until its tests are given up
 # -- the table
 
 
-def options(words: dict[str, str]) -> dict[str, Any]:
+def options(words: dict[str, str], timeout: int = 180) -> dict[str, Any]:
     """A test's settings from the words at the head of its source."""
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = {"timeout": timeout}
     shape: dict[str, Any] = {}
     for key, value in words.items():
         if key == "kernels":
@@ -90,7 +90,7 @@ def table() -> list[Test]:
         if path.suffix == ".sh":
             tests.append(Test(f"userland/{path.stem}",
                               f"cd /mnt/share/userland && ./{path.name}",
-                              **{"timeout": 300, **options(shell_words(path))}))
+                              **options(shell_words(path), timeout=300)))
     return tests
 
 

@@ -70,7 +70,7 @@ def accelerator(vmlinux: Path) -> str:
         # Without a root file system a kernel that works gets as far as a panic.
         command = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-m", "512",
                    "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
-                   "-kernel", vmlinux, "-append", "console=ttyS0 panic=-1"]
+                   "-kernel", str(vmlinux), "-append", "console=ttyS0 panic=-1"]
         try:
             done = subprocess.run(command, capture_output=True, timeout=30,
                                   stdin=subprocess.DEVNULL, check=False)
@@ -287,7 +287,8 @@ class Machine:
 
     def dying(self) -> bool:
         """Whether the kernel has had the time for its last words."""
-        return bool(self.console.fatal) and time.monotonic() > self.console.fatal + LAST_WORDS
+        fatal = self.console.fatal
+        return fatal is not None and time.monotonic() > fatal + LAST_WORDS
 
     def answer(self, deadline: float) -> str | None:
         """A line from the agent; None when time is up or the VM is gone."""
