@@ -15,7 +15,6 @@ endif
 export CMD SHARE OUT MEM CPUS NODES KERNEL TIMEOUT APPEND KSRC ONLY QUICK
 
 PY := python3
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Debian's packages: to build kernels, to apply the seam, to run the VM, and to
 # build and test the command.
 PACKAGES := linux-source-6.12 build-essential bc bison flex kmod cpio rsync \
@@ -25,7 +24,7 @@ PACKAGES := linux-source-6.12 build-essential bc bison flex kmod cpio rsync \
 	pkgconf tmux groff-base strace
 
 .PHONY: help deps source tree kernel debug-kernel stock-kernel um-kernel um-stock-kernel \
-	image selftests tool-build tool vm-exec \
+	stock-debug-kernel image selftests tool-build tool vm-exec \
 	shell demo check dashboard bench style patches clean cleanall
 
 help:
@@ -55,18 +54,8 @@ help:
 build/log:
 	@mkdir -p build/log
 
-# One apt-get for all that is missing; nothing when all is there.
-deps: | build/log
-	@missing=$$(for p in $(PACKAGES); do \
-		[ "$$(dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null)" = installed ] || echo $$p; \
-	done | tr '\n' ' '); \
-	[ -n "$$missing" ] || exit 0; \
-	echo "==> installing $$missing" >&2; \
-	{ $(SUDO) apt-get -qq update && DEBIAN_FRONTEND=noninteractive $(SUDO) \
-		apt-get -y --no-install-recommends install $$missing; } \
-		</dev/null >build/log/apt.log 2>&1 || { \
-		echo "deps: could not install $$missing(see build/log/apt.log): run as root or with sudo, on Debian 12 or 13" >&2; \
-		exit 1; }
+deps:
+	@vm/deps.sh $(PACKAGES)
 
 source: deps
 	@$(PY) vm/tree.py source $(KSRC) >&2
@@ -115,34 +104,9 @@ tool-build: deps | build/log
 tool: tool-build
 	@$(TOOL) check
 
-# Tests are built here and run there: ours, and those of the tree that judge us.
-# The tree's mm tests do not all compile with Debian 12's headers: only those
-# that are wanted are asked for. ksm_functional_tests passes execv() a vector
-# without its end, and fails or not by what is on the stack: the end is added.
-TREE := $(CURDIR)/build/linux/tools/testing/selftests
-SHARE_DIR := $(CURDIR)/build/share
-UAPI := -isystem $(CURDIR)/build/obj/ksm/usr/include
-selftests: tree tool-build | build/log
-	@echo "==> building the tests" >&2; { \
-	[ build/obj/ksm/usr/include/linux/prctl.h -nt build/linux.stamp ] || { \
-		$(PY) vm/kernel.py ksm headers; touch build/obj/ksm/usr/include/linux/prctl.h; }; \
-	mkdir -p $(SHARE_DIR)/mm $(SHARE_DIR)/cgroup $(SHARE_DIR)/ksm_cgroup $(SHARE_DIR)/userland; \
-	f=$(TREE)/mm/ksm_functional_tests.c; ! grep -q 'CHILD_PRG_NAME };' $$f || { \
-		sed 's/CHILD_PRG_NAME };/CHILD_PRG_NAME, NULL };/' $$f >$$f.new; mv $$f.new $$f; }; \
-	$(MAKE) -C $(TREE)/mm OUTPUT=$(SHARE_DIR)/mm KHDR_INCLUDES="$(UAPI)" \
-		$(SHARE_DIR)/mm/ksm_functional_tests $(SHARE_DIR)/mm/ksm_tests; \
-	$(MAKE) -C $(TREE)/cgroup OUTPUT=$(SHARE_DIR)/cgroup KHDR_INCLUDES="$(UAPI)" \
-		$(SHARE_DIR)/cgroup/test_memcontrol; \
-	if [ -e selftests/Makefile ]; then \
-		$(MAKE) -C $(TREE)/ksm_cgroup OUTPUT=$(SHARE_DIR)/ksm_cgroup KHDR_INCLUDES="$(UAPI)"; \
-		sed -n '/^TEST_GEN_PROGS/,/[^\\]$$/{s/^TEST_GEN_PROGS *[:+]*= *//;s/\\$$//;p}' \
-			selftests/Makefile >$(SHARE_DIR)/ksm_cgroup.programs; \
-	fi; \
-	rm -rf $(SHARE_DIR)/userland; \
-	[ ! -d selftests/userland ] || cp -r selftests/userland $(SHARE_DIR)/; \
-	cp build/tool/ksm-cgroup $(SHARE_DIR)/userland/; \
-	} >build/log/selftests.log 2>&1 </dev/null || { grep -E 'error|Error' build/log/selftests.log >&2; \
-		echo "selftests: they do not build, see build/log/selftests.log" >&2; exit 1; }
+# Tests are built here and run in the VM.
+selftests: tree tool-build
+	+@vm/selftests.sh
 
 ifneq ($(filter-out ksm debug stock stock-debug,$(KERNEL)),)
   $(error KERNEL=$(KERNEL): it is one of ksm, debug, stock)
