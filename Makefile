@@ -24,7 +24,7 @@ PACKAGES := linux-source-6.12 build-essential bc bison flex kmod cpio rsync \
 	pkgconf tmux groff-base strace
 
 .PHONY: help deps source tree kernel debug-kernel stock-kernel um-kernel um-stock-kernel \
-	stock-debug-kernel image selftests tool-build tool vm-exec \
+	stock-debug-kernel image selftests judges tool-build tool vm-exec \
 	shell demo check dashboard bench style patches clean cleanall
 
 help:
@@ -33,6 +33,7 @@ help:
 #: Targets
 #:   demo           the main job: four redis containers, merged and unmerged
 #:   check          all tests, in the VM  [KERNEL=ksm|debug, default both] [ONLY='pattern ...']
+#:   judges         tests of what judges the tests, without the VM
 #:   tool           the command ksm-cgroup, in build/tool, and its tests
 #:   dashboard      the Grafana dashboard drawn with data of the VM, by a Prometheus
 #:   bench          measure beside the stock kernel
@@ -107,6 +108,10 @@ tool: tool-build
 # Tests are built here and run in the VM.
 selftests: tree tool-build
 	+@vm/selftests.sh
+
+# What judges the tests, on recorded logs.
+judges:
+	@$(PY) vm/selftest/run.py
 
 ifneq ($(filter-out ksm debug stock stock-debug,$(KERNEL)),)
   $(error KERNEL=$(KERNEL): it is one of ksm, debug, stock)
