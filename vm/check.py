@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests import KERNELS, TESTS, Shape, Test
 SHARE = BUILD / "share"
 LOGS = LOG / "check"
 SLOWER = {"debug": 3, "stock-debug": 3}
+FEW = 3                 # skips for one reason that are named
 BOOTS = 13              # of one machine, until its tests are given up
 
 # -- the table
@@ -141,6 +143,16 @@ def excused(test: Test, result: Result) -> Result:
     return result
 
 
+def unusual(results: list[Result]) -> str:
+    """Failures and skips; skips as a number where many have the same reason."""
+    alike = Counter(result.note for result in results if result.verdict == "skip")
+    lines = [f"{result.verdict} {result.name}{': ' + result.note if result.note else ''}"
+             for result in results if result.verdict == "fail" or
+             result.verdict == "skip" and alike[result.note] <= FEW]
+    lines += [f"skip {number} results: {note}" for note, number in alike.items() if number > FEW]
+    return indented("", "\n".join(lines))
+
+
 def indented(mark: str, text: str) -> str:
     return "".join(f"      {mark}{line}\n" for line in text.splitlines())
 
@@ -155,10 +167,7 @@ def judge(test: Test, kernel: str, output: str, outcome: Outcome, count: Count,
         count.add(label, result)
     print(f"  {'FAIL' if numbers['fail'] else 'ok':4} {label:40} {numbers['pass']:3} passed "
           f"{numbers['fail']:3} failed {numbers['skip']:3} skipped  {took:5.1f} s")
-    for result in results:
-        if result.verdict != "pass":
-            print(f"      {result.verdict} {result.name}"
-                  f"{': ' + result.note if result.note else ''}")
+    print(unusual(results), end="")
     if numbers["fail"]:
         print(indented("| ", "\n".join(output.splitlines()[-15:])), end="")
         for _, text in outcome.trouble:

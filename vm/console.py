@@ -68,9 +68,11 @@ class Console:
         self.offset += len(data)
         *chunks, self.partial = (self.partial + data).split(b"\n")
         for chunk in chunks:
-            self.take(STAMP.sub("", chunk.decode(errors="replace").rstrip("\r")))
+            self.take(chunk)
 
-    def take(self, line: str) -> None:
+    def take(self, chunk: bytes) -> None:
+        """One line; bytes, as what a program writes to the console may be anything."""
+        line = STAMP.sub("", chunk.decode(errors="replace").rstrip("\r"))
         index = len(self.lines)
         self.lines.append(line)
         mark = MARK.match(line)

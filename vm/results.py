@@ -46,13 +46,13 @@ def parse_tap(output: str, status: int | None, plan: int | None = None) -> list[
             plan, reason = int(planned[1]), planned[2].strip(" #")
         run = re.match(r"# \[RUN\] (.+)$", line)
         if run:
-            part = run[1].strip() + ": "
+            part = run[1].strip()
         found = LINE.match(line)
         if found and not found[1]:
-            name = re.split(r" *# ", found[4])[0].strip() or \
-                re.sub(r"# *SKIP *", "", found[4]) or found[3]
-            results.append(Result(part + name, verdict(found[2], found[4]),
-                                  found[4] if "#" in found[4] else ""))
+            name, _, directive = found[4].partition("# ")
+            why = re.sub(r"^SKIP *", "", directive, flags=re.I)
+            results.append(Result(": ".join(filter(None, (part, name.strip()))) or why or found[3],
+                                  verdict(found[2], found[4]), why))
     if plan is None:
         if status == SKIPPED and not results:
             return [Result("all", "skip", "not run here")]

@@ -90,6 +90,14 @@ class Counting(unittest.TestCase):
         self.assertIn("      | not ok 2 two\n", said)
         self.assertIn("      > the whole\n      > of it\n", said)
 
+    def test_skips_are_named_unless_many(self) -> None:
+        few = "".join(f"ok {number} {number} # SKIP no swap\n" for number in range(1, 4))
+        many = "".join(f"ok {number} {number} # SKIP no pages\n" for number in range(4, 9))
+        count, said = self.judged(Test("some", "true"), f"1..8\n{few}{many}", Outcome(0))
+        self.assertEqual(count.skipped, 8)
+        self.assertEqual(said.count("no swap"), 3)
+        self.assertEqual(said.splitlines()[-1], "      skip 5 results: no pages")
+
     def test_skips_alone_are_no_success(self) -> None:
         count, _ = self.judged(Test("some", "true"), "1..0 # SKIP not here\n", Outcome(4))
         self.assertEqual(count.summary(), "0 passed, 0 failed, 1 skipped")
