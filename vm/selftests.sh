@@ -9,7 +9,8 @@ share=$PWD/build/share
 headers=$PWD/build/obj/ksm/usr/include
 # The tree's mm tests do not all compile with Debian 12's headers: only those
 # that are wanted are asked for.
-mm=(ksm_functional_tests ksm_tests)
+mm=(ksm_functional_tests ksm_tests cow gup_longterm madv_populate migration mkdirty
+	mlock2-tests mremap_dontunmap mremap_test pagemap_ioctl soft-dirty uffd-unit-tests)
 cgroup=(test_memcontrol)
 
 # kselftest FOLDER [PROGRAM]...: from the folder, all without a program.
@@ -47,7 +48,8 @@ programs() {
 userland() {
 	rm -rf "$share/userland" &&
 		cp -r selftests/userland "$share/" &&
-		cp build/tool/ksm-cgroup "$share/userland/"
+		cp build/tool/ksm-cgroup "$share/userland/" &&
+		cp vm/merged.sh "$share/"
 }
 
 all() {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 KERNELS = ("ksm", "debug")
 
@@ -23,27 +24,53 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Known:
+    """A failure that is not ours."""
+
+    reason: str
+    note: str = ""      # what the result has to say as well, to be that failure
+
+
+@dataclass(frozen=True)
 class Test:
     name: str
     command: str        # bash, as root, in a scratch directory; the tests are below /mnt/share
     # "tap" reads ok/not ok and compares their number with the plan, "exit" takes
-    # the exit status (4 is a skip), "kunit" reads what debugfs has kept.
+    # the exit status (4 is a skip), "kunit" reads what debugfs has kept, "uffd"
+    # what uffd-unit-tests prints.
     parser: str = "tap"
     kernels: tuple[str, ...] = KERNELS
     shape: Shape = Shape()
     timeout: int = 180  # seconds, on the plain kernel; the debug kernel gets three times that
     plan: int | None = None     # how many results, for a program that does not print it
-    # {result: reason}: failures that are not ours, counted as skipped
-    expected: Mapping[str, str] = field(default_factory=dict)
+    # by result: failures that are counted as skipped
+    expected: Mapping[str, Known] = field(default_factory=dict)
     # {result: reason}: why it skips itself, where it does not say
     skips: Mapping[str, str] = field(default_factory=dict)
 
 
 KSM_TESTS = "cd /mnt/share/mm && ./ksm_tests"
 # Not of our making: it fails on the stock kernel in this VM as well.
-MEMCONTROL = {"test_memcg_low": "fails on the stock kernel as well"}
+MEMCONTROL = {"test_memcg_low": Known("fails on the stock kernel as well")}
 SWAP = ("zram=$(zramctl -f -s 512M) && mkswap -q $zram && swapon $zram && trap "
         "'swapoff $zram; echo 1 >/sys/block/${zram##*/}/reset' EXIT; ")
+
+# The kernel's own tests of what merging must not change, in a cgroup that is
+# merged all the while.
+MERGED = "/mnt/share/merged.sh stdbuf -oL /mnt/share/mm/"
+
+
+def merged(words: str, before: str = "", **options: Any) -> Test:
+    return Test(f"merged {words}", f"{before}{MERGED}{words}", **options)
+
+
+NO_HUGETLB = {f"migration.{kind}_anon_htlb": Known("fails on the stock kernel as well: no pages of "
+                                                   "hugetlb are reserved")
+              for kind in ("private", "shared")}
+# UFFDIO_MOVE is for pages that one process maps exclusively, and the program
+# ends where it fails.
+NO_MOVE = {"move on anon": Known("UFFDIO_MOVE refuses a merged page, on the stock kernel as well",
+                                 "UFFDIO_MOVE error: -16 ")}
 
 TESTS = [
     Test("kunit", "cat /sys/kernel/debug/kunit/*/results", "kunit"),
@@ -64,4 +91,18 @@ TESTS = [
     Test("test_memcontrol", f"{SWAP}stdbuf -oL /mnt/share/cgroup/test_memcontrol",
          kernels=("ksm",), timeout=300, plan=14, expected=MEMCONTROL,
          skips={"test_memcg_sock": "the VM's kernel has no IPv6"}),
+    merged("cow", SWAP, timeout=900),
+    merged("gup_longterm"),
+    merged("madv_populate"),
+    merged("mkdirty"),
+    merged("mlock2-tests"),
+    merged("mremap_dontunmap"),
+    merged("mremap_test", shape=Shape(mem="5G")),
+    merged("pagemap_ioctl"),
+    merged("soft-dirty"),
+    *(merged(f"uffd-unit-tests -f {part}", parser="uffd", timeout=400)
+      for part in ("wp", "events", "zeropage", "sigbus")),
+    merged("uffd-unit-tests -f move", parser="uffd", expected=NO_MOVE),
+    # It wants two nodes and threads beside the one that migrates, and has 20 s a test.
+    merged("migration", shape=Shape(cpus=4, nodes=2), expected=NO_HUGETLB),
 ]

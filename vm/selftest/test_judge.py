@@ -11,7 +11,7 @@ from pathlib import Path
 import check
 from machine import Outcome, Tail
 from results import Result
-from tests import Shape, Test
+from tests import Known, Shape, Test
 
 PASSES = "TAP version 13\n1..2\nok 1 one\nok 2 two\n"
 FAILS = "TAP version 13\n1..2\nok 1 one\nnot ok 2 two\n"
@@ -49,16 +49,23 @@ class Verdicts(unittest.TestCase):
         self.assertIn("fail", [word for _, word in verdicts(self.test, "", Outcome(0))])
 
     def test_expected_failure_is_a_skip(self) -> None:
-        test = Test("some", "true", expected={"two": "fails on stock"})
+        test = Test("some", "true", expected={"two": Known("fails on stock")})
         self.assertEqual(check.verdicts(test, FAILS, Outcome(1))[1],
                          Result("two", "skip", "expected: fails on stock"))
 
     def test_other_failures_stay(self) -> None:
-        test = Test("some", "true", expected={"one": "fails on stock"})
+        test = Test("some", "true", expected={"one": Known("fails on stock")})
         self.assertEqual(verdicts(test, FAILS, Outcome(1)), [("one", "pass"), ("two", "fail")])
 
+    def test_expected_with_a_note(self) -> None:
+        """Only the failure that is known: another one of that result stays."""
+        output = "1..1\nnot ok 1 two # error -16 at x\n"
+        for note, word in (("error -16 ", "skip"), ("error -1 ", "fail")):
+            test = Test("some", "true", expected={"two": Known("fails on stock", note)})
+            self.assertEqual(verdicts(test, output, Outcome(1)), [("two", word)], note)
+
     def test_expected_does_not_excuse_the_kernel(self) -> None:
-        test = Test("some", "true", expected={"two": "fails on stock"})
+        test = Test("some", "true", expected={"two": Known("fails on stock")})
         self.assertIn(("kernel log", "fail"),
                       verdicts(test, FAILS, Outcome(1, trouble=[WARNING])))
 

@@ -163,6 +163,9 @@ class Uffd(unittest.TestCase):
         self.assertEqual(count(found), {"skip": 33})
         self.assertEqual(found[0], Result("wp-fork on anon", "skip", "feature missing"))
 
+    def test_passed(self) -> None:
+        self.assertEqual(count(parse_uffd(recorded("uffd-passed"), 0)), {"pass": 3, "skip": 2})
+
     def test_cut_off(self) -> None:
         """The time ran out."""
         found = parse_uffd(recorded("uffd-cut-off"), 124)
@@ -183,11 +186,12 @@ class Uffd(unittest.TestCase):
                          [("move on anon", "stats check error")])
 
     def test_gave_up(self) -> None:
-        """err() of the program ends it."""
-        output = "Testing move on anon... ERROR: nr 1 memory corruption (errno=0, @x.c:1)\n"
-        self.assertEqual(failures(parse_uffd(output, 1)),
-                         [("move on anon", "ERROR: nr 1 memory corruption (errno=0, @x.c:1)"),
-                          ("plan", "no sum printed, exit status 1")])
+        """Its err() ends it; a signal that does leaves more unsaid."""
+        output = recorded("uffd-gave-up")
+        error = ("move on anon", "ERROR: UFFDIO_MOVE error: -16 (errno=16, @uffd-common.c:651)")
+        self.assertEqual(failures(parse_uffd(output, 1)), [error])
+        self.assertEqual(failures(parse_uffd(output, 139)),
+                         [error, ("plan", "no sum printed, exit status 139")])
 
     def test_status_contradicts(self) -> None:
         self.assertEqual(failures(parse_uffd(recorded("uffd-skipped"), 139)),
