@@ -14,7 +14,7 @@ from pathlib import Path
 
 # What the kernel says when something is wrong with it. An OOM kill is not.
 TROUBLE = re.compile(
-    r"WARNING: |\bBUG: |kernel BUG at |Oops: |Oops\b.*\[#|general protection fault|"
+    r"WARNING: |\bBUG: |[Kk]ernel BUG at |Oops: |Oops\b.*\[#|general protection fault|"
     r"Kernel panic|Unable to handle kernel|KASAN: |UBSAN: |"
     r"INFO: task .* blocked for more than|INFO: trying to register non-static key|"
     r"possible (circular|recursive) locking|suspicious RCU usage|"
@@ -22,7 +22,7 @@ TROUBLE = re.compile(
     r"rcu_\w+ (detected|self-detected) stall|soft lockup|hard LOCKUP|refcount_t: |"
     r"(list_add|list_del) corruption|DEBUG_LOCKS_WARN_ON|Bad (page|rss-counter)|"
     r"bad: scheduling from|scheduling while atomic|unexpected reserved bit|double fault")
-FATAL = re.compile(r"Kernel panic|Oops|kernel BUG at |Unable to handle kernel|general protection")
+FATAL = re.compile(r"Kernel panic|Oops|[Kk]ernel BUG at |Unable to handle kernel|general protection")
 # show_signal() and show_signal_msg() of arch/x86: a program's own fault. The
 # name, 15 characters of anything, is the program's choice.
 OWN_FAULT = re.compile(
@@ -83,7 +83,7 @@ class Console:
                 self.fatal = time.monotonic()
             if index > self.quiet_until:
                 self.reports.append((index, self.tag))
-                self.quiet_until = index + 3    # a report says so in several lines
+                self.quiet_until = index + 4    # a report says so in several lines
 
     def excerpt(self, index: int) -> str:
         """The report that begins at this line."""

@@ -40,6 +40,81 @@ class OwnFaults(unittest.TestCase):
         self.assertTrue(is_fatal("Oops: general protection fault: 0000 [#1] PREEMPT SMP"))
 
 
+class Reports(unittest.TestCase):
+    """Warnings, oopses and a panic that LKDTM provoked; a command each, one without any."""
+
+    def setUp(self) -> None:
+        self.console = read("console-reports")
+
+    def test_each_is_found_once(self) -> None:
+        self.assertEqual(
+            [(self.console.lines[index], tag) for index, tag in self.console.reports],
+            [("WARNING: CPU: 0 PID: 378 at lkdtm_WARNING+0xa/0x10", 2),
+             ("WARNING: CPU: 1 PID: 380 at lkdtm_WARNING_MESSAGE+0x1b/0x20", 3),
+             ("BUG: kernel NULL pointer dereference, address: 0000000000000000", 5),
+             ("Kernel BUG at lkdtm_ARRAY_BOUNDS+0x140/0x140 [verbose debug info unavailable]", 6),
+             ("Kernel panic - not syncing: dumptest", 7)])
+
+    def test_only_those_since(self) -> None:
+        self.assertEqual([line for line, _ in self.console.troubles(4)],
+                         ["Kernel panic - not syncing: dumptest"])
+
+    def test_excerpt(self) -> None:
+        """From shortly before it to its end, and no further."""
+        text = self.console.troubles()[0][1].splitlines()
+        self.assertEqual(text[0], "lkdtm: Performing direct entry WARNING")
+        self.assertEqual(text[-1], "---[ end trace 0000000000000000 ]---")
+        self.assertIn(" lkdtm_do_action+0x10/0x20", text)
+
+    def fatal_after(self, number: int) -> bool:
+        """Whether the kernel counts as dead when this command has ended."""
+        console = Console(Path("/nonexistent"))
+        for line in self.console.lines:
+            console.take(line.encode())
+            if line == f"vm: end {number}":
+                break
+        return console.fatal is not None
+
+    def test_what_is_survived(self) -> None:
+        self.assertFalse(self.fatal_after(3))
+        self.assertFalse(self.fatal_after(4))
+        self.assertTrue(self.fatal_after(5))
+
+    def test_fatal(self) -> None:
+        for words in ("Oops: Oops: 0002 [#1]", "Oops: invalid opcode", "Kernel BUG at ",
+                      "Kernel panic - "):
+            lines = [line for line in self.console.lines if line.startswith(words)]
+            self.assertEqual([is_fatal(line) for line in lines], [True], words)
+
+
+class Words(unittest.TestCase):
+    """Reports of the debug kernel, in the words of the kernel's format strings."""
+
+    def test_reports(self) -> None:
+        for line in ("BUG: KASAN: slab-use-after-free in ksm_do_scan+0x1/0x2",
+                     "WARNING: possible circular locking dependency detected",
+                     "WARNING: possible recursive locking detected",
+                     "WARNING: suspicious RCU usage",
+                     "BUG: sleeping function called from invalid context at mm/ksm/merge.c:1",
+                     "INFO: task ksmd:30 blocked for more than 120 seconds.",
+                     "INFO: trying to register non-static key.",
+                     "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
+                     "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [ksmd:30]",
+                     "refcount_t: underflow; use-after-free.",
+                     "list_add corruption. prev is NULL.",
+                     "UBSAN: array-index-out-of-bounds in mm/ksm/walk.c:1:1",
+                     "BUG: Bad page state in process ksmd  pfn:00001",
+                     "BUG: Bad rss-counter state mm:1 type:MM_ANONPAGES val:1"):
+            self.assertTrue(is_trouble(line), line)
+            self.assertFalse(is_fatal(line), line)
+
+    def test_not_of_the_kernel(self) -> None:
+        for line in ("Out of memory: Killed process 1 (x) total-vm:1kB",
+                     "Memory cgroup out of memory: Killed process 1 (x)",
+                     "systemd[1]: a.service: WARNING is its name", "kunit: disabled"):
+            self.assertFalse(is_trouble(line), line)
+
+
 class Reading(unittest.TestCase):
     """The log is read as it grows."""
 

@@ -121,6 +121,19 @@ class KUnit(unittest.TestCase):
         self.assertEqual(found[0].name, "ksm-advisor.ksm_advisor_test_target")
         self.assertEqual(found[-1].name, "ksm-index.ksm_index_test_rounds")
 
+    def test_skips_and_parameters(self) -> None:
+        """A case with parameters is one result, whatever their number."""
+        found = parse_kunit(recorded("kunit-example"), 0)
+        self.assertEqual(count(found), {"pass": 8, "skip": 2})
+        self.assertIn(Result("example.example_params_test", "pass"), found)
+
+    def test_plan_of_parameters(self) -> None:
+        """It is not the suite's."""
+        output = recorded("kunit-example").replace(
+            "        # Subtest: example_params_test\n",
+            "        # Subtest: example_params_test\n        1..12\n")
+        self.assertEqual(count(parse_kunit(output, 0)), {"pass": 8, "skip": 2})
+
     def test_case_failed(self) -> None:
         output = recorded("kunit-passed").replace("    ok 2 ksm_index_test_apart",
                                                   "    not ok 2 ksm_index_test_apart")
