@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What it costs to choose the next cgroup: the scanner's own arithmetic,
- * mm/ksm/sched.c, built as a program, so that nothing else is in the figure.
+ * Cost of choosing the next cgroup. The scheduler's source, mm/ksm/sched.c, is
+ * compiled into this program, so the figure contains nothing else.
  *
- * Prints "cgroups ns" for each number of cgroups: a pick and the booking of a
- * slice's work, the median of many rounds. The cgroups are children of one, of
- * weights from 1 to 10000, and each has more on its mind than to stay in the
- * cache: their entities lie as far apart as in the kernel.
+ * Prints "cgroups ns" for each number of cgroups: the median over many rounds
+ * of one pick and one charge of a slice's work. The cgroups are siblings with
+ * weights from 1 to 10000. Their entities lie as far apart as in the kernel, so
+ * that the tree does not fit in the cache when there are many.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 
 #include <linux/rbtree_augmented.h>
 
-/* The tree's copy for programs is older than this function. */
+/* tools/include/linux/rbtree_augmented.h does not have this function yet. */
 static void rb_add_augmented_cached(struct rb_node *node,
 				    struct rb_root_cached *tree,
 				    bool (*less)(struct rb_node *a,
@@ -40,28 +40,29 @@ static void rb_add_augmented_cached(struct rb_node *node,
 
 #include "../mm/ksm/sched.c"
 
-#define APART	1024		/* bytes, about what struct ksm_group takes */
-#define PICKS	20000
-#define ROUNDS	51
-#define MOST	10000
+#define STRIDE		1024	/* bytes, about the size of struct ksm_group */
+#define PICKS		20000
+#define ROUNDS		51
+#define MAX_GROUPS	10000
 
-/* As in struct ksm_group: the subtree among its siblings, its own processes. */
+/* As in struct ksm_group: @sched is the subtree, @own the group's processes. */
 struct group {
 	struct ksm_sched sched;
 	struct ksm_sched own;
-	char rest[APART - 2 * sizeof(struct ksm_sched)];
+	char pad[STRIDE - 2 * sizeof(struct ksm_sched)];
 };
 
-static struct group root, group[MOST];
+static struct group root, groups[MAX_GROUPS];
 
-static void more_groups(int from, int to)
+static void add_groups(int from, int to)
 {
 	for (; from < to; from++) {
-		ksm_sched_init(&group[from].sched, &root.sched,
+		struct group *g = &groups[from];
+
+		ksm_sched_init(&g->sched, &root.sched,
 			       1 + (u32)rand() % KSM_WEIGHT_MAX);
-		ksm_sched_init(&group[from].own, &group[from].sched,
-			       KSM_WEIGHT_DFL);
-		ksm_sched_wake(&group[from].own);
+		ksm_sched_init(&g->own, &g->sched, KSM_WEIGHT_DFL);
+		ksm_sched_wake(&g->own);
 	}
 }
 
@@ -88,13 +89,13 @@ static int compare(const void *a, const void *b)
 
 int main(void)
 {
-	static const int numbers[] = { 10, 100, 1000, MOST };
+	static const int numbers[] = { 10, 100, 1000, MAX_GROUPS };
 	double ns[ROUNDS];
 	int i, r, have = 0;
 
 	ksm_sched_init(&root.sched, NULL, KSM_WEIGHT_DFL);
 	for (i = 0; i < 4; i++) {
-		more_groups(have, numbers[i]);
+		add_groups(have, numbers[i]);
 		have = numbers[i];
 		for (r = 0; r < ROUNDS; r++)
 			ns[r] = pick_ns();

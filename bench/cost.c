@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What merging costs those who live with it, on any kernel that has
+ * Cost to the processes that are scanned and merged, on any kernel that has
  * PR_SET_MEMORY_MERGE. Prints "name value" for each figure of one part:
  *
- *   faults   latency of first touches, of pages that differ and of twins, and of
- *            copies on write, 99th percentile in ns, in a process that is scanned
- *            at full speed and with run=0
- *   unmerge  ns for each page that run=2 gives back
- *   rmap     ns of one way from a frame to the 10,000 places where it is mapped,
- *            in 100 forked processes of which some map and unmap all the time
+ *   faults   99th percentile latency in ns of first touches, of unique pages
+ *            and of twins, and of copy on write, both in a process that is
+ *            scanned at full speed and with run=0
+ *   unmerge  ns per page that run=2 unmerges
+ *   rmap     ns per reverse map walk over the 10,000 mappings of a frame, in
+ *            100 forked processes, some of which map and unmap all the time
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -74,7 +74,7 @@ static long long now(void)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-/* A page of noise that is told by its number. */
+/* Pseudorandom contents, a different page for each number. */
 static void fill(char *page, u64 number)
 {
 	u64 *word = (u64 *)page, x = number * 0x9e3779b97f4a7c15ULL + 1;
@@ -99,14 +99,14 @@ static char *map(long pages)
 	return p;
 }
 
-static void take_part(void)
+static void enable_merging(void)
 {
 	if (prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0))
 		die("PR_SET_MEMORY_MERGE");
 }
 
-/* As it booted, and nothing is merged. */
-static void afresh(void)
+/* Unmerge everything and restore the defaults. */
+static void reset_ksm(void)
 {
 	put("run", "2");
 	put("run", "0");
@@ -123,14 +123,17 @@ static void full_speed(void)
 
 #define SAMPLES	8192
 
-static int by_value(const void *a, const void *b)
+static int compare(const void *a, const void *b)
 {
 	long long x = *(const long long *)a, y = *(const long long *)b;
 
 	return (x > y) - (x < y);
 }
 
-/* With what tells pages apart wherever one looks, or @twins: what makes them equal. */
+/*
+ * Time the first write to each page. Unique pages differ in every cache line;
+ * @twins are all equal.
+ */
 static void touch_each(char *p, bool twins, long long *ns)
 {
 	static u64 number;
@@ -151,7 +154,7 @@ static void touch_each(char *p, bool twins, long long *ns)
 
 static long long p99(long long *ns)
 {
-	qsort(ns, SAMPLES, sizeof(*ns), by_value);
+	qsort(ns, SAMPLES, sizeof(*ns), compare);
 	return ns[SAMPLES * 99 / 100];
 }
 
@@ -163,8 +166,8 @@ static void first_touches(bool twins, long long *ns)
 	munmap(p, SAMPLES * PAGE);
 }
 
-/* The child that shares the pages waits until they were copied. */
-static void copies(long long *ns)
+/* The child shares the pages until all of them are copied. */
+static void copy_on_write(long long *ns)
 {
 	char *p = map(SAMPLES);
 	int status;
@@ -195,7 +198,7 @@ static void faults(void)
 	const char *when;
 	int round, run;
 
-	take_part();
+	enable_merging();
 	full_speed();
 	for (i = 0; i < pages; i++)
 		fill(p + i * PAGE, i);
@@ -208,7 +211,7 @@ static void faults(void)
 			printf("touch_%s_ns %lld\n", when, p99(ns));
 			first_touches(true, ns);
 			printf("twin_%s_ns %lld\n", when, p99(ns));
-			copies(ns);
+			copy_on_write(ns);
 			printf("cow_%s_ns %lld\n", when, p99(ns));
 		}
 	}
@@ -229,7 +232,7 @@ static void unmerge(void)
 	char *p = map(pages);
 	long long began;
 
-	take_part();
+	enable_merging();
 	for (i = 0; i < pages; i++)
 		fill(p + i * PAGE, i / 2);
 	merge_all(pages);
@@ -238,7 +241,6 @@ static void unmerge(void)
 	printf("unmerge_ns %lld\n", (now() - began) / pages);
 }
 
-/* The frame behind an address. */
 static u64 pfn_of(char *p)
 {
 	u64 entry;
@@ -263,8 +265,8 @@ static void child(bool churn)
 	}
 }
 
-/* Idle page tracking goes all the way to say whether a page was used. */
-static long long way(int fd, u64 pfn)
+/* Idle page tracking walks all mappings to tell whether the page was used. */
+static long long walk_ns(int fd, u64 pfn)
 {
 	u64 bit = 1ULL << pfn % 64, got;
 	long long began;
@@ -279,18 +281,18 @@ static long long way(int fd, u64 pfn)
 
 static void rmap(void)
 {
-	enum { HERE = 100, OTHERS = 99, CHURN = 8, WAYS = 101 };
-	static long long ns[WAYS];
-	char *p = map(HERE);
-	pid_t pid[OTHERS];
+	enum { NR_PAGES = 100, NR_CHILDREN = 99, CHURN = 8, NR_WALKS = 101 };
+	static long long ns[NR_WALKS];
+	char *p = map(NR_PAGES);
+	pid_t pid[NR_CHILDREN];
 	int i, fd;
 
 	put("max_page_sharing", "20000");
-	take_part();
-	for (i = 0; i < HERE; i++)
+	enable_merging();
+	for (i = 0; i < NR_PAGES; i++)
 		fill(p + i * PAGE, 1);
-	merge_all(HERE);
-	for (i = 0; i < OTHERS; i++) {
+	merge_all(NR_PAGES);
+	for (i = 0; i < NR_CHILDREN; i++) {
 		pid[i] = fork();
 		if (pid[i] < 0)
 			die("fork");
@@ -301,11 +303,11 @@ static void rmap(void)
 	if (fd < 0)
 		die("page_idle");
 	sleep(2);
-	for (i = 0; i < WAYS; i++)
-		ns[i] = way(fd, pfn_of(p));
-	qsort(ns, WAYS, sizeof(*ns), by_value);
-	printf("rmap_ns %lld\n", ns[WAYS / 2]);
-	for (i = 0; i < OTHERS; i++) {
+	for (i = 0; i < NR_WALKS; i++)
+		ns[i] = walk_ns(fd, pfn_of(p));
+	qsort(ns, NR_WALKS, sizeof(*ns), compare);
+	printf("rmap_ns %lld\n", ns[NR_WALKS / 2]);
+	for (i = 0; i < NR_CHILDREN; i++) {
 		kill(pid[i], SIGKILL);
 		waitpid(pid[i], NULL, 0);
 	}
@@ -324,7 +326,7 @@ int main(int argc, char **argv)
 	for (i = 0; argc == 2 && i < sizeof(parts) / sizeof(*parts); i++) {
 		if (strcmp(argv[1], parts[i].name))
 			continue;
-		afresh();
+		reset_ksm();
 		parts[i].fn();
 		return 0;
 	}

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the counters cost where nothing is merged: instructions that fault,
- * fork, copy on write and munmap take. To be run in a VM that counts
- * instructions, where the time stamp counter is their number.
+ * Cost of the engine's hooks where nothing is merged: instructions per page
+ * fault, fork, copy on write and munmap. Must run in a VM that counts
+ * instructions, where the time stamp counter is the number executed so far.
  *
- * Prints "name instructions" for each, of one page or one fork, as the median
- * of many rounds, which leaves out those that a timer interrupt fell into.
+ * Prints "name instructions" for each operation, per page or per fork. The
+ * median over many rounds drops those that a timer interrupt hits.
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -42,7 +42,7 @@ static char *map(void)
 	return p;
 }
 
-static void touch(volatile char *p)
+static void write_pages(volatile char *p)
 {
 	long i;
 
@@ -50,7 +50,7 @@ static void touch(volatile char *p)
 		p[i * PAGE] = 1;
 }
 
-static long look(volatile char *p)
+static long read_pages(volatile char *p)
 {
 	long i, sum = 0;
 
@@ -66,11 +66,11 @@ static void one_round(int r)
 	pid_t pid;
 
 	t = __rdtsc();
-	touch(p);
+	write_pages(p);
 	taken[FAULT][r] = (double)(__rdtsc() - t) / PAGES;
 
 	t = __rdtsc();
-	look(q);
+	read_pages(q);
 	taken[READ_FAULT][r] = (double)(__rdtsc() - t) / PAGES;
 
 	t = __rdtsc();
@@ -80,14 +80,14 @@ static void one_round(int r)
 	waitpid(pid, NULL, 0);
 	taken[FORK][r] = __rdtsc() - t;
 
-	/* the child keeps the pages, so that each write copies */
+	/* While the child shares the pages, each write copies one. */
 	pid = fork();
 	if (!pid) {
 		pause();
 		_exit(0);
 	}
 	t = __rdtsc();
-	touch(p);
+	write_pages(p);
 	taken[COW][r] = (double)(__rdtsc() - t) / PAGES;
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How long a read of memory.ksm.stat takes, as processes, pages and cgroups
- * become more. Prints lines of "cgroups processes pages top-us leaf-us": reads
- * of the cgroup above all others, and of one with a hundredth of the processes;
- * medians of many reads.
+ * Time to read memory.ksm.stat as the number of processes, pages and cgroups
+ * grows. Prints lines of "cgroups processes pages top-us leaf-us": the median
+ * time to read the file of the parent of all cgroups, and of one child with a
+ * hundredth of the processes.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -22,7 +22,7 @@
 #define KSM	"/sys/kernel/mm/ksm/"
 #define PAGE	4096UL
 #define READS	101
-#define BUSY	100		/* cgroups that have processes */
+#define BUSY	100		/* cgroups with processes */
 
 static long cgroups, processes, pages;
 
@@ -52,7 +52,7 @@ static long get(const char *path)
 	return atol(buf);
 }
 
-static void more_cgroups(long nr)
+static void add_cgroups(long nr)
 {
 	char path[64];
 
@@ -63,8 +63,8 @@ static void more_cgroups(long nr)
 	}
 }
 
-/* Each with some pages of its own and as many that all have. */
-static void more_processes(long nr, long each)
+/* Half of each process's pages are unique, half are the same in all of them. */
+static void add_processes(long nr, long each)
 {
 	char path[64], byte;
 	int ready[2];
@@ -94,7 +94,7 @@ static void more_processes(long nr, long each)
 				pause();
 		}
 		if (read(ready[0], &byte, 1) != 1)
-			die("a process");
+			die("child process");
 		pages += each;
 	}
 	close(ready[0]);
@@ -156,16 +156,16 @@ int main(void)
 	put(TOP "/memory.ksm", "1");
 	put(KSM "sleep_millisecs", "0");
 	put(KSM "pages_to_scan", "20000");
-	more_cgroups(BUSY);
-	more_processes(BUSY, 20);
+	add_cgroups(BUSY);
+	add_processes(BUSY, 20);
 	measure();
-	more_processes(10 * BUSY, 20);
+	add_processes(10 * BUSY, 20);
 	measure();
-	more_processes(10 * BUSY + 10, 10000);
+	add_processes(10 * BUSY + 10, 10000);
 	measure();
-	more_cgroups(1000);
+	add_cgroups(1000);
 	measure();
-	more_cgroups(10000);
+	add_cgroups(10000);
 	measure();
 	return 0;
 }

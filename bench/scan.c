@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the scanner costs a page, as the init of a kernel that has nothing else
- * to do. A child of its own holds the data and sleeps while the scanner is
- * measured; a kernel in user mode has its page tables brought to the host only
- * when that child runs, so that this is no part of what is measured.
+ * Cost of scanning per page. Runs as init of a kernel that has nothing else to
+ * do. A child process holds the data and sleeps while the scanner is measured.
+ * A user mode kernel propagates page table changes to the host only when that
+ * child runs, so the figures do not contain them.
  *
- * Arguments: what to measure, what the pages hold, how much, in MiB, and
- * whether smart_scan is on in the end. Prints lines that begin with "scan:";
- * to "scan: cpu" whoever reads them answers with the CPU time that this kernel
- * took so far, in nanoseconds, as nobody inside knows it as well.
+ * Arguments: part, data set, size in MiB, and whether to measure smart_scan
+ * at the end. Prints lines that begin with "scan:". The reader answers "scan:
+ * cpu" with the CPU time that this kernel has used so far, in nanoseconds: the
+ * host accounts it more exactly than the kernel does.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -37,16 +37,16 @@ typedef unsigned long long u64;
 #define KSM		"/sys/kernel/mm/ksm/"
 #define PAGE		4096UL
 #define WORDS		(PAGE / sizeof(u64))
-#define LEFT_FREE	(64L << 20)	/* when all memory is touched */
-#define FINE_US		2000		/* to see when a pass ends */
-#define COARSE_US	20000		/* where many passes are measured */
-#define STEADY_MS	1500		/* at least that long */
-#define STEADY_PASSES	3		/* and so many passes */
-#define SMART_PASSES	72		/* back-off of both kernels: 8 or 9 */
-#define ROUNDS		3		/* in which the data changes */
-#define PROCESSES	4		/* of a real program */
+#define LEFT_FREE	(64L << 20)	/* bytes that touch_memory() leaves */
+#define FINE_US		2000		/* poll interval: one pass */
+#define COARSE_US	20000		/* poll interval: many passes */
+#define STEADY_MS	1500		/* at least this long */
+#define STEADY_PASSES	3		/* and this many passes */
+#define SMART_PASSES	72		/* the back-offs are 8 and 9 */
+#define ROUNDS		3		/* of changes to the data */
+#define PROCESSES	4		/* interpreters */
 
-/* The state of the scanner where a stretch begins or ends. */
+/* The scanner's counters at the start or end of a measurement. */
 struct state {
 	long cpu;		/* ns */
 	long scanned;
@@ -96,7 +96,7 @@ static void put(const char *path, long value)
 	close(fd);
 }
 
-/* The number after a word in a file; without a word, the first one. */
+/* The number after @word in a file, or the first one if @word is NULL. */
 static long get(const char *path, const char *word)
 {
 	char buf[8192];
@@ -149,7 +149,7 @@ static u64 mixed(u64 x)
 	return x ^ x >> 31;
 }
 
-/* All pages, each once, in no order: some number below pages. */
+/* A pseudorandom permutation of 0 .. pages - 1; pages is a power of two. */
 static unsigned long shuffled(unsigned long i)
 {
 	int round, half = __builtin_ctzl(pages) / 2;
@@ -171,9 +171,10 @@ static void fill(u64 *page, u64 seed)
 }
 
 /*
- * Pages whose fingerprints are equal, by any key: what the first change of a
- * pair does to xxh64 the second takes back, for one key of two. Of 65536
- * subsets of sixteen such pairs some hundred each have one fingerprint.
+ * Pages with equal fingerprints whatever the key is: for every second key, the
+ * second change of a pair cancels the effect of the first on xxh64. Each page
+ * applies one of the 65536 subsets of sixteen such pairs; groups of some
+ * hundred of them share a fingerprint.
  */
 static void fill_hostile(u64 *page, unsigned long i)
 {
@@ -210,9 +211,8 @@ static void make_page(const char *set, unsigned long i)
 }
 
 /*
- * Give the pages frames in no order, as it is where memory has been in use for
- * long. Having them written by system calls takes no page faults, which are slow
- * in user mode.
+ * Allocate frames in random order, as on a machine that has been up for long.
+ * Writes by system calls avoid page faults, which are slow in user mode.
  */
 static void populate(void)
 {
@@ -260,8 +260,8 @@ static void child(const char *set)
 }
 
 /*
- * Memory that this kernel never used is not there on the host before it is
- * touched, which would be in the figures.
+ * The host allocates this kernel's memory on first touch. Do that up front, to
+ * keep it out of the figures.
  */
 static void touch_memory(void)
 {
@@ -282,12 +282,12 @@ static void child_ready(void)
 	char byte;
 
 	if (read(from_child[0], &byte, 1) != 1)
-		die("the process with the data");
+		die("child with the data");
 }
 
 /*
- * Four interpreters, started side by side, each with what it loads and makes of
- * that; merging is asked for as a launcher does.
+ * Four Python interpreters side by side, each with its modules and the syntax
+ * trees it parses. Merging is enabled before exec, as a launcher does.
  */
 static const char program[] =
 	"import argparse, ast, asyncio, csv, decimal, email.message, glob, gzip,\\\n"
@@ -319,7 +319,7 @@ static void interpreters(void)
 			_exit(1);
 		}
 	}
-	/* so that one that cannot begin is not waited for */
+	/* Makes read() fail if an interpreter does not start. */
 	close(from_child[1]);
 	for (i = 0; i < PROCESSES; i++)
 		child_ready();
@@ -355,13 +355,13 @@ static void child_start(const char *set)
 static void child_change(char how)
 {
 	if (write(to_child[1], &how, 1) != 1)
-		die("the process with the data");
+		die("child with the data");
 	child_ready();
 }
 
 /* -------------------------------------------------------------- measuring */
 
-static void look_at(struct state *s)
+static void read_state(struct state *s)
 {
 	s->cpu = cpu();
 	s->scanned = ksm("pages_scanned");
@@ -369,55 +369,56 @@ static void look_at(struct state *s)
 	s->full_scans = ksm("full_scans");
 }
 
-static long wait_a_bit(long us, const char *name)
+static long poll_ksm(long us, const char *name)
 {
 	polls++;
 	usleep(us);
 	return ksm(name);
 }
 
-/* What it takes to ask how far the scanner is. */
+/* CPU time of one poll, to be subtracted from the figures. */
 static void calibrate(void)
 {
 	long began = cpu(), i;
 
 	for (i = 0; i < 500; i++)
-		wait_a_bit(FINE_US, "full_scans");
+		poll_ksm(FINE_US, "full_scans");
 	poll_ns = (cpu() - began) / 500;
 	say("poll_ns %ld", poll_ns);
 }
 
-/* Scan for so long and until so many passes are over. */
+/* Scan for at least @ms and at least @passes passes. */
 static void scan_passes(struct state *from, struct state *to, long passes, long ms)
 {
 	long asked = polls;
 
 	put(KSM "pages_to_scan", 4096);
-	look_at(from);
+	read_state(from);
 	put(KSM "run", 1);
-	while (wait_a_bit(COARSE_US, "full_scans") < from->full_scans + passes ||
+	while (poll_ksm(COARSE_US, "full_scans") < from->full_scans + passes ||
 	       (polls - asked) * (COARSE_US / 1000) < ms)
 		;
 	put(KSM "run", 0);
-	look_at(to);
+	read_state(to);
 	to->cpu -= (polls - asked) * poll_ns;
 }
 
 /*
- * Scan until each page was looked at once, wherever the last scan stopped: what
- * full_scans counts are passes that began in the same go.
+ * Scan until every page is scanned once, wherever the last scan stopped.
+ * full_scans does not tell: it only counts passes that began after run was set
+ * to 1.
  */
 static void scan_once(struct state *from, struct state *to)
 {
 	long asked = polls;
 
 	put(KSM "pages_to_scan", 256);
-	look_at(from);
+	read_state(from);
 	put(KSM "run", 1);
-	while (wait_a_bit(FINE_US, "pages_scanned") - from->scanned < (long)pages)
+	while (poll_ksm(FINE_US, "pages_scanned") - from->scanned < (long)pages)
 		;
 	put(KSM "run", 0);
-	look_at(to);
+	read_state(to);
 	to->cpu -= (polls - asked) * poll_ns;
 }
 
@@ -454,7 +455,7 @@ static void measure_smart(void)
 	put(KSM "smart_scan", 0);
 }
 
-/* Free memory, with what waits in the CPU's own list. */
+/* Free memory, including the per-CPU lists. */
 static long memory_free(void)
 {
 	long now = get("/proc/meminfo", "MemFree:") * 1024;
@@ -481,7 +482,7 @@ static long memory_taken(void)
 	return taken;
 }
 
-/* What each kernel says of itself: the stock one of its objects. */
+/* The kernel's own figure; on the stock kernel, the size of its slab objects. */
 static void report_metadata(void)
 {
 	long own = get("/sys/fs/cgroup/memory.ksm.stat", "ksm_metadata_bytes ");
@@ -505,7 +506,7 @@ static void report_metadata(void)
 	say("metadata own %ld taken %ld", own, memory_taken());
 }
 
-/* Nothing to merge: first sight, steady state, with back-off. */
+/* No twins: first pass, steady state, smart_scan. */
 static void unique(bool smart)
 {
 	memory_taken();
@@ -517,7 +518,7 @@ static void unique(bool smart)
 		measure_smart();
 }
 
-/* Each page changes between two passes, whole or in one word. */
+/* All of each page, or one word of it, changes between two passes. */
 static void changing(void)
 {
 	struct state from, to, sum;
@@ -549,7 +550,7 @@ static long merged(void)
 	return ksm("pages_shared") + ksm("pages_sharing");
 }
 
-/* From nothing to merged, passing over what is merged, and back. */
+/* Merge everything, scan the merged pages, unmerge everything. */
 static void merging(void)
 {
 	long want = pages - pages / 100, began = cpu(), asked = polls, i, nr = 0;
@@ -558,7 +559,7 @@ static void merging(void)
 	put(KSM "run", 1);
 	for (i = 0; i < 6000 && nr < want; i++) {
 		polls++;
-		nr = wait_a_bit(COARSE_US, "pages_shared") + ksm("pages_sharing");
+		nr = poll_ksm(COARSE_US, "pages_shared") + ksm("pages_sharing");
 	}
 	put(KSM "run", 0);
 	say("merge cpu_ns %ld pages %ld shared %ld",
@@ -578,7 +579,7 @@ static long now_us(void)
 	return t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* As the kernel boots: how long until nearly all is saved? */
+/* Time until 95% of the possible savings, with the defaults at boot. */
 static void settling(void)
 {
 	long want = pages / 2 * 95 / 100, began = cpu(), asked = polls, at = now_us();
@@ -587,7 +588,7 @@ static void settling(void)
 	put(KSM "sleep_millisecs", 20);
 	put(KSM "smart_scan", 1);
 	put(KSM "run", 1);
-	while (wait_a_bit(COARSE_US, "pages_sharing") < want)
+	while (poll_ksm(COARSE_US, "pages_sharing") < want)
 		;
 	at = now_us() - at;
 	put(KSM "run", 0);
@@ -595,7 +596,7 @@ static void settling(void)
 	    cpu() - began - (polls - asked) * poll_ns, at);
 }
 
-/* What programs have in common, and what it takes to find it. */
+/* What real programs share, and the cost of finding it. */
 static void real(void)
 {
 	struct state from, to;
@@ -625,7 +626,7 @@ static void prepare(void)
 
 int main(int argc, char **argv)
 {
-	/* the kernel adds words of its own at the end */
+	/* The kernel appends arguments of its own. */
 	if (argc < 5)
 		die("usage: scan unique|changing|merging|settle|real set MiB smart");
 	prepare();

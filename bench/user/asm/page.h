@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+/* The page size that mm/ksm/sched.c uses, for user space. */
 #ifndef _USER_PAGE_H
 #define _USER_PAGE_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Divisions that mm/ksm/sched.c asks for, in a program. */
+/* The 64-bit divisions that mm/ksm/sched.c uses, for user space. */
 #ifndef _USER_MATH64_H
 #define _USER_MATH64_H
 
@@ -10,9 +10,9 @@
 #define div_s64(a, b)	((s64)(a) / (s32)(b))
 #define div64_s64(a, b)	((s64)(a) / (s64)(b))
 
-static inline u64 div_u64_rem(u64 a, u32 b, u32 *rest)
+static inline u64 div_u64_rem(u64 a, u32 b, u32 *remainder)
 {
-	*rest = a % b;
+	*remainder = a % b;
 	return a / b;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* tools/include has most of it elsewhere. */
+/* min() and max() are in <linux/kernel.h> of tools/include. */
 #ifndef _USER_MINMAX_H
 #define _USER_MINMAX_H
 
