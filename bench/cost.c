@@ -138,17 +138,18 @@ static void touch_each(char *p, bool twins, long long *ns)
 {
 	static u64 number;
 	long long before;
+	u64 value, *word;
 	size_t at;
-	u64 value;
 	long i;
 
 	for (i = 0; i < SAMPLES; i++) {
+		word = (u64 *)(p + i * PAGE);
 		value = twins ? 1 : ++number;
 		before = now();
-		__atomic_store_n((u64 *)(p + i * PAGE), value, __ATOMIC_RELAXED);
+		__atomic_store_n(word, value, __ATOMIC_RELAXED);
 		ns[i] = now() - before;
 		for (at = LINE; at < PAGE && !twins; at += LINE)
-			*(u64 *)(p + i * PAGE + at) = value;
+			word[at / sizeof(*word)] = value;
 	}
 }
 

@@ -64,11 +64,28 @@ static void add_cgroups(long nr)
 }
 
 /* Half of each process's pages are unique, half are the same in all of them. */
+static void child(long nr, int ready)
+{
+	long *p = mmap(NULL, nr * PAGE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long i, unique = 1000000 * (processes + 1);
+	char path[64];
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	snprintf(path, sizeof(path), TOP "/%ld/cgroup.procs", processes % BUSY);
+	put(path, "0");
+	for (i = 0; i < nr; i++)
+		p[i * PAGE / sizeof(*p)] = i & 1 ? i : i + unique;
+	if (write(ready, "", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
 static void add_processes(long nr, long each)
 {
-	char path[64], byte;
 	int ready[2];
-	long i;
+	char byte;
 
 	if (pipe(ready))
 		die("pipe");
@@ -77,22 +94,8 @@ static void add_processes(long nr, long each)
 
 		if (pid < 0)
 			die("fork");
-		if (!pid) {
-			long *p = mmap(NULL, each * PAGE, PROT_READ | PROT_WRITE,
-				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			snprintf(path, sizeof(path), TOP "/%ld/cgroup.procs",
-				 processes % BUSY);
-			put(path, "0");
-			for (i = 0; i < each; i++)
-				p[i * PAGE / sizeof(*p)] = i & 1 ? i : i + 1000000 *
-							   (processes + 1);
-			if (write(ready[1], "", 1) != 1)
-				_exit(1);
-			for (;;)
-				pause();
-		}
+		if (!pid)
+			child(each, ready[1]);
 		if (read(ready[0], &byte, 1) != 1)
 			die("child process");
 		pages += each;
@@ -143,7 +146,8 @@ static void measure(void)
 {
 	scan();
 	printf("%ld %ld %ld %.1f %.1f\n", cgroups, processes, pages,
-	       read_us(TOP "/memory.ksm.stat"), read_us(TOP "/0/memory.ksm.stat"));
+	       read_us(TOP "/memory.ksm.stat"),
+	       read_us(TOP "/0/memory.ksm.stat"));
 	fflush(stdout);
 }
 

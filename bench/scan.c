@@ -315,7 +315,8 @@ static void interpreters(void)
 			die("fork");
 		if (!pid[i]) {
 			prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0);
-			execl("/usr/bin/python3", "python3", "-Ec", program, fd, NULL);
+			execl("/usr/bin/python3", "python3", "-Ec", program, fd,
+			      NULL);
 			_exit(1);
 		}
 	}
@@ -388,7 +389,8 @@ static void calibrate(void)
 }
 
 /* Scan for at least @ms and at least @passes passes. */
-static void scan_passes(struct state *from, struct state *to, long passes, long ms)
+static void scan_passes(struct state *from, struct state *to, long passes,
+			long ms)
 {
 	long asked = polls;
 
@@ -482,7 +484,7 @@ static long memory_taken(void)
 	return taken;
 }
 
-/* The kernel's own figure; on the stock kernel, the size of its slab objects. */
+/* The kernel's own figure, or the stock kernel's slab objects. */
 static void report_metadata(void)
 {
 	long own = get("/sys/fs/cgroup/memory.ksm.stat", "ksm_metadata_bytes ");
@@ -541,7 +543,8 @@ static void changing(void)
 			sum.full_scans += b.full_scans - a.full_scans;
 		}
 		to = sum;
-		report(*how == 'w' ? "changed_whole" : "changed_word", &from, &to);
+		report(*how == 'w' ? "changed_whole" : "changed_word", &from,
+		       &to);
 	}
 }
 
@@ -553,7 +556,8 @@ static long merged(void)
 /* Merge everything, scan the merged pages, unmerge everything. */
 static void merging(void)
 {
-	long want = pages - pages / 100, began = cpu(), asked = polls, i, nr = 0;
+	long want = pages - pages / 100, began = cpu(), asked = polls;
+	long i, nr = 0;
 
 	put(KSM "pages_to_scan", 4096);
 	put(KSM "run", 1);
@@ -563,7 +567,8 @@ static void merging(void)
 	}
 	put(KSM "run", 0);
 	say("merge cpu_ns %ld pages %ld shared %ld",
-	    cpu() - began - (polls - asked) * poll_ns, merged(), ksm("pages_shared"));
+	    cpu() - began - (polls - asked) * poll_ns, merged(),
+	    ksm("pages_shared"));
 	measure("merged", STEADY_PASSES);
 	nr = merged();
 	began = cpu();
@@ -582,7 +587,8 @@ static long now_us(void)
 /* Time until 95% of the possible savings, with the defaults at boot. */
 static void settling(void)
 {
-	long want = pages / 2 * 95 / 100, began = cpu(), asked = polls, at = now_us();
+	long want = pages / 2 * 95 / 100, asked = polls;
+	long began = cpu(), at = now_us();
 
 	put(KSM "pages_to_scan", 100);
 	put(KSM "sleep_millisecs", 20);
