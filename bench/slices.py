@@ -2,99 +2,98 @@
 # SPDX-License-Identifier: GPL-2.0
 """Inside the VM: how long a scanner thread holds on to what it scans.
 
-A process whose pages are random, or made to be hard to tell apart, is scanned
-at full speed from when it is seen first. Prints JSON: for each set of data the
-work of each slice, in lines, and the time from one slice's end to the next
-one's, in us; from the trace event ksm_slice.
+A process with random pages, or with pages made to be hard to tell apart, is
+scanned at full speed from first sight on. Prints JSON: for each set of data the
+work of each slice, in cache lines, and the time from one slice's end to the
+next one's, in us; from the trace event ksm_slice.
 """
+from __future__ import annotations
+
 import json
-import mmap
 import os
-import signal
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from guest import KSM, parent, put, trace_slices, traced_slices
+from guest import (KSM, PAGE, domain, keep, kill, parent, populate, put, trace_slices,
+                   traced_slices)
 
 PAGES = 16384
 SECONDS = 12
 CHUNK = 256
 
+Content = Callable[[int], bytes]        # of a page, by its number
 
-def changed(chunk):
-    """What xxh64 cannot tell from the chunk, for one key of two; see bench/scan.c."""
+
+def changed(chunk: bytes) -> bytes:
+    """A chunk with the same xxh64 for one key of two; see bench/scan.c."""
     words = [int.from_bytes(chunk[at:at + 8], "little") for at in range(0, CHUNK, 8)]
     words[0] ^= 1 << 63
     words[4] = (words[4] + 0xce48002dc0000000) % (1 << 64)
     return b"".join(word.to_bytes(8, "little") for word in words)
 
 
-CHUNKS = [os.urandom(CHUNK) for unused in range(4096 // CHUNK)]
+CHUNKS = [os.urandom(CHUNK) for _ in range(PAGE // CHUNK)]
 OTHERS = [changed(chunk) for chunk in CHUNKS]
-BASE = os.urandom(4088)
+BASE = os.urandom(PAGE - 8)
 
 
-def random_page(unused):
-    return os.urandom(4096)
+def random_page(_: int) -> bytes:
+    return os.urandom(PAGE)
 
 
-def near_page(number):
+def near_page(number: int) -> bytes:
     return BASE + number.to_bytes(8, "little")
 
 
-def hostile_page(number):
-    """Of these, some hundred each have one fingerprint."""
+def hostile_page(number: int) -> bytes:
+    """Groups of some hundred of these pages share a fingerprint."""
     return b"".join((OTHERS if number >> bit & 1 else CHUNKS)[bit] for bit in range(16))
 
 
-SETS = (("random", random_page), ("near", near_page), ("hostile", hostile_page))
+SETS: dict[str, Content] = {"random": random_page, "near": near_page, "hostile": hostile_page}
 
 
-def process(cgroup, page):
-    """A process in a cgroup, with its pages written. Its pid."""
+def process(cgroup: Path, content: Content) -> int:
+    """Start a process in a cgroup; its pid, once its pages are written."""
     ready, write = os.pipe()
     pid = os.fork()
     if pid:
         os.close(write)
         if os.read(ready, 1) != b".":
-            sys.exit("no process with the data")
+            sys.exit("slices: the process with the data failed: see its message above")
         os.close(ready)
         return pid
-    put(cgroup + "/cgroup.procs", os.getpid())
-    memory = mmap.mmap(-1, PAGES * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(mmap.MADV_NOHUGEPAGE)
-    for number in range(PAGES):
-        memory[number * 4096:number * 4096 + 4096] = page(number)
+    memory = populate(cgroup, PAGES, content, huge=False)
     os.write(write, b".")
-    while True:
-        signal.pause()
+    keep(memory)
 
 
-def measure(cgroup, page):
-    os.mkdir(cgroup)
-    put(cgroup + "/memory.ksm", 1)
-    pid = process(cgroup, page)
+def measure(cgroup: Path, content: Content) -> dict[str, Any]:
+    pid = process(domain(cgroup), content)
     trace_slices(True)
-    put(KSM + "run", 1)
+    put(KSM / "run", 1)
     time.sleep(SECONDS)
-    put(KSM + "run", 0)
+    put(KSM / "run", 0)
     trace_slices(False)
-    inode = os.stat(cgroup).st_ino
-    seen = [(when, lines) for when, of, lines in traced_slices() if of == inode]
-    os.kill(pid, signal.SIGKILL)
+    inode = cgroup.stat().st_ino
+    seen = [(when, lines) for when, owner, lines in traced_slices() if owner == inode]
+    kill([pid])
     os.waitpid(pid, 0)
-    return {"lines": [lines for unused, lines in seen],
+    return {"lines": [lines for _, lines in seen],
             "us": [round(1e6 * (b[0] - a[0])) for a, b in zip(seen, seen[1:])]}
 
 
-def main():
+def main() -> None:
     above = parent("ksmslices")
-    put(KSM + "run", 0)
-    put(KSM + "smart_scan", 0)
-    put(KSM + "sleep_millisecs", 0)
-    # no pause, and next to no ends of batches
-    put(KSM + "pages_to_scan", 500000)
-    print(json.dumps({name: measure("%s/%s" % (above, name), page) for name, page in SETS}))
+    put(KSM / "run", 0)
+    put(KSM / "smart_scan", 0)
+    put(KSM / "sleep_millisecs", 0)
+    # No pauses, and hardly any ends of batches.
+    put(KSM / "pages_to_scan", 500000)
+    print(json.dumps({name: measure(above / name, content) for name, content in SETS.items()}))
 
 
 if __name__ == "__main__":

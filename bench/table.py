@@ -1,53 +1,108 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The table that all measurements end in: what each figure is on the stock kernel
-and on ours, how far its turns lie apart, and whether it is as good as wanted."""
+"""The table of all figures, and the arithmetic behind it.
+
+Each row has a figure's value on the stock kernel and on ours, their ratio, the
+spread of the turns, and whether the target is met.
+"""
+from __future__ import annotations
+
 import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass
 
-LINE = "%-45s %9s %9s %-8s %7s %12s  %-17s %s"
-HEAD = ("figure", "stock", "ours", "", "ratio", "spread", "target", "met")
-
-
-# What may be wanted of a figure: what that is called, and whether it is so.
-
-def of_stock(most):
-    return "<= %g of stock" % most, lambda ours, stock: ours <= most * stock
+LINE = "{:<45} {:>9} {:>9} {:<8} {:>7} {:>12}  {:<17} {}"
 
 
-def times_stock(least):
-    return ">= %g of stock" % least, lambda ours, stock: ours >= least * stock
+@dataclass(frozen=True)
+class Target:
+    """What a figure should be: as text, and as a test of the values (ours, stock)."""
+    text: str
+    met: Callable[[float, float | None], bool]
 
 
-def at_most(most):
-    return "<= %g" % most, lambda ours, stock: ours <= most
+@dataclass(frozen=True)
+class Row:
+    """The cells of a row as they are printed."""
+    figure: str
+    stock: str
+    ours: str
+    unit: str
+    ratio: str
+    spread: str
+    target: str
+    met: str
 
 
-def at_least(least):
-    return ">= %g" % least, lambda ours, stock: ours >= least
+HEAD = Row("figure", "stock", "ours", "", "ratio", "spread", "target", "met")
 
 
-def times(most, name, base):
-    return "<= %g of %s" % (most, name), lambda ours, stock: ours <= most * base
+# -- targets
+
+def of_stock(most: float) -> Target:
+    return Target(f"<= {most:g} of stock", lambda ours, stock: ours <= most * stock)
 
 
-def number(value):
-    return "%.0f" % value if abs(value) >= 100 else "%.3g" % value
+def times_stock(least: float) -> Target:
+    return Target(f">= {least:g} of stock", lambda ours, stock: ours >= least * stock)
 
 
-def spread(values):
-    """From the least to the largest, in parts of the median."""
-    return "%.0f%%" % (100 * (max(values) - min(values)) / statistics.median(values))
+def at_most(most: float) -> Target:
+    return Target(f"<= {most:g}", lambda ours, stock: ours <= most)
 
 
-def row(figure, unit, ours, stock=(), target=None, ratio=None):
-    """Of ours and stock one value a turn; without stock there is only ours."""
-    value, base = (statistics.median(values) if values else None for values in (ours, stock))
-    if ratio is None and base:
-        ratio = number(value / base)
+def at_least(least: float) -> Target:
+    return Target(f">= {least:g}", lambda ours, stock: ours >= least)
+
+
+def times(most: float, name: str, base: float) -> Target:
+    """At most a multiple of another figure, base, which the table calls name."""
+    return Target(f"<= {most:g} of {name}", lambda ours, stock: ours <= most * base)
+
+
+# -- values
+
+def medians(text: str) -> dict[str, float]:
+    """The median of each name's values in lines of "name value"."""
+    figures: dict[str, list[float]] = {}
+    for name, value in map(str.split, text.splitlines()):
+        figures.setdefault(name, []).append(float(value))
+    return {name: statistics.median(values) for name, values in figures.items()}
+
+
+def columns(text: str, names: Sequence[str]) -> list[dict[str, float]]:
+    """Lines of numbers, as one dictionary each."""
+    return [dict(zip(names, map(float, line.split()))) for line in text.splitlines()]
+
+
+# -- formatting
+
+def number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def size(mib: int) -> str:
+    return f"{mib // 1024} GiB" if mib >= 1024 else f"{mib} MiB"
+
+
+def spread(values: Sequence[float]) -> str:
+    """The distance of the extremes, in percent of the median."""
+    return f"{100 * (max(values) - min(values)) / statistics.median(values):.0f}%"
+
+
+def row(figure: str, unit: str, ours: Sequence[float], stock: Sequence[float] = (),
+        target: Target | None = None, ratio: str | None = None) -> Row:
+    """A row from the values of each turn; stock is empty where only ours is measured."""
+    value = statistics.median(ours)
+    base = statistics.median(stock) if stock else None
+    if ratio is None:
+        ratio = number(value / base) if base else ""
     turns = [spread(values) for values in (stock, ours) if len(values) > 1]
-    met = ("yes" if target[1](value, base) else "no") if target else ""
-    return (figure, "" if base is None else number(base), number(value), unit, ratio or "",
-            ", ".join(turns), target[0] if target else "", met)
+    met = ""
+    if target:
+        met = "yes" if target.met(value, base) else "no"
+    return Row(figure, "" if base is None else number(base), number(value), unit, ratio,
+               ", ".join(turns), target.text if target else "", met)
 
 
-def text(rows):
-    return "\n".join((LINE % cells).rstrip() for cells in (HEAD, *rows))
+def text(rows: Iterable[Row]) -> str:
+    return "\n".join(LINE.format(*astuple(cells)).rstrip() for cells in (HEAD, *rows))

@@ -1,64 +1,63 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Inside the VM: how fast one and two scanner threads go through two domains.
+"""Inside the VM: how fast one and two scanner threads scan two domains.
 
-Nothing can be merged, so that all time goes into the scanning. Prints JSON: for
-each number of threads, pages scanned a second, in turn. The turns are short and
-many, as an emulated machine's speed changes all the time.
+Nothing can be merged, so all time goes into scanning. Prints JSON: for each
+number of threads, pages scanned per second, in each turn. Turns are short and
+many, as the speed of an emulated machine changes all the time.
 """
-import json
-import os
-import signal
-import time
+from __future__ import annotations
 
-from guest import KSM, member, parent, put
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from guest import KSM, domain, kill, member, parent, put
 
 TURNS = 15
 SETTLE, MEASURE = 0.5, 2        # seconds
 PAGES = 20000
 
 
-def scanned(cgroups):
+def scanned(cgroups: Iterable[Path]) -> int:
     total = 0
     for cgroup in cgroups:
-        with open(cgroup + "/memory.ksm.stat") as stream:
-            total += int(dict(map(str.split, stream))["pages_scanned"])
+        stat = (cgroup / "memory.ksm.stat").read_text()
+        total += int(dict(map(str.split, stat.splitlines()))["pages_scanned"])
     return total
 
 
-def measure(threads, cgroups):
-    put(KSM + "threads", threads)
+def measure(threads: int, cgroups: Iterable[Path]) -> float:
+    put(KSM / "threads", threads)
     time.sleep(SETTLE)
     before, began = scanned(cgroups), time.monotonic()
     time.sleep(MEASURE)
     return (scanned(cgroups) - before) / (time.monotonic() - began)
 
 
-def main():
+def main() -> None:
     above = parent("ksmthreads")
-    cgroups = [above + "/a", above + "/b"]
-    pids = []
+    cgroups = [domain(above / name) for name in ("a", "b")]
+    pids: list[int] = []
     for cgroup in cgroups:
-        os.mkdir(cgroup)
-        put(cgroup + "/memory.ksm", 1)
-        for unused in range(2):
+        for _ in range(2):
             pids.append(member(cgroup, PAGES, 1 + len(pids) * PAGES))
     time.sleep(5)
-    put(KSM + "smart_scan", 0)
-    put(KSM + "sleep_millisecs", 0)
-    # no pause, and next to no ends of batches
-    put(KSM + "pages_to_scan", 500000)
-    put(KSM + "run", 1)
-    # all pages are known when it counts
+    put(KSM / "smart_scan", 0)
+    put(KSM / "sleep_millisecs", 0)
+    # No pauses, and hardly any ends of batches.
+    put(KSM / "pages_to_scan", 500000)
+    put(KSM / "run", 1)
+    # Measure once all pages are known.
     time.sleep(5)
-    rates = {1: [], 2: []}
-    for unused in range(TURNS):
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(TURNS):
         for threads, rate in rates.items():
             rate.append(measure(threads, cgroups))
-    put(KSM + "run", 0)
+    put(KSM / "run", 0)
     print(json.dumps(rates))
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    kill(pids)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Run bench/scan.c as the only program of a kernel in user mode.
+"""Run bench/scan.c as the only program of a user mode kernel.
 
-Such a kernel runs the engine's own code at the processor's speed. All of it is
-one process of the host, whose CPU time is what is measured: time during which
-others had the processor is not in it.
+Such a kernel runs the engine's own code at the processor's speed. It is one
+process of the host, and the figures are that process's CPU time, so they leave
+out the time that other processes have the processor.
 """
+from __future__ import annotations
+
 import contextlib
 import os
 import re
@@ -14,81 +16,91 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BUILD = os.path.join(TOP, "build")
-ROOT = os.path.join(BUILD, "bench", "root")
+from host import BUILD, OUT, BenchError, compile_c, note
+
+ROOT = OUT / "root"
 OBJ = {"ksm": "um", "stock": "um-stock"}
-MEMORY = "/dev/shm"             # a file there is the machine's memory
-MAPS = "/proc/sys/vm/max_map_count"
+MEMORY = Path("/dev/shm")       # holds the file that is the kernel's memory
+MAPS = Path("/proc/sys/vm/max_map_count")
 MAPS_WANTED = 2000000           # a page of a process is a mapping of the host, 4 GiB are 2^20
 TIMEOUT = 900                   # seconds without a line
+SPARE_MIB = 512                 # free memory that the host keeps
 
 
-class UMLError(Exception):
-    pass
+@dataclass(frozen=True)
+class Job:
+    """What scan.c is to do: its arguments."""
+    part: str
+    data: str
+    mib: int
+    smart: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name of the results in the raw data."""
+        return f"{self.part} {self.data} {self.mib}"
+
+    @property
+    def machine_mib(self) -> int:
+        """Memory that the kernel needs."""
+        return self.mib * 9 // 8 + 256
 
 
-def linux(kernel):
-    return os.path.join(BUILD, "obj", OBJ[kernel], "vmlinux")
+def linux(kernel: str) -> Path:
+    return BUILD / "obj" / OBJ[kernel] / "vmlinux"
 
 
 @contextlib.contextmanager
-def many_maps():
-    """Let processes have as many mappings as are needed, and put it back."""
-    with open(MAPS) as stream:
-        old = int(stream.read())
+def many_maps() -> Iterator[None]:
+    """Let processes have as many mappings as are needed; restore the limit in the end."""
+    old = int(MAPS.read_text())
     if old >= MAPS_WANTED:
         yield
         return
     try:
-        with open(MAPS, "w") as stream:
-            stream.write("%d\n" % MAPS_WANTED)
+        MAPS.write_text(f"{MAPS_WANTED}\n")
     except OSError:
-        raise UMLError("vm.max_map_count is %d, and %d are needed: as root, sysctl "
-                       "vm.max_map_count=%d" % (old, MAPS_WANTED, MAPS_WANTED)) from None
-    print("    vm.max_map_count of this machine: %d, until the end %d" % (old, MAPS_WANTED),
-          file=sys.stderr, flush=True)
-    previous = signal.signal(signal.SIGTERM, lambda *unused: sys.exit(1))
+        raise BenchError(f"vm.max_map_count is {old}, and {MAPS_WANTED} are needed",
+                         f"as root, sysctl vm.max_map_count={MAPS_WANTED}") from None
+    note(f"vm.max_map_count of this machine: {MAPS_WANTED}, until the end {old}")
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         yield
     finally:
-        with open(MAPS, "w") as stream:
-            stream.write("%d\n" % old)
-        print("    vm.max_map_count is %d again" % old, file=sys.stderr, flush=True)
+        MAPS.write_text(f"{old}\n")
+        note(f"vm.max_map_count is {old} again")
         signal.signal(signal.SIGTERM, previous)
 
 
-def prepare():
-    """The root file system: the program and places to mount what it reads."""
+def prepare() -> None:
+    """Make the root file system: the program, and mount points for what it reads."""
     for name in ("proc", "sys", "dev"):
-        os.makedirs(os.path.join(ROOT, name), exist_ok=True)
-    subprocess.run(["gcc", "-O2", "-static", "-o", os.path.join(ROOT, "scan"),
-                    os.path.join(TOP, "bench", "scan.c")], check=True)
+        (ROOT / name).mkdir(parents=True, exist_ok=True)
+    compile_c("scan", ROOT / "scan", ["-static"])
 
 
-def room(mib):
-    """Is there memory for a machine with so much data?"""
-    with open("/proc/meminfo") as stream:
-        free = int(re.search(r"MemAvailable: *(\d+)", stream.read())[1]) >> 10
-    return min(free, shutil.disk_usage(MEMORY).free >> 20) > machine_mib(mib) + 512
+def room(job: Job) -> bool:
+    """Whether the host has the memory for a job."""
+    found = re.search(r"MemAvailable: *(\d+)", Path("/proc/meminfo").read_text())
+    available = int(found[1]) >> 10 if found else 0
+    return min(available, shutil.disk_usage(MEMORY).free >> 20) > job.machine_mib + SPARE_MIB
 
 
-def machine_mib(mib):
-    return mib * 9 // 8 + 256
+def cpu_ns(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
-def cpu_ns(pid):
-    with open("/proc/%d/schedstat" % pid) as stream:
-        return int(stream.read().split()[0])
-
-
-def lines(process, log):
+def lines(process: subprocess.Popen[bytes], log: BinaryIO) -> Iterator[str]:
     """Lines of the console as they come."""
     held = b""
     while True:
         if not select.select([process.stdout], [], [], TIMEOUT)[0]:
-            raise UMLError("nothing more came in %d s, see %s" % (TIMEOUT, log.name))
+            raise BenchError(f"nothing more came in {TIMEOUT} s", f"see {log.name}")
         data = os.read(process.stdout.fileno(), 65536)
         if not data:
             return
@@ -99,7 +111,7 @@ def lines(process, log):
             yield line.decode(errors="replace").strip()
 
 
-def figures(line):
+def figures(line: str) -> tuple[str, Any]:
     """'name key 1 key 2' as name and {key: 1, key: 2}; 'name 1' as name and 1."""
     words = line.split()
     if len(words) == 2:
@@ -107,48 +119,57 @@ def figures(line):
     return words[0], dict(zip(words[1::2], map(int, words[2::2])))
 
 
-def run(kernel, part, data, mib, smart, log_name):
-    """What scan.c says of one kernel and one set of data."""
-    # programs are this machine's own, which the kernel may only read
-    root, init = ("/", ROOT + "/scan") if part == "real" else (ROOT, "/scan")
-    command = [linux(kernel), "mem=%dM" % machine_mib(mib), "rootfstype=hostfs",
-               "rootflags=" + root, "ro", "init=" + init, "con=null", "con0=fd:0,fd:1",
-               "quiet", "--", part, data, str(mib), str(smart)]
-    result, ended = {}, False
-    with open(log_name, "wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=log, start_new_session=True,
-                                   env=dict(os.environ, TMPDIR=MEMORY))
+def command(kernel: str, job: Job) -> list[str]:
+    # Real programs are this machine's own; the root file system is read-only.
+    root, init = ("/", f"{ROOT}/scan") if job.part == "real" else (ROOT, "/scan")
+    return [str(linux(kernel)), f"mem={job.machine_mib}M", "rootfstype=hostfs",
+            f"rootflags={root}", "ro", f"init={init}", "con=null", "con0=fd:0,fd:1",
+            "quiet", "--", job.part, job.data, str(job.mib), str(int(job.smart))]
+
+
+def results(kernel: str, job: Job, process: subprocess.Popen[bytes],
+            log: BinaryIO) -> dict[str, Any]:
+    """Read what scan.c prints, and answer when it asks for the CPU time."""
+    result: dict[str, Any] = {}
+    for line in lines(process, log):
+        if not line.startswith("scan: "):
+            continue
+        line = line.removeprefix("scan: ")
+        if line == "cpu":
+            process.stdin.write(f"{cpu_ns(process.pid)}\n".encode())
+            process.stdin.flush()
+        elif line == "end":
+            return result
+        elif line.startswith("failed"):
+            raise BenchError(f"{kernel}, {job.part} {job.data}: {line}", f"see {log.name}")
+        else:
+            name, value = figures(line)
+            result[name] = value
+    raise BenchError(f"the {kernel} kernel in user mode ended early", f"see {log.name}")
+
+
+def run(kernel: str, job: Job) -> dict[str, Any]:
+    """Run one job on one kernel."""
+    log_path = OUT / f"scan-{kernel}-{job.part}-{job.data}-{job.mib}.log"
+    if not linux(kernel).exists():
+        raise BenchError(f"no kernel at {linux(kernel)}", f"make {OBJ[kernel]}-kernel")
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(command(kernel, job), stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=log, start_new_session=True,
+                                   env=dict(os.environ, TMPDIR=str(MEMORY)))
         try:
-            for line in lines(process, log):
-                if not line.startswith("scan: "):
-                    continue
-                line = line[len("scan: "):]
-                if line == "cpu":
-                    process.stdin.write(b"%d\n" % cpu_ns(process.pid))
-                    process.stdin.flush()
-                elif line == "end":
-                    ended = True
-                    break
-                elif line.startswith("failed"):
-                    raise UMLError("%s, %s %s: %s" % (kernel, part, data, line))
-                else:
-                    name, value = figures(line)
-                    result[name] = value
+            return results(kernel, job, process, log)
         finally:
             stop(process)
-    if not ended:
-        raise UMLError("the %s kernel in user mode ended early, see %s" % (kernel, log_name))
-    return result
 
 
-def stop(process):
-    """The kernel and the processes of the host that its processes are."""
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Kill the kernel, with the processes of the host that its own processes are."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     for stream in (process.stdin, process.stdout):
         with contextlib.suppress(OSError):
             stream.close()
-    # a moment until the memory is free again
+    # The memory takes a moment to be free again.
     time.sleep(0.2)
