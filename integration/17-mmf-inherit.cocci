@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// The opt-out of 16-mmf-opt-out is inherited by fork and exec, as the opt-in
-// of the same prctl is: both go through this function.
+// Fork and exec inherit the opt-out of 16-mmf-opt-out, as they inherit the
+// opt-in of the same prctl. Both call this function.
 //
 // File: include/linux/sched/coredump.h
 // Function: mmf_init_flags

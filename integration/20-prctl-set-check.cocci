@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// The arguments of PR_SET_MEMORY_MERGE. The third may now be
-// PR_MEMORY_MERGE_DEFAULT, and only together with a second one of 0. The check
-// is told from the one of PR_SET_THP_DISABLE by what follows it.
+// PR_SET_MEMORY_MERGE accepts PR_MEMORY_MERGE_DEFAULT as its third argument, if
+// the second one is 0. The lines that follow distinguish this check from that
+// of PR_SET_THP_DISABLE.
 //
 // File: kernel/sys.c
 // Function: prctl

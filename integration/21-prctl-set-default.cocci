@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// The third answer that a process can give, see 18-prctl-uapi: under the mmap
-// lock, as the other two.
+// The third setting of the prctl, see 18-prctl-uapi. It runs under the mmap
+// lock, like the other two.
 //
 // File: kernel/sys.c
 // Function: prctl

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// PR_GET_MEMORY_MERGE: whether the process as a whole takes part, by whichever
-// way. The flag knows only of its own prctl; the cgroup's word is the engine's
-// to judge.
+// PR_GET_MEMORY_MERGE tells whether the whole process takes part, for whatever
+// reason. The flag only covers the process's own prctl; the engine also knows
+// the cgroup's setting.
 //
 // File: kernel/sys.c
 // Function: prctl

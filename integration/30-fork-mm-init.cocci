@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// In fork the new mm begins as a copy of the parent's, its pointer to the
-// engine's object included. That is undone first of all: every way out of this
-// function, and of the ones that call it, may look at it.
+// In fork the new mm begins as a copy of the parent's, including the pointer to
+// the engine's object. Reset the pointer first: every error path of this
+// function and of its callers may look at it.
 //
 // File: kernel/fork.c
 // Function: mm_init

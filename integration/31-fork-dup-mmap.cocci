@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// The child's object has to be there before the first page table is copied, or
-// there is nothing to count the copied mappings of merged frames in; and it
-// can fail for want of memory, which the stock call at the end of the
-// function, being void, cannot say. Both mmap locks are held here, nothing is
-// copied yet, and __mt_dup() right after has the same error path: the
-// half-made mm goes with an empty tree.
+// Allocate the child's object before the first page table is copied, so that
+// copied mappings of merged frames can be counted. The allocation can fail,
+// which the stock call at the end of the function cannot report, as it returns
+// void. Both mmap locks are held here, nothing is copied yet, and __mt_dup()
+// right after uses the same error path: the half-made mm is torn down with an
+// empty tree.
 //
 // File: kernel/fork.c
 // Function: dup_mmap

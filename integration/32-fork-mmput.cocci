@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// ksm_exit(), called further up, takes the mm from the scanner. The counters
-// have to live until the last merged mapping was taken down, by exit_mmap():
-// only then is the object let go.
+// ksm_exit(), called earlier, removes the mm from the scanner. The counters
+// have to live until exit_mmap() takes down the last merged mapping. Only then
+// is the object released.
 //
 // File: kernel/fork.c
 // Function: __mmput

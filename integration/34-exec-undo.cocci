@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// See 33-exec-undo-locked. This mm is dropped without passing __mmput(), so
-// both halves of what ksm_execve() did are undone; they do nothing if it had
-// failed.
+// See 33-exec-undo-locked. This mm is dropped without __mmput(), so undo both
+// halves of ksm_execve(). They do nothing if it has failed.
 //
 // File: fs/exec.c
 // Function: __bprm_mm_init

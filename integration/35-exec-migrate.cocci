@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// Until exec installs it, a new program's mm belongs to no task that an attach
-// to another cgroup would look at. The task may have moved since ksm_execve()
-// looked, so look again as soon as an attach would find the mm.
+// Until exec installs it, a new program's mm belongs to no task, so an attach
+// to another cgroup does not see it. The task may have moved since
+// ksm_execve(), so look again as soon as an attach would find the mm.
 //
 // File: fs/exec.c
 // Function: exec_mmap

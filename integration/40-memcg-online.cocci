@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// A memory cgroup gets its part before anything else of it is online: settings
-// that its tasks meet from the first one on.
+// Create the memory cgroup's part before anything else of it is online, so that
+// its tasks find the settings from the first one on.
 //
 // File: mm/memcontrol.c
 // Function: mem_cgroup_css_online

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// When something that comes after 40-memcg-online fails, the part is taken
-// back at once; it is freed with the css, when nobody walks the tree any more
-// who could still come by it.
+// If a step after 40-memcg-online fails, take the part offline at once. It is
+// freed with the css, when no walker of the tree can reach it any more.
 //
 // File: mm/memcontrol.c
 // Function: mem_cgroup_css_online

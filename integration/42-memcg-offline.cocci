@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// Processes and merged frames that still hang on a cgroup that is going away
-// are handed to its parent here, at the same time as its other charges.
+// A cgroup that goes away hands its remaining processes and merged frames to
+// its parent here, at the same time as its other charges.
 //
 // File: mm/memcontrol.c
 // Function: mem_cgroup_css_offline

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// The controller was disabled while something still depends on it: the
-// settings go back to their defaults, as those of the other memory files do.
+// The controller is disabled while something still depends on it. Reset the
+// settings to their defaults, like those of the other memory files.
 //
 // File: mm/memcontrol.c
 // Function: mem_cgroup_css_reset

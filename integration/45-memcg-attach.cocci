@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// Tasks came from another cgroup. Every task is shown, not every leader: a
+// Tasks came from another cgroup. Pass every task and not only leaders: a
 // leader that has exited is not in the set although its threads are, and the
-// owner of an mm need not be a leader; when the controller is enabled, a whole
-// cgroup comes at once. The engine picks those that own their mm.
+// owner of an mm need not be a leader. When the controller is enabled, a whole
+// cgroup comes at once. The engine picks the tasks that own their mm.
 //
 // File: mm/memcontrol.c
 // Function: mem_cgroup_attach

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// Only here is it settled which cgroup a new task is in (CLONE_INTO_CGROUP, or
-// a parent that was moved meanwhile); its mm was made before.
+// The cgroup of a new task is final only here (CLONE_INTO_CGROUP, or a parent
+// that is moved meanwhile), after its mm is made.
 //
 // File: mm/memcontrol.c
 // Function: mem_cgroup_fork

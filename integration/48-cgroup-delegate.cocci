@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// /sys/kernel/cgroup/delegate, by which managers know what to hand over, lists
-// a controller's first table of files only; ours are in one that is added.
+// /sys/kernel/cgroup/delegate tells managers which files to delegate, but lists
+// only a controller's first table of files. memory.ksm* is in a table that is
+// added later.
 //
 // File: kernel/cgroup/cgroup.c
 // Function: delegate_show

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// Every new mapping of an anonymous folio by a page table entry passes here,
-// but for the copies that fork makes (52-fork-merged): swap-in, the end of a
-// migration, and the engine's own merging. Before the mapcount rises, so that
-// a frame that looks mapped is counted.
+// Every new mapping of an anonymous folio by a page table entry passes here:
+// swap-in, the end of a migration, the engine's own merging. The exception is
+// fork, see 52-fork-merged. Count before the mapcount rises, so that a frame
+// that looks mapped is counted.
 //
 // File: mm/rmap.c
 // Function: folio_add_anon_rmap_ptes

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// Every mapping by a page table entry that goes passes here: unmapping, exit,
-// copy on write, reclaim, migration, collapse into a huge page, probes, the
-// OOM reaper. Before the mapcount falls: after it the frame may be free.
+// Every mapping by a page table entry that goes away passes here: unmapping,
+// exit, copy on write, reclaim, migration, collapse into a huge page, probes,
+// the OOM reaper. Count before the mapcount falls: after that the frame may be
+// free.
 //
 // File: mm/rmap.c
 // Function: folio_remove_rmap_ptes

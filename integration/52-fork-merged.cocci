@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
 // Fork raises the mapcount without knowing the child's VMA
-// (folio_try_dup_anon_rmap_pte()), so a copied mapping of a merged frame is
-// counted by its caller. Merged folios are never large: the batched path has
-// none.
+// (folio_try_dup_anon_rmap_pte()), so its caller counts the copied mapping of a
+// merged frame. Merged folios are never large, so the batched path has none.
 //
 // File: mm/memory.c
 // Function: copy_present_ptes

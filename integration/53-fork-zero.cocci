@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// The zero page is no ordinary page: fork copies its entry as it is, the mark
-// of one that was placed by merging included. Counted where it is copied, what
-// fork leaves out (MADV_DONTFORK, MADV_WIPEONFORK) is left out of the count.
+// The zero page is not an ordinary page: fork copies its entry unchanged,
+// including the mark that merging placed it. Counting at the copy leaves out
+// what fork leaves out (MADV_DONTFORK, MADV_WIPEONFORK).
 //
 // File: mm/memory.c
 // Function: copy_present_ptes

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //
 // UFFDIO_MOVE makes a new entry for the zero page at its destination, without
-// the mark of one that was placed by merging: it is an ordinary one from now
-// on.
+// the mark that merging placed it: from now on it is an ordinary one.
 //
 // File: mm/userfaultfd.c
 // Function: move_zeropage_pte

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// A device takes over an address that has the zero page: a page of its own is
-// put there, and the one placed by merging is gone.
+// A device takes over an address that maps the zero page. A page of its own
+// replaces it, so a zero page placed by merging is gone.
 //
 // File: mm/migrate_device.c
 // Function: migrate_vma_insert_page

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// A write to a merged frame: that the mapping goes is counted elsewhere, but
-// only here is it known that a write was why.
+// A write to a merged frame. The rmap hooks count that the mapping goes away,
+// but only this place knows that a write is the reason.
 //
 // File: mm/memory.c
 // Function: do_wp_page

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// MADV_FREE marks the page itself as given up, which cannot be said of a frame
-// that others map. What is merged is let go of here instead, which MADV_FREE
-// allows at any time.
+// MADV_FREE marks the page itself as given up, which does not work for a frame
+// with other mappings. Unmap merged pages here instead, which MADV_FREE allows
+// at any time.
 //
 // File: mm/madvise.c
 // Function: madvise_free_pte_range

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// The count is the engine's, and not a member of the mm any more.
+// The engine keeps this count; it is no longer a member of the mm.
 //
 // File: fs/proc/base.c
 // Function: proc_pid_ksm_merging_pages

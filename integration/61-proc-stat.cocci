@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// The engine prints the whole file, as it does for the cgroup's: keys are then
-// added in one place.
+// The engine prints the whole file, as it does for the cgroup's, so that keys
+// are added in one place.
 //
 // File: fs/proc/base.c
 // Function: proc_pid_ksm_stat

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// What the stock kernel prints there goes, see 61-proc-stat: however many keys
-// it has by now, they stand together.
+// Remove what the stock kernel prints there, see 61-proc-stat. The keys are
+// adjacent, however many there are by now.
 //
 // File: fs/proc/base.c
 // Function: proc_pid_ksm_stat

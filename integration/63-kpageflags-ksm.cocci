@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// Merged is who has all bits of the merged kind of mapping: one of them every
-// anonymous page has, so that KPF_KSM in /proc/kpageflags was set for all.
-// Operators and tests tell merged frames by it.
+// A page is merged if all bits of the merged kind of mapping are set. Every
+// anonymous page has one of them, so /proc/kpageflags showed KPF_KSM for all of
+// these. Operators and tests identify merged frames by this flag.
 //
 // File: fs/proc/page.c
 // Function: stable_page_flags
