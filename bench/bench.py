@@ -81,7 +81,7 @@ def run(kernel: str, command: str, **options: Any) -> str:
     with Machine(kernel, share=OUT, log=OUT / f"console-{kernel}.log", **options) as machine:
         result = machine.run(command, timeout=TIMEOUT, stdout=out.append,
                              stderr=sys.stderr.buffer.write)
-    if result.status or result.trouble:
+    if result.status != 0 or result.trouble:
         raise BenchError(f"'{command}' on the {kernel} kernel: status {result.status}",
                          f"see {OUT}")
     return b"".join(out).decode()
