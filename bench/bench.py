@@ -78,7 +78,8 @@ COSTS = (
 def run(kernel: str, command: str, **options: Any) -> str:
     """Standard output of a command in a VM of its own."""
     out: list[bytes] = []
-    with Machine(kernel, share=OUT, log=OUT / f"console-{kernel}.log", **options) as machine:
+    log = str(OUT / f"console-{kernel}.log")
+    with Machine(kernel, share=str(OUT), log=log, **options) as machine:
         result = machine.run(command, timeout=TIMEOUT, stdout=out.append,
                              stderr=sys.stderr.buffer.write)
     if result.status != 0 or result.trouble:

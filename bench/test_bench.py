@@ -201,7 +201,7 @@ class Scan(unittest.TestCase):
             scan.rows(data)
 
     def test_plot(self):
-        svg = plot.scan([(256, [5.18, 0.302]), (1024, [7.75, 0.365])])
+        svg = plot.scan([(256, [5.18, 0.302]), (1024, [7.75, 0.362])])
         self.assertEqual(svg.count("<polyline"), 2)
         for words in ("256 MiB", "1 GiB", "7.75", "0.36"):
             self.assertIn(f">{words}</text>", svg)
