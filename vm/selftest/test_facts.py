@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""vm/facts.py: each difference is found, and named in one line.
+"""vm/facts.py: each difference is found, and named in one line."""
+from __future__ import annotations
 
-Run with: python3 -m unittest discover -s vm -p 'test_*.py'
-"""
 import re
 import shutil
 import subprocess
@@ -11,8 +10,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-import facts  # noqa: E402, beside this file
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import facts  # noqa: E402, in the folder above
 
 SOURCES = "{mm/ksm,kernel/cgroup,include/linux}"
 STAT = "tools/ksm-cgroup/man/memory.ksm.stat.5"
