@@ -4,9 +4,9 @@
 # append: ksmt.fresh=1
 # timeout: 300
 #
-# A machine as it has booted, which is why it has one to itself: run is 3,
-# nobody is merged though MADV_MERGEABLE was said, and one echo into a
-# container's memory.ksm is all that it takes.
+# The state after boot, which is why this test has a machine to itself: run is
+# 3, nothing is merged despite MADV_MERGEABLE, and one echo into a container's
+# memory.ksm is enough.
 # Functions are called by name, through check and trap.
 # shellcheck disable=SC2317
 # shellcheck source-path=SCRIPTDIR source=tap.bash
@@ -51,10 +51,10 @@ inside
 begin "${hold[@]}"
 out=$begun
 echo 1 >$cg/ksmt/memory.ksm
-# at the pace of a default: 5000 pages a second
-check "one echo, and it is merged" wait_for all_merged "$one"
+# at the default speed: 5000 pages a second
+check "after one echo it is merged" wait_for all_merged "$one"
 settle
-check "what is outside is left alone" is "$(merged "$out")" 0
+check "a process outside is not merged" is "$(merged "$out")" 0
 echo 0 >$cg/ksmt/memory.ksm
-check "another, and it is as before" is "$(merged "$one") $(cat $ksm/pages_shared)" "0 0"
+check "after another it is as before" is "$(merged "$one") $(cat $ksm/pages_shared)" "0 0"
 finish

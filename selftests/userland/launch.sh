@@ -4,7 +4,7 @@
 # timeout: 300
 #
 # A launcher that calls the prctl and executes: a program that knows nothing of
-# merging takes part, or stays out of a cgroup that says 1, its children too.
+# merging takes part, or stays out of a cgroup with a 1, and so do its children.
 # Functions are called by name, through check and trap.
 # shellcheck disable=SC2317
 # shellcheck source-path=SCRIPTDIR source=tap.bash
@@ -51,8 +51,8 @@ plain=$begun
 settle
 check "a launched program takes part" is "$(pid_stat "$one" ksm_merge_any)" yes
 check "it is merged" between "$(merged "$one")" $hold_pages 100000
-check "with a child of a launched shell" between "$(merged "$two")" $hold_pages 100000
-check "one that was not launched is left alone" is "$(merged "$plain")" 0
+check "so is a child of a launched shell" between "$(merged "$two")" $hold_pages 100000
+check "a process that was not launched is not merged" is "$(merged "$plain")" 0
 
 echo 1 >$cg/ksmt/memory.ksm
 inside "$launch" --off "${hold[@]}"
@@ -63,7 +63,7 @@ inside "$launch" --off "$launch" --default "${hold[@]}"
 again=$begun
 settle
 check "launched with --off it stays out" is "$(merged "$off") $(pid_stat "$off" ksm_merge_any)" "0 no"
-check "beside it the cgroup's value holds" between "$(merged "$in")" $hold_pages 100000
+check "beside it the cgroup's value applies" between "$(merged "$in")" $hold_pages 100000
 check "--default takes --off back" between "$(merged "$again")" $hold_pages 100000
 refused() {
 	python3 -c '

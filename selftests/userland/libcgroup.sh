@@ -3,8 +3,8 @@
 # mem: 2G
 # timeout: 300
 #
-# libcgroup's tools: cgset -r memory.ksm=1 merges what runs in the group and what
-# cgexec starts in it; cgget reads it back; a bad value is refused.
+# libcgroup's tools: cgset -r memory.ksm=1 merges what runs in the group and
+# what cgexec starts in it; cgget reads it back; a bad value is refused.
 # Functions are called by name, through check and trap.
 # shellcheck disable=SC2317
 # shellcheck source-path=SCRIPTDIR source=tap.bash
@@ -33,11 +33,11 @@ check "cgget reads it back" is "$(cgget -nv -r memory.ksm ksmt)" 1
 cgexec -g memory:ksmt "${hold[@]}" &
 second=$!
 wait_for holds $second
-# run is 3: the group has a value, so it is served
+# run is 3: the group has a value, so it is scanned
 echo 3 >$ksm/run
 settle
-check "what ran before is merged" between "$(merged $first)" $hold_pages 100000
-check "what was started after is merged" between "$(merged $second)" $hold_pages 100000
+check "a process that ran before is merged" between "$(merged $first)" $hold_pages 100000
+check "a process that was started after is merged" between "$(merged $second)" $hold_pages 100000
 bad() {
 	! cgset -r memory.ksm=perhaps ksmt && is "$(cat "$cg/ksmt/memory.ksm")" 1
 }

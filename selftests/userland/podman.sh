@@ -5,7 +5,7 @@
 #
 # podman run --cgroup-conf=memory.ksm=1: the value reaches the container's
 # cgroup, its server is merged with itself and not with the container beside it,
-# and what is run in it later takes part too.
+# and a process that is run in it later takes part too.
 # Functions are called by name, through check and trap.
 # shellcheck disable=SC2317
 # shellcheck source-path=SCRIPTDIR source=tap.bash
@@ -16,8 +16,8 @@ cleanup() {
 	ksm_reset
 }
 
-# 8192 values of a size that the server's allocator gives a page each; they are
-# eight copies of 1024 different ones.
+# 8192 values of a size that fills a page each in the server's allocator: eight
+# copies of 1024 different ones.
 load='for k = 0, 8191 do
   redis.call("SET", "k" .. k, string.rep(string.format("%09d ", k % 1024), 409))
 end
@@ -56,17 +56,17 @@ check "and one without" run ksmt-c 7003
 a=$(cgroup_of ksmt-a)
 b=$(cgroup_of ksmt-b)
 check "the value is in its cgroup" is "$(cat "$a/memory.ksm")" 1
-check "it is not where it was not given" is "$(cat "$(cgroup_of ksmt-c)/memory.ksm")" inherit
+check "a container without the option has the default" is "$(cat "$(cgroup_of ksmt-c)/memory.ksm")" inherit
 settle
 # of 8192 pages 1024 are different; each container needs frames of its own
 check "the server is merged" between "$(merged "$(pid_of ksmt-a)")" 8000 30000
-check "with itself, not with its neighbour" between \
+check "it is merged with itself, not with its neighbour" between \
 	"$(($(stat_of "$a" pages_shared) + $(stat_of "$b" pages_shared)))" 2000 60000
-check "the one without is not" is "$(merged "$(pid_of ksmt-c)")" 0
+check "a server without the option is not" is "$(merged "$(pid_of ksmt-c)")" 0
 before=$(stat_of "$a" processes)
 podman exec -d ksmt-a sleep 1000 >/dev/null
-check "what is run in it later takes part" wait_for bash -c \
+check "a process that is run in it later takes part" wait_for bash -c \
 	"[ \"\$(awk '\$1 == \"processes\" { print \$2 }' $a/memory.ksm.stat)\" -gt $before ]"
-check "its data is that of the one without" is \
+check "its data equals that without the option" is \
 	"$(redis-cli -p 7001 DEBUG DIGEST)" "$(redis-cli -p 7003 DEBUG DIGEST)"
 finish

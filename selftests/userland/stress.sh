@@ -3,7 +3,7 @@
 # mem: 2G
 # timeout: 600
 #
-# stress-ng in cgroups that say 1, with the scanner at full speed: its own
+# stress-ng in cgroups with a 1, with the scanner at full speed: its
 # verification of memory, its fork and its mmap stressors. Bounded by operations.
 # Functions are called by name, through check and trap.
 # shellcheck disable=SC2317
@@ -27,12 +27,12 @@ stress() {
 		stress-ng --temp-path /tmp --oom-avoid --metrics-brief --timeout "$bound" "$@"
 }
 
-# was_merged GROUP: it would be no test otherwise
+# was_merged GROUP: or it would test nothing
 was_merged() {
 	between "$(stat_of "$cg/ksmt-$1" pages_merged)" 1 1000000000
 }
 
-# left GROUP: what its processes left in its books
+# left GROUP: no process is left in its books, nor was one killed
 left() {
 	local key
 	for key in ksm_merging_pages pages_shared ksm_zero_pages pages_foreign processes; do

@@ -3,9 +3,9 @@
 # mem: 2G
 # timeout: 300
 #
-# systemd's MemoryKSM=: a unit that says yes is merged without a value of
-# memory.ksm, a unit that says no is left alone in a slice whose memory.ksm is 1,
-# and one that says nothing follows its slice.
+# systemd's MemoryKSM=: a unit with yes is merged without a value of memory.ksm,
+# a unit with no stays out of a slice whose memory.ksm is 1, and a unit without
+# the setting follows its slice.
 # Functions are called by name, through check and trap.
 # shellcheck disable=SC2317
 # shellcheck source-path=SCRIPTDIR source=tap.bash
@@ -47,21 +47,21 @@ settle
 yes=$(pid_of ksmt-yes1)
 check "the process takes part" is "$(pid_stat "$yes" ksm_merge_any)" yes
 check "its pages are merged" between "$(merged "$yes")" $hold_pages 100000
-check "the unit's books say so" between \
+check "the unit's memory.ksm.stat has them" between \
 	"$(stat_of "$cg/system.slice/ksmt-yes1.service" ksm_merging_pages)" $hold_pages 100000
-check "a unit that says nothing is left alone" is "$(merged "$(pid_of ksmt-plain)")" 0
+check "a unit without the setting is not merged" is "$(merged "$(pid_of ksmt-plain)")" 0
 
 start ksmt-no Slice=ksmt.slice MemoryKSM=no
 echo 1 >$cg/ksmt.slice/memory.ksm
 start ksmt-in1 Slice=ksmt.slice
 start ksmt-in2 Slice=ksmt.slice
 settle
-check "in a slice that says 1 a unit is merged" between \
+check "in a slice with a 1 a unit is merged" between \
 	"$(merged "$(pid_of ksmt-in1)")" $hold_pages 100000
-check "one with MemoryKSM=no is not" is "$(merged "$(pid_of ksmt-no)")" 0
-check "and its process says that it stays out" is \
+check "a unit with MemoryKSM=no is not" is "$(merged "$(pid_of ksmt-no)")" 0
+check "and its process stays out" is \
 	"$(pid_stat "$(pid_of ksmt-no)" ksm_merge_any)" no
-check "the slice's books count the others" between \
+check "memory.ksm.stat of the slice counts the others" between \
 	"$(stat_of $cg/ksmt.slice ksm_merging_pages)" $((2 * hold_pages)) 100000
 
 systemctl -q restart ksmt-no.service
@@ -70,6 +70,6 @@ settle
 check "after a restart it still is not" is "$(merged "$(pid_of ksmt-no)")" 0
 
 systemctl -q stop "${units[@]/%/.service}"
-check "with the units gone nothing of theirs is merged" \
+check "after the units stop, none of their pages is merged" \
 	stat_becomes $cg/system.slice ksm_merging_pages 0
 finish

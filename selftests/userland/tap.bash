@@ -31,7 +31,7 @@ check() {
 	fi
 }
 
-# skip_rest REASON: what is planned still, for want of something in this system
+# skip_rest REASON: skip what is still planned
 skip_rest() {
 	while [ "$tap_number" -lt "$tap_planned" ]; do
 		tap_number=$((tap_number + 1))
@@ -40,14 +40,14 @@ skip_rest() {
 	exit "$((tap_failed ? 1 : 0))"
 }
 
-# skip_all REASON: before anything was planned
+# skip_all REASON: before the plan
 skip_all() {
 	echo "TAP version 13"
 	echo "1..0 # SKIP $*"
 	exit 4
 }
 
-# The last line of a test; a plan that was not kept is a failure.
+# The last line of a test; fewer or more results than planned are a failure.
 finish() {
 	[ "$tap_number" = "$tap_planned" ] || tap_failed=1
 	exit "$((tap_failed ? 1 : 0))"
@@ -62,10 +62,10 @@ wait_for() {
 	done
 }
 
-# need_ksm: the kernel's files, or nothing here can be tested. A kernel that
-# says it is ours by its prctl and has no file is wrong, not older.
+# need_ksm: skip without the kernel's files. A kernel that has ksm_policy and no
+# memory.ksm is wrong, not older.
 need_ksm() {
-	[ "$(id -u)" = 0 ] || skip_all "only root may do this"
+	[ "$(id -u)" = 0 ] || skip_all "needs root"
 	[ -e $ksm/run ] || skip_all "this kernel has no KSM"
 	[ -e $cg/memory.ksm ] && return
 	if [ -z "${KSM_CGROUP_REQUIRED-}" ] && ! grep -q ksm_policy /proc/self/ksm_stat; then
@@ -82,7 +82,7 @@ ksm_fast() {
 	echo 20000 >$ksm/pages_to_scan
 }
 
-# As at boot, and nothing merged.
+# The state after boot, and nothing merged.
 ksm_reset() {
 	echo 2 >$ksm/run
 	echo 3 >$ksm/run
@@ -94,7 +94,7 @@ scans_beyond() {
 	[ "$(cat $ksm/full_scans)" -ge "$1" ]
 }
 
-# settle: everything is merged that can be
+# settle: until all is merged that can be
 settle() {
 	local start
 	start=$(cat $ksm/full_scans)
@@ -132,8 +132,8 @@ is() {
 	[ "$1" = "$2" ] || { echo "it is '$1', not '$2'"; return 1; }
 }
 
-# Fills 16 MiB with the same bytes in every process, then touches nothing. By the
-# page: bytes of that size, freed, would stay in the heap and be merged as well.
+# Fills 16 MiB with the same bytes in every process, then touches nothing. Page
+# by page: a larger buffer, freed, would stay in the heap and be merged as well.
 # shellcheck disable=SC2034
 {
 hold_pages=4096

@@ -4,8 +4,8 @@
 # timeout: 500
 #
 # The command ksm-cgroup on a kernel that has the files: it sets them, reads
-# them, starts programs, tells what stands in the way, and what it estimates
-# before is what merging then saves.
+# them, starts programs, tells what prevents merging, and estimates what merging
+# then saves.
 # Functions are called by name, through check and trap.
 # shellcheck disable=SC2317
 # shellcheck source-path=SCRIPTDIR source=tap.bash
@@ -42,7 +42,7 @@ column() {
 	"$tool" list -rnb -o "$2" "$1" | head -1
 }
 
-# said STATUS TEXT COMMAND...: the command ends so and says so
+# said STATUS TEXT COMMAND...: the command's exit status, and part of its output
 said() {
 	local status=$1 text=$2 got out
 	shift 2
@@ -90,21 +90,21 @@ check "doctor: run is 3 and there is no value" said 1 "ksm-cgroup on /ksmt" "$to
 
 estimated=$("$tool" estimate -J -b -r max /ksmt | jq '.estimates[0].saves / 4096 | floor')
 apart=$("$tool" estimate -J -b -r max "$one" "$two" | jq '.estimates | map(.saves / 4096 | floor) | .[0] + .[1]')
-check "estimate: what two processes have in common" between "$estimated" $hold_pages $((3 * hold_pages / 2))
-check "estimate: in domains of their own it is not there" between "$apart" 0 1500
+check "estimate: pages that two processes have in common" between "$estimated" $hold_pages $((3 * hold_pages / 2))
+check "estimate: none in domains of their own" between "$apart" 0 1500
 
 check "on, by PID" said 0 "" "$tool" on "$one"
 check "the value is in the file" is "$(cat $cg/ksmt/memory.ksm)" 1
 settle
 saved=$(($(stat_of $cg/ksmt pages_sharing) + $(stat_of $cg/ksmt ksm_zero_pages)))
-check "what was estimated is what is saved, within 5%" near "$estimated" "$saved"
-check "list says the same as the file" is "$(column /ksmt SAVED)" $((saved * 4096))
-check "estimate: it is saved already" between \
+check "the estimate is what is saved, within 5%" near "$estimated" "$saved"
+check "list has the value of the file" is "$(column /ksmt SAVED)" $((saved * 4096))
+check "estimate: what is saved already" between \
 	"$("$tool" estimate -J -b -r max /ksmt | jq '.estimates[0].merged / 4096 | floor')" \
 	$((saved * 95 / 100)) $((saved * 105 / 100))
 check "estimate unshared nothing" near \
 	$(($(stat_of $cg/ksmt pages_sharing) + $(stat_of $cg/ksmt ksm_zero_pages))) "$saved"
-check "estimate: of the two apart nothing more" between \
+check "estimate: no more to save" between \
 	"$("$tool" estimate -J -b -s 4 -r max /ksmt | jq '.estimates[0].saves / 4096 | floor')" 0 600
 check "doctor: nothing stands in the way" said 0 "Nothing stands in the way" "$tool" doctor ksmt
 check "list: the effective value" is "$(column /ksmt EFFECTIVE)" 1
@@ -116,16 +116,16 @@ check "weight is in the file" is "$(cat $cg/ksmt/memory.ksm.weight)" 250
 check "domain" said 0 "" "$tool" domain ksmt parent
 check "domain is in the file" is "$(cat $cg/ksmt/memory.ksm.domain)" parent
 "$tool" domain ksmt self
-check "scan tells what it did" said 0 "looked at" "$tool" scan ksmt 8M
+check "scan reports what it did" said 0 "looked at" "$tool" scan ksmt 8M
 check "off unshares" said 0 "" "$tool" off ksmt
 check "nothing is merged then" is "$(merged "$one")" 0
 check "doctor: it is 0 here" said 1 "memory.ksm of /ksmt is 0" "$tool" doctor ksmt
 check "scan: EAGAIN with the reason" said 1 "memory.ksm of /ksmt is 0" "$tool" scan ksmt
 check "the root takes no inherit" said 1 "Invalid argument" "$tool" inherit /
-check "another user may not" said 1 "belongs to whoever made the cgroup" \
+check "another user has no permission" said 1 "belongs to whoever made the cgroup" \
 	setpriv --reuid user --regid user --clear-groups "$tool" on ksmt
 echo 0 >$ksm/run
-check "on: it says that the scanner is stopped" said 0 "run is 0" "$tool" on ksmt
+check "on: it reports that the scanner is stopped" said 0 "run is 0" "$tool" on ksmt
 echo 3 >$ksm/run
 
 "$tool" run --scope /ksmt-made -- "${hold[@]}" &
@@ -150,12 +150,12 @@ check "run --scope NAME: found as a unit" is "$(column ksmt-job.scope CGROUP)" "
 begin "$tool" run -- "${hold[@]}"
 check "run: the process takes part" is "$(pid_stat "$begun" ksm_merge_any)" yes
 begin "$tool" run --no-merge -- "${hold[@]}"
-check "run --no-merge: it keeps out" is "$(pid_stat "$begun" ksm_policy)" never
+check "run --no-merge: it stays out" is "$(pid_stat "$begun" ksm_policy)" never
 begin "$tool" run --no-merge -- "$tool" run --default -- "${hold[@]}"
 check "run --default: it follows the cgroup" is "$(pid_stat "$begun" ksm_policy)" default
 
 check "export: a metric of the cgroup" said 0 'ksm_cgroup_weight{cgroup="/ksmt"} 250' "$tool" export
-# node_exporter shows what the textfile collector finds, or an error if it can't read it
+# node_exporter has what the textfile collector finds, or an error
 exported() {
 	python3 -c 'import sys, urllib.request as r
 sys.stdout.buffer.write(r.urlopen("http://127.0.0.1:9917/metrics").read())' >/run/ksmt/metrics 2>/dev/null
@@ -182,5 +182,5 @@ rmdir $cg/ksmt2
 gone() {
 	! shows '/ksmt2$'
 }
-check "top: one that was removed goes" wait_for gone
+check "top: a removed cgroup goes" wait_for gone
 finish
