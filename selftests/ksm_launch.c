@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Start a program that takes part in samepage merging, or stays out of it,
- * without its knowing: the setting is inherited by exec and by its children.
+ * Start a program that takes part in samepage merging, or stays out of it, and
+ * does not know: exec and fork keep the setting.
  *
  * usage: ksm_launch [--off|--default] program [argument ...]
  */
@@ -32,7 +32,8 @@ int main(int argc, char **argv)
 		first++;
 	}
 	if (first >= argc) {
-		fprintf(stderr, "usage: %s [--off|--default] program [argument ...]\n",
+		fprintf(stderr,
+			"usage: %s [--off|--default] program [argument ...]\n",
 			argv[0]);
 		return 2;
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Control groups below a directory of our own in /sys/fs/cgroup, with the
- * memory controller on; they go when the case that made them ends.
+ * memory controller enabled; they go when the case that made them ends.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -26,8 +26,8 @@ bool ksm_has_cgroup(void)
 		return true;
 	NEED(!getenv("KSM_CGROUP_REQUIRED"), "this kernel has no memory.ksm");
 	/*
-	 * The call and the files come together: a kernel that takes the call
-	 * and lacks the files has lost them, and that is no reason to skip.
+	 * The prctl and the files come together: a kernel that takes the one
+	 * and lacks the others has lost them, which is no reason to skip.
 	 */
 	old = prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0);
 	known = !prctl(PR_SET_MEMORY_MERGE, 0, PR_MEMORY_MERGE_DEFAULT, 0, 0);
@@ -70,12 +70,35 @@ const char *cg_new(const char *parent, const char *name)
 	if (!nr_cgs)
 		ksm_skip("no memory controller on " CGROOT);
 	NEED(nr_cgs < MAX_CGS, "more cgroups than a test may have");
-	ret = file_put(cg_path(parent, "cgroup.subtree_control"), "+memory");
-	NEED(!ret, "+memory below %s: %s", parent, strerror(-ret));
+	cg_set(parent, "cgroup.subtree_control", "+memory");
 	snprintf(path, sizeof(path), "%s/%s", parent, name);
 	ret = cg_make(path);
-	NEED(ret >= 0, "mkdir %s: %s", path, strerror(-ret));
+	NEED_GE(ret, 0, "mkdir %s", path);
 	return cgs[ret];
+}
+
+const char *cg_letter(const char *parent, int nr)
+{
+	return cg_new(parent, (char[]){ 'a' + nr, '\0' });
+}
+
+const char *cg_ksm(const char *parent, const char *name, const char *value)
+{
+	const char *cg;
+
+	ksm_need_cgroup();
+	cg = cg_new(parent, name);
+	if (value)
+		cg_set(cg, "memory.ksm", value);
+	return cg;
+}
+
+void cg_ksm_row(const char **cg, int nr, const char *value)
+{
+	int i;
+
+	for (i = 0; i < nr; i++)
+		cg[i] = cg_ksm(NULL, (char[]){ 'a' + i, '\0' }, value);
 }
 
 int cg_put(const char *cg, const char *file, const char *value)
@@ -85,9 +108,7 @@ int cg_put(const char *cg, const char *file, const char *value)
 
 void cg_set(const char *cg, const char *file, const char *value)
 {
-	int ret = cg_put(cg, file, value);
-
-	NEED(!ret, "%s to %s: %s", value, cg_path(cg, file), strerror(-ret));
+	NEED_OK(cg_put(cg, file, value), "%s to %s/%s", value, cg, file);
 }
 
 const char *cg_get(const char *cg, const char *file)
@@ -95,9 +116,9 @@ const char *cg_get(const char *cg, const char *file)
 	static char bufs[4][4096];
 	static int turn;
 	char *buf = bufs[turn++ % 4];
-	int ret = file_get(cg_path(cg, file), buf, sizeof(bufs[0]));
 
-	NEED(ret >= 0, "reading %s: %s", cg_path(cg, file), strerror(-ret));
+	NEED_GE(file_get(cg_path(cg, file), buf, sizeof(bufs[0])), 0,
+		"%s/%s", cg, file);
 	buf[strcspn(buf, "\n")] = '\0';
 	return buf;
 }
@@ -105,6 +126,12 @@ const char *cg_get(const char *cg, const char *file)
 bool cg_has(const char *cg, const char *file)
 {
 	return !access(cg_path(cg, file), F_OK);
+}
+
+void cg_need(const char *cg, const char *file)
+{
+	if (!cg_has(cg, file))
+		ksm_skip("this kernel has no %s", file);
 }
 
 long long cg_key(const char *cg, const char *file, const char *key)
@@ -117,9 +144,9 @@ long long cg_key(const char *cg, const char *file, const char *key)
 }
 
 /*
- * Cgroups below that were removed and still are there. What each CPU collects
- * for the LRU lists, and file pages that were read there, may keep one for as
- * long as nothing happens: both are given up first.
+ * Cgroups below @cg that were removed and still exist. The batches of pages
+ * that each CPU collects for the LRU lists, and page cache, may keep one for as
+ * long as nothing happens: both are dropped first.
  */
 long long cg_dying(const char *cg)
 {
@@ -137,6 +164,14 @@ long long cg_num(const char *cg, const char *file)
 	return strtoll(cg_get(cg, file), NULL, 10);
 }
 
+bool cg_scan(const char *cg, const char *size)
+{
+	int err = cg_put(cg, "memory.ksm.scan", size);
+
+	CHECK_OK(err, "%s to memory.ksm.scan", size);
+	return !err;
+}
+
 int cg_move(const char *cg, pid_t pid)
 {
 	char buf[16];
@@ -152,7 +187,7 @@ int cg_rmdir(const char *cg)
 	for (i = 1; !err && i < nr_cgs; i++) {
 		if (cgs[i] != cg)
 			continue;
-		/* the string lives on: callers print its name */
+		/* the string stays: callers print it */
 		memmove(&cgs[i], &cgs[i + 1], (nr_cgs - i - 1) * sizeof(*cgs));
 		nr_cgs--;
 		break;
@@ -168,7 +203,7 @@ u64 cg_inode(const char *cg)
 	return st.st_ino;
 }
 
-/* All but the first few, and who is in them. */
+/* Remove all but the first few, and kill the processes in them. */
 void cg_reset(int keep)
 {
 	while (nr_cgs > keep) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What the page tables and the frames themselves say, past all counters:
- * /proc/PID/pagemap for the frame, /proc/kpageflags for what it is,
- * /proc/kpagecgroup for who pays for it, /proc/kpagecount for its mappings.
+ * /proc/PID/pagemap for the frame, /proc/kpageflags for its kind,
+ * /proc/kpagecgroup for its charge, /proc/kpagecount for its mappings.
  */
 #include <fcntl.h>
 #include <linux/kernel-page-flags.h>
@@ -20,8 +20,8 @@
 #define PM_SOFT_DIRTY	BIT_ULL(55)
 #define PM_PFN		(BIT_ULL(55) - 1)
 
-/* what a merged page has and has not, in flags that can be relied on */
-#define KPF_EXCLUSIVE	BIT_ULL(34)	/* of an anonymous page */
+/* flags that tell a merged page, and can be relied on */
+#define KPF_EXCLUSIVE	BIT_ULL(34)	/* for an anonymous page */
 #define KPF_SHARED_SMALL (BIT_ULL(KPF_ANON) | BIT_ULL(KPF_THP) | \
 			  BIT_ULL(KPF_HUGE))
 
@@ -31,7 +31,8 @@ static u64 word_of(const char *path, u64 index)
 	u64 word = 0;
 
 	NEED(fd >= 0, "open %s: %s", path, strerror(errno));
-	if (pread(fd, &word, sizeof(word), index * sizeof(word)) != sizeof(word))
+	if (pread(fd, &word, sizeof(word), index * sizeof(word)) !=
+	    sizeof(word))
 		word = 0;
 	close(fd);
 	return word;
@@ -68,10 +69,10 @@ static int open_kpageflags(void)
 
 /*
  * Up to 6.12 at least, /proc/kpageflags has KPF_KSM set for every anonymous
- * page. Where a page of our own shows that, a page is taken for merged if it is
- * a small anonymous one, is not exclusive to its only mapping, and lies in a
- * mapping of which smaps says that merged pages are in it. That errs for pages
- * which fork left shared among merged ones; smaps' number tells how many.
+ * page. Where a page of our own shows that, a page counts as merged if it is
+ * small and anonymous, is not exclusive to its only mapping, and lies in a
+ * mapping with merged pages by smaps. That errs for pages which fork left
+ * shared among merged ones; the number in smaps tells how many.
  */
 static bool flag_is_void(int kfd)
 {
@@ -146,7 +147,7 @@ static struct frame decode(u64 pm, int kflags, const struct vmas *m,
 			   unsigned long addr)
 {
 	struct frame f = { .pfn = FRAME_NONE };
-	u64 k = 0;
+	u64 k = 0, k_small;
 
 	if (pm & PM_SWAP)
 		f.flags |= F_SWAP;
@@ -160,8 +161,8 @@ static struct frame decode(u64 pm, int kflags, const struct vmas *m,
 	NEED(f.pfn, "pagemap hides the frames");
 	if (pread(kflags, &k, sizeof(k), f.pfn * sizeof(k)) != sizeof(k))
 		return f;
-	if (m && (k & (KPF_SHARED_SMALL | KPF_EXCLUSIVE)) == BIT_ULL(KPF_ANON) &&
-	    in_merged(m, addr))
+	k_small = k & (KPF_SHARED_SMALL | KPF_EXCLUSIVE);
+	if (m && k_small == BIT_ULL(KPF_ANON) && in_merged(m, addr))
 		f.flags |= F_KSM;
 	if (!m && k & BIT_ULL(KPF_KSM))
 		f.flags |= F_KSM;
@@ -262,7 +263,8 @@ struct places {
 	struct place *p;
 	size_t nr, room;
 	struct vmas m;
-	long spare[ARRAY_SIZE(((struct vmas *)0)->v)]; /* too many in p, by vma */
+	/* surplus in p, by mapping */
+	long spare[ARRAY_SIZE(((struct vmas *)0)->v)];
 };
 
 static void add_place(struct places *s, struct place place)
@@ -337,9 +339,9 @@ long w_all_ksm(struct worker *w)
 }
 
 /*
- * The two processes are looked at one after the other, so a frame that the one
- * gave up and the other got would seem shared. What seems so is looked at
- * again from both ends, until it is refuted or has stood three times.
+ * The two processes are read one after the other, so a frame that the one gave
+ * up and the other got would seem shared. A frame that seems so is read again
+ * from both ends, until it is refuted or has stood three times.
  */
 static bool stands(struct worker *a, struct worker *b, struct place *pa,
 		   struct place *pb)
@@ -369,7 +371,7 @@ long w_common_ksm(struct worker *a, struct worker *b)
 		} else if (pa->p[i].pfn > pb->p[j].pfn) {
 			j++;
 		} else {
-			/* the first ones may be those that are too many */
+			/* the first ones may be the spare ones */
 			if (stands(a, b, &pa->p[i], &pb->p[j]) &&
 			    --pa->spare[pa->p[i].vma] < 0)
 				n++;
@@ -411,6 +413,12 @@ static bool write_header(const char *dev, unsigned long pages)
 	return ok;
 }
 
+void swap_need(void)
+{
+	if (!swap_on())
+		ksm_skip("no swap on zram here");
+}
+
 bool swap_on(void)
 {
 	if (has_swap())
@@ -424,7 +432,7 @@ bool swap_on(void)
 	return true;
 }
 
-/* The threads of all nodes; if there is none, its policy cannot be changed. */
+/* The threads of all nodes. */
 static bool kswapd_policy(int policy)
 {
 	struct sched_param param = { 0 };
@@ -471,8 +479,8 @@ static long resident(struct worker **w, int nr)
 }
 
 /*
- * Pages that were looked at go onto the active list first, and reclaim takes
- * them off it only when its statistics, seconds late, show the list too long.
+ * Pages that were accessed go to the active list first, and reclaim takes them
+ * off it only when its statistics, seconds late, show the list too long.
  */
 bool swap_out(const char *cg, struct worker **w, int nr)
 {

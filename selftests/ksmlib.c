@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The frame of a test program: its cases, the scanner's knobs, control groups.
+ * The frame of a test program: cases and verdicts, files.
  *
- * Everything that is changed on the machine is put back: knobs and the root's
+ * Whatever a test changes on the machine is put back: knobs and the root's
  * memory.ksm at exit, cgroups and workers after every case.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -13,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "ksmlib.h"
@@ -27,25 +25,7 @@ long ksm_bound = 120;
 static const char *case_name = "start";
 static bool case_bad;
 static sigjmp_buf case_end;
-static struct worker *canary;
 static pid_t main_pid;
-
-static struct knob {
-	const char *name;
-	const char *during;	/* NULL: as it was found */
-	char old[64];
-} knobs[] = {
-	/* in the order in which they can be put back */
-	{ .name = "advisor_mode", .during = "none" },
-	{ .name = "max_page_sharing" },
-	{ .name = "merge_across_nodes" },
-	{ .name = "use_zero_pages", .during = "0" },
-	{ .name = "smart_scan", .during = "0" },
-	{ .name = "sleep_millisecs", .during = "0" },
-	{ .name = "pages_to_scan", .during = "20000" },
-	{ .name = "threads" },
-	{ .name = "run", .during = "0" },
-};
 
 long ksm_now(void)
 {
@@ -69,56 +49,107 @@ unsigned long ksm_random(void)
 
 /* ---- verdicts ---- */
 
-static void say(const char *fmt, va_list ap, const char *file, int line)
+static void say(const char *file, int line, const char *text)
 {
-	char text[512];
-
-	vsnprintf(text, sizeof(text), fmt, ap);
 	if (file)
 		ksft_print_msg("%s: %s:%d: %s\n", case_name, file, line, text);
 	else
 		ksft_print_msg("%s: %s\n", case_name, text);
 }
 
+/* The arguments of a variadic function from @fmt on, as text. */
+#define format_args(text, fmt) do {					\
+	va_list __ap;							\
+	va_start(__ap, fmt);						\
+	vsnprintf(text, sizeof(text), fmt, __ap);			\
+	va_end(__ap);							\
+} while (0)
+
 void ksm_note(const char *fmt, ...)
 {
-	va_list ap;
+	char text[512];
 
-	va_start(ap, fmt);
-	say(fmt, ap, NULL, 0);
-	va_end(ap);
+	format_args(text, fmt);
+	say(NULL, 0, text);
+}
+
+static void failed(bool fatal, const char *file, int line, const char *text)
+{
+	say(file, line, text);
+	case_bad = true;
+	if (fatal)
+		siglongjmp(case_end, KSFT_FAIL);
 }
 
 void ksm_failed(const char *file, int line, const char *fmt, ...)
 {
-	va_list ap;
+	char text[512];
 
-	va_start(ap, fmt);
-	say(fmt, ap, file, line);
-	va_end(ap);
-	case_bad = true;
+	format_args(text, fmt);
+	failed(false, file, line, text);
 }
 
 void ksm_fatal(const char *file, int line, const char *fmt, ...)
 {
-	va_list ap;
+	char text[512];
 
-	va_start(ap, fmt);
-	say(fmt, ap, file, line);
-	va_end(ap);
-	case_bad = true;
-	siglongjmp(case_end, KSFT_FAIL);
+	format_args(text, fmt);
+	failed(true, file, line, text);
+	__builtin_unreachable();
+}
+
+/* A check's message, whose format begins with a blank, and what it found. */
+static void failed_check(bool fatal, const char *file, int line,
+			 const char *message, const char *found)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text), "%s%s%s", message + 1,
+		 message[1] ? ": " : "", found);
+	failed(fatal, file, line, text);
+}
+
+void ksm_mismatch(bool fatal, const char *file, int line, const char *text,
+		  const char *op, long long got, long long want,
+		  const char *fmt, ...)
+{
+	bool equal = !strcmp(op, "==");
+	char message[256], found[512];
+
+	format_args(message, fmt);
+	snprintf(found, sizeof(found), "%s: got %lld, expected %s%s%lld", text,
+		 got, equal ? "" : op, equal ? "" : " ", want);
+	failed_check(fatal, file, line, message, found);
+}
+
+void ksm_mismatch_str(const char *file, int line, const char *text,
+		      const char *got, const char *want, const char *fmt, ...)
+{
+	char message[256], found[512];
+
+	format_args(message, fmt);
+	snprintf(found, sizeof(found), "%s: got '%s', expected '%s'", text, got,
+		 want);
+	failed_check(false, file, line, message, found);
+}
+
+void ksm_refused(bool fatal, const char *file, int line, const char *text,
+		 long err, const char *fmt, ...)
+{
+	char message[256], found[512];
+
+	format_args(message, fmt);
+	snprintf(found, sizeof(found), "%s: got %ld%s%s", text, err,
+		 err < 0 ? ", " : ", expected 0",
+		 err < 0 ? strerror(-err) : "");
+	failed_check(fatal, file, line, message, found);
 }
 
 static char skip_reason[256];
 
 void ksm_skip(const char *fmt, ...)
 {
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(skip_reason, sizeof(skip_reason), fmt, ap);
-	va_end(ap);
+	format_args(skip_reason, fmt);
 	siglongjmp(case_end, KSFT_SKIP);
 }
 
@@ -180,188 +211,6 @@ bool file_key(const char *path, const char *key, long long *value)
 	return false;
 }
 
-/* ---- the scanner ---- */
-
-static void knob_path(char *path, size_t size, const char *name)
-{
-	snprintf(path, size, KSM_SYSFS "%s", name);
-}
-
-long long ksm_get(const char *name)
-{
-	char path[128], buf[64];
-	int ret;
-
-	knob_path(path, sizeof(path), name);
-	ret = file_get(path, buf, sizeof(buf));
-	NEED(ret > 0, "reading %s: %s", path, strerror(-ret));
-	return strtoll(buf, NULL, 10);
-}
-
-void ksm_set(const char *name, long long value)
-{
-	char path[128], buf[32];
-	int ret;
-
-	knob_path(path, sizeof(path), name);
-	snprintf(buf, sizeof(buf), "%lld", value);
-	ret = file_put(path, buf);
-	NEED(!ret, "writing %s to %s: %s", buf, path, strerror(-ret));
-}
-
-/*
- * full_scans rises only while somebody takes part. The canary always does, so
- * that a case in which nothing must be merged can wait for a full scan too.
- */
-static void canary_sing(void)
-{
-	int area;
-
-	if (canary && w_alive(canary))
-		return;
-	canary = w_new(cg_canary());
-	area = w_map(canary, 1, MAP_PLAIN);
-	w_set(canary, area, 0, 1, 0xca9a41, 0);
-	w_madv(canary, area, MADV_MERGEABLE);
-}
-
-void ksm_pass(int rises)
-{
-	canary_sing();
-	ksm_pass_as(1, rises);
-}
-
-/* Without the canary: somebody must take part under that value. */
-void ksm_pass_as(int run, int rises)
-{
-	long long start = ksm_get("full_scans");
-
-	ksm_set("run", run);
-	NEED(WAIT_FOR(ksm_get("full_scans") >= start + rises),
-	     "full_scans stalls at %lld, from %lld", ksm_get("full_scans"),
-	     start);
-}
-
-/*
- * The first rise may come early in a pass that was under way and had been over
- * our pages; the two after it are whole passes.
- */
-void ksm_settle(void)
-{
-	ksm_pass(3);
-	ksm_stop();
-}
-
-void ksm_stop(void)
-{
-	ksm_set("run", 0);
-}
-
-void ksm_unmerge_all(void)
-{
-	ksm_set("run", 2);
-}
-
-const char *task_file(const char *task, const char *name)
-{
-	static char path[300];
-	DIR *proc = opendir("/proc");
-	struct dirent *d;
-	char comm[32];
-	bool found = false;
-
-	NEED(proc, "no /proc");
-	while (!found && (d = readdir(proc))) {
-		snprintf(path, sizeof(path), "/proc/%s/comm", d->d_name);
-		found = file_get(path, comm, sizeof(comm)) > 0;
-		if (found) {
-			comm[strcspn(comm, "\n")] = 0;
-			found = !strcmp(comm, task);
-		}
-		snprintf(path, sizeof(path), "/proc/%s/%s", d->d_name, name);
-	}
-	closedir(proc);
-	return found ? path : NULL;
-}
-
-/* The path of a file in /proc of a scanner thread, of which 0 is always there. */
-const char *ksmd_file(int nr, const char *name)
-{
-	char task[32] = "ksmd";
-	const char *path;
-
-	if (nr)
-		snprintf(task, sizeof(task), "ksmd/%d", nr);
-	path = task_file(task, name);
-	NEED(path || nr, "no ksmd");
-	return path;
-}
-
-bool ksmd_waits(void)
-{
-	char buf[512], *at;
-
-	NEED(file_get(ksmd_file(0, "stat"), buf, sizeof(buf)) > 0, "no stat");
-	at = strrchr(buf, ')');
-	return at && at[2] == 'S';
-}
-
-static void knobs_save(void)
-{
-	char path[128];
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
-		struct knob *k = &knobs[i];
-		char *end;
-
-		knob_path(path, sizeof(path), k->name);
-		if (file_get(path, k->old, sizeof(k->old)) < 0) {
-			k->old[0] = '\0';
-			continue;
-		}
-		k->old[strcspn(k->old, "\n")] = '\0';
-		/* "none [scan-time]": the value is the one in brackets */
-		end = strchr(k->old, ']');
-		if (end) {
-			char *from = strchr(k->old, '[') + 1;
-
-			*end = '\0';
-			memmove(k->old, from, end - from + 1);
-		}
-	}
-}
-
-static void knobs_during(void)
-{
-	char path[128];
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
-		const char *value = knobs[i].during;
-
-		if (!knobs[i].old[0])
-			continue;
-		knob_path(path, sizeof(path), knobs[i].name);
-		file_put(path, value ? value : knobs[i].old);
-	}
-}
-
-static void knobs_restore(void)
-{
-	char path[128];
-	size_t i;
-
-	knob_path(path, sizeof(path), "run");
-	file_put(path, "2");
-	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
-		if (!knobs[i].old[0])
-			continue;
-		knob_path(path, sizeof(path), knobs[i].name);
-		file_put(path, knobs[i].old);
-	}
-}
-
 /* ---- the program ---- */
 
 static char root_old[32];
@@ -369,13 +218,12 @@ static char root_old[32];
 static void slate_clean(void)
 {
 	w_reset();
-	canary = NULL;
 	ksm_unmerge_all();
 	if (root_old[0])
 		cg_put(CGROOT, "memory.ksm", root_old);
 	cg_reset(1);
 	swap_off();
-	knobs_during();
+	ksm_knobs_during();
 }
 
 static void at_end(void)
@@ -383,7 +231,7 @@ static void at_end(void)
 	if (getpid() != main_pid)
 		return;
 	w_reset();
-	knobs_restore();
+	ksm_knobs_restore();
 	if (root_old[0])
 		cg_put(CGROOT, "memory.ksm", root_old);
 	cg_end();
@@ -455,7 +303,8 @@ int ksm_main(int argc, char **argv, const struct ksm_case *cases, int nr)
 			ksm_seed = strtoul(optarg, NULL, 0);
 			break;
 		default:
-			fprintf(stderr, "usage: %s [-l] [-n steps] [-s seed] [-t bound] [words]\n",
+			fprintf(stderr,
+				"usage: %s [-l] [-n steps] [-s seed] [-t bound] [words]\n",
 				argv[0]);
 			return KSFT_FAIL;
 		}
@@ -463,7 +312,7 @@ int ksm_main(int argc, char **argv, const struct ksm_case *cases, int nr)
 
 	ksft_print_header();
 	if (geteuid())
-		ksft_exit_skip("only root may do this\n");
+		ksft_exit_skip("needs root\n");
 	if (access(KSM_SYSFS "run", W_OK))
 		ksft_exit_skip("this kernel has no KSM\n");
 	for (i = 0; i < nr; i++)
@@ -476,7 +325,7 @@ int ksm_main(int argc, char **argv, const struct ksm_case *cases, int nr)
 	signal(SIGALRM, on_signal);
 	signal(SIGTERM, on_signal);
 	signal(SIGINT, on_signal);
-	knobs_save();
+	ksm_knobs_save();
 	cg_start();
 	if (file_get(CGROOT "/memory.ksm", root_old, sizeof(root_old)) < 0)
 		root_old[0] = '\0';

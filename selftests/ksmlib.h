@@ -4,13 +4,13 @@
  *
  * A test program is a table of cases; ksm_main() prints the plan, runs each
  * case on a clean slate (scanner stopped, everything unmerged, no cgroup and
- * no worker of the case before) and prints one TAP line for it. A case says
- * CHECK() to note a failure and go on, NEED() to fail and leave, ksm_skip() to
- * leave because the kernel lacks a precondition. A case that noted a failure
- * fails, even if it skips afterwards.
+ * no worker of the case before) and prints one TAP line for it. CHECK() and its
+ * kind note a failure and go on, NEED() and its kind fail and leave the case,
+ * ksm_skip() leaves it because the kernel lacks a precondition. A case with a
+ * noted failure fails, even if it skips afterwards.
  *
- * No case is decided by a clock: what has to become true is waited for with
- * WAIT_FOR(), whose bound only ends a test that hangs.
+ * No case is decided by a clock: what has to become true is waited for, with a
+ * bound that only ends a test that hangs.
  */
 #ifndef KSMLIB_H
 #define KSMLIB_H
@@ -56,7 +56,7 @@ typedef __u8 u8;
 #define KSM_SYSFS	"/sys/kernel/mm/ksm/"
 #define PAGE_SZ		4096UL
 #define HUGE_SZ		(512 * PAGE_SZ)
-#define KSM_BOUND	ksm_bound	/* seconds until a wait counts as a hang */
+#define KSM_BOUND	ksm_bound	/* seconds until a wait is a hang */
 
 /* ---- cases ---- */
 
@@ -66,19 +66,79 @@ struct ksm_case {
 };
 
 int ksm_main(int argc, char **argv, const struct ksm_case *cases, int nr);
-__printf(3, 4)
-void ksm_failed(const char *file, int line, const char *fmt, ...);
-__noreturn __printf(3, 4)
-void ksm_fatal(const char *file, int line, const char *fmt, ...);
 __noreturn __printf(1, 2) void ksm_skip(const char *fmt, ...);
 __printf(1, 2) void ksm_note(const char *fmt, ...);
 
+extern unsigned long ksm_seed;	/* seeds every random choice; -s sets it */
+extern long ksm_steps;		/* -n; 0: the program's default */
+extern long ksm_bound;		/* -t */
+unsigned long ksm_random(void);
+
+/* ---- checks ---- */
+
+/*
+ * CHECK(cond, fmt, ...) and NEED(cond, fmt, ...) are for what is true or not.
+ * The message must not read again what the condition has read.
+ */
 #define CHECK(cond, ...)						\
 	((cond) ? (void)0 : ksm_failed(__FILE__, __LINE__, __VA_ARGS__))
 #define NEED(cond, ...)							\
 	((cond) ? (void)0 : ksm_fatal(__FILE__, __LINE__, __VA_ARGS__))
 
-long ksm_now(void);		/* seconds, monotonic */
+/*
+ * CHECK_EQ(got, want[, fmt, ...]) and the like compare integers. Each argument
+ * is evaluated once, and the values that were compared are printed, with the
+ * expression; the message only has to say what is special about this check.
+ */
+#define CHECK_EQ(got, want, ...)					\
+	KSM_COMPARE(false, #got, got, ==, want, ##__VA_ARGS__)
+#define CHECK_NE(got, want, ...)					\
+	KSM_COMPARE(false, #got, got, !=, want, ##__VA_ARGS__)
+#define CHECK_GE(got, want, ...)					\
+	KSM_COMPARE(false, #got, got, >=, want, ##__VA_ARGS__)
+#define CHECK_GT(got, want, ...)					\
+	KSM_COMPARE(false, #got, got, >, want, ##__VA_ARGS__)
+#define CHECK_LE(got, want, ...)					\
+	KSM_COMPARE(false, #got, got, <=, want, ##__VA_ARGS__)
+#define CHECK_LT(got, want, ...)					\
+	KSM_COMPARE(false, #got, got, <, want, ##__VA_ARGS__)
+#define NEED_EQ(got, want, ...)						\
+	KSM_COMPARE(true, #got, got, ==, want, ##__VA_ARGS__)
+#define NEED_GE(got, want, ...)						\
+	KSM_COMPARE(true, #got, got, >=, want, ##__VA_ARGS__)
+#define NEED_GT(got, want, ...)						\
+	KSM_COMPARE(true, #got, got, >, want, ##__VA_ARGS__)
+
+/* The same for strings. */
+#define CHECK_STR(got, want, ...) do {					\
+	const char *__got = (got), *__want = (want);			\
+	if (strcmp(__got, __want))					\
+		ksm_mismatch_str(__FILE__, __LINE__, #got, __got,	\
+				 __want, " " __VA_ARGS__);		\
+} while (0)
+
+/* For calls that return 0 or a negative errno, which is printed by name. */
+#define CHECK_OK(err, ...)						\
+	KSM_SUCCEED(false, #err, err, ##__VA_ARGS__)
+#define NEED_OK(err, ...)						\
+	KSM_SUCCEED(true, #err, err, ##__VA_ARGS__)
+
+/*
+ * Wait until it is so. Both arguments are evaluated once at each look, and the
+ * values of the last look are printed.
+ */
+#define CHECK_WAIT_EQ(got, want, ...)					\
+	KSM_AWAIT(false, #got, got, ==, want, ##__VA_ARGS__)
+#define NEED_WAIT_EQ(got, want, ...)					\
+	KSM_AWAIT(true, #got, got, ==, want, ##__VA_ARGS__)
+#define NEED_WAIT_GE(got, want, ...)					\
+	KSM_AWAIT(true, #got, got, >=, want, ##__VA_ARGS__)
+#define NEED_WAIT_GT(got, want, ...)					\
+	KSM_AWAIT(true, #got, got, >, want, ##__VA_ARGS__)
+#define NEED_WAIT_OK(err, ...)						\
+	KSM_AWAIT(true, #err, err, ==, 0, ##__VA_ARGS__)
+
+/* The same for a condition; false after the bound. */
 #define WAIT_FOR(cond) ({						\
 	long __end = ksm_now() + KSM_BOUND;				\
 	bool __ok;							\
@@ -90,10 +150,50 @@ long ksm_now(void);		/* seconds, monotonic */
 	}								\
 	__ok; })
 
-extern unsigned long ksm_seed;	/* of every random choice; -s sets it */
-extern long ksm_steps;		/* -n; 0: the program's default */
-extern long ksm_bound;		/* -t */
-unsigned long ksm_random(void);
+/* The leading blank makes a format of no message, too. */
+#define KSM_COMPARE(fatal, text, got, op, want, ...) do {		\
+	long long __got = (got), __want = (want);			\
+	if (!(__got op __want))						\
+		ksm_mismatch(fatal, __FILE__, __LINE__, text, #op,	\
+			     __got, __want, " " __VA_ARGS__);		\
+} while (0)
+#define KSM_SUCCEED(fatal, text, err, ...) do {				\
+	long __err = (err);						\
+	if (__err)							\
+		ksm_refused(fatal, __FILE__, __LINE__, text, __err,	\
+			    " " __VA_ARGS__);				\
+} while (0)
+#define KSM_AWAIT(fatal, text, got, op, want, ...) do {			\
+	long __end = ksm_now() + KSM_BOUND;				\
+	for (;;) {							\
+		long long __got = (got), __want = (want);		\
+		if (__got op __want)					\
+			break;						\
+		if (ksm_now() >= __end) {				\
+			ksm_mismatch(fatal, __FILE__, __LINE__, text,	\
+				     #op, __got, __want,		\
+				     " " __VA_ARGS__);			\
+			break;						\
+		}							\
+		usleep(10000);						\
+	}								\
+} while (0)
+
+long ksm_now(void);		/* seconds, monotonic */
+__printf(3, 4)
+void ksm_failed(const char *file, int line, const char *fmt, ...);
+__noreturn __printf(3, 4)
+void ksm_fatal(const char *file, int line, const char *fmt, ...);
+__printf(8, 9)
+void ksm_mismatch(bool fatal, const char *file, int line, const char *text,
+		  const char *op, long long got, long long want,
+		  const char *fmt, ...);
+__printf(6, 7)
+void ksm_mismatch_str(const char *file, int line, const char *text,
+		      const char *got, const char *want, const char *fmt, ...);
+__printf(6, 7)
+void ksm_refused(bool fatal, const char *file, int line, const char *text,
+		 long err, const char *fmt, ...);
 
 /* ---- files ---- */
 
@@ -108,13 +208,19 @@ void ksm_set(const char *name, long long value);
 void ksm_settle(void);		/* run until all is merged that can be; stop */
 void ksm_pass(int rises);	/* let full_scans rise so often; run stays 1 */
 void ksm_pass_as(int run, int rises);	/* the same with another run value */
+void ksm_batch(void);		/* one batch, then ksmd sleeps; run stays 1 */
+void ksmd_idle(void);		/* run is 1, and ksmd sleeps for the case */
 void ksm_stop(void);		/* run = 0 */
 void ksm_unmerge_all(void);	/* run = 2 */
-const char *task_file(const char *task, const char *name); /* path in /proc or NULL */
+/* path of a file in /proc, or NULL */
+const char *task_file(const char *task, const char *name);
 const char *ksmd_file(int nr, const char *name);
-bool ksmd_waits(void);		/* the first thread, for work or in its pause */
+bool ksmd_waits(void);		/* all threads, for work or in the pause */
 bool ksm_has_cgroup(void);	/* this kernel has memory.ksm */
 void ksm_need_cgroup(void);	/* else skip */
+void ksm_knobs_save(void);
+void ksm_knobs_during(void);	/* as a case finds them */
+void ksm_knobs_restore(void);
 
 /* ---- trace events, recorded by group/name ---- */
 
@@ -134,14 +240,21 @@ int trace_ksmd(const char *line, const struct ksmd_pids *k);
 /* ---- control groups, named by their full path ---- */
 
 const char *cg_new(const char *parent, const char *name); /* parent or NULL */
+const char *cg_letter(const char *parent, int nr);	/* "a" for 0, ... */
+/* skips without memory.ksm; value: NULL leaves the default */
+const char *cg_ksm(const char *parent, const char *name, const char *value);
+void cg_ksm_row(const char **cg, int nr, const char *value); /* siblings */
 int cg_put(const char *cg, const char *file, const char *value);
 void cg_set(const char *cg, const char *file, const char *value);
 const char *cg_get(const char *cg, const char *file);	/* static, no newline */
 bool cg_has(const char *cg, const char *file);
+void cg_need(const char *cg, const char *file);		/* else skip */
 long long cg_stat(const char *cg, const char *key);	/* memory.ksm.stat */
 long long cg_dying(const char *cg);
 long long cg_key(const char *cg, const char *file, const char *key);
 long long cg_num(const char *cg, const char *file);
+/* write to memory.ksm.scan; false, and a failure of the case, on an error */
+bool cg_scan(const char *cg, const char *size);
 int cg_move(const char *cg, pid_t pid);			/* 0 or -errno */
 int cg_rmdir(const char *cg);				/* 0 or -errno */
 u64 cg_inode(const char *cg);
@@ -165,50 +278,109 @@ struct worker {
 	struct worker *next;
 };
 
-enum w_op {
-	OP_MAP, OP_SET, OP_POKE, OP_VERIFY, OP_MADV, OP_PRCTL, OP_SPAWN,
-	OP_EXEC, OP_REMAP, OP_UNMAP, OP_PROT, OP_LOCK, OP_PUT, OP_UID,
-	OP_DROPCAP, OP_LEADER, OP_PIN, OP_UNPIN, OP_UFFD, OP_UFFD_WP,
-	OP_UFFD_ZERO, OP_UFFD_MOVE, OP_DIRTY, OP_READ, OP_THREAD, OP_KNOW, OP_CHURN,
-	OP_LOST, OP_EXIT,
-};
-
 enum w_map { MAP_PLAIN, MAP_HUGE };
 enum w_spawn { SPAWN_FORK, SPAWN_VM, SPAWN_VFORK_EXEC };
 
-struct w_cmd {
-	enum w_op op;
-	int area;
-	long a[5];
-	char path[256];
-	char text[64];
-};
+/*
+ * One function for each thing that a worker can do. A range is @nr pages from
+ * page @first on; a function without @area means area 0. What returns void
+ * fails the case when the worker cannot do it; what returns a long gives 0, or
+ * what is said here, or -errno.
+ */
 
-struct worker *w_new(const char *cg);	/* a fresh program, inside cg or NULL */
-long w_do(struct worker *w, const struct w_cmd *cmd);	/* >= 0 or -errno */
-#define W(w, ...)	w_do(w, &(struct w_cmd){ __VA_ARGS__ })
-void w_start(struct worker *w, const struct w_cmd *cmd);	/* and don't wait */
-long w_finish(struct worker *w);
-bool w_answers(struct worker *w, long *ret);	/* or has died */
-bool w_ready(struct worker *w);			/* w_finish() won't wait */
-
+/* a fresh program, in @cg if that is not NULL */
+struct worker *w_new(const char *cg);
+/* map an area; returns its number */
 int w_map(struct worker *w, long pages, enum w_map kind);
-/* pages first .. first+nr-1 get the contents tag, tag+step, ...; 0 is zeroes */
+/* write the contents @tag, @tag + @step, ...; 0 is zeroes */
 void w_set(struct worker *w, int area, long first, long nr, u64 tag,
 	   long step);
+/* the same, not waited for: w_answers() tells whether it survived */
+void w_set_start(struct worker *w, long first, long nr, u64 tag, long step);
+/* write one byte */
 void w_poke(struct worker *w, int area, long page, int off, int value);
-void w_poke_new(struct worker *w, int area, long page);	/* a new content */
-void w_verify(struct worker *w);	/* every page as written, or the case fails */
-long w_bad(struct worker *w, long *sigbus);	/* the same as a number */
+/* write a content that is nowhere else */
+void w_poke_new(struct worker *w, int area, long page);
+/* another process wrote this byte */
+void w_expect(struct worker *w, long page, int off, int value);
+/* write without changing the content */
+void w_dirty(struct worker *w, long page);
+/* read a byte of each page */
+void w_read(struct worker *w, int area, long first, long nr);
+/* compare all pages with what was written; a difference fails the case */
+void w_verify(struct worker *w);
+/* the same as the number of wrong pages; @sigbus: of lost ones, or NULL */
+long w_bad(struct worker *w, long *sigbus);
+/* the same for one area, with lost pages in the upper half */
+long w_bad_in(struct worker *w, int area);
+/* madvise() on a whole area */
 void w_madv(struct worker *w, int area, int advice);
+/* madvise() on a range */
 long w_madv_at(struct worker *w, int area, long first, long nr, int advice);
+/* mremap() area 0 to another address; -EFAULT if it is several mappings */
+long w_remap(struct worker *w);
+/* munmap(), leaving a gap */
+void w_unmap(struct worker *w, long first, long nr);
+/* munmap(), and new empty memory in its place */
+void w_replace(struct worker *w, long first, long nr);
+/* mprotect() */
+void w_protect(struct worker *w, long first, long nr, int prot);
+/* mlock() */
+long w_lock(struct worker *w, long first, long nr);
+/* munlock() */
+long w_unlock(struct worker *w, long first, long nr);
+/* take a reference on the pages by vmsplice() into a pipe */
+void w_pin(struct worker *w, long first, long nr);
+/* drop all references of w_pin() */
+void w_unpin(struct worker *w);
+/* UFFDIO_REGISTER an area with these modes */
+long w_uffd(struct worker *w, int area, int mode);
+/* UFFDIO_WRITEPROTECT */
+void w_uffd_wp(struct worker *w, long first, long nr, bool protect);
+/* UFFDIO_ZEROPAGE */
+void w_uffd_zero(struct worker *w, int area, long first, long nr);
+/* UFFDIO_MOVE to page @to of area @area */
+long w_uffd_move(struct worker *w, long first, long nr, int area, long to);
+/* the page that SIGBUS told about since the last call; -ENOENT for none */
+long w_lost(struct worker *w);
+/* prctl() */
 long w_prctl(struct worker *w, int op, long a2, long a3, long a4, long a5);
+/* setresuid() */
+void w_setuid(struct worker *w, uid_t uid);
+/* give up a capability */
+void w_dropcap(struct worker *w, int cap);
+/* write to a file; 0 or -errno */
+long w_put(struct worker *w, const char *path, const char *text);
+/* a thread that sleeps; returns its id */
+long w_thread(struct worker *w);
+/* end the first thread: a second one carries on, and names the worker */
+void w_drop_leader(struct worker *w);
+/* a child by fork, vfork and exec, or clone; @cg: into that cgroup, or NULL */
 struct worker *w_spawn(struct worker *w, enum w_spawn kind, const char *cg);
 #define w_fork(w)	w_spawn(w, SPAWN_FORK, NULL)
+/* execve(): areas are gone */
 void w_exec(struct worker *w);
-void w_exit(struct worker *w);		/* returns when its memory is gone */
+/* exit; returns when the memory is gone */
+void w_exit(struct worker *w);
+/*
+ * Write and compare at random, @rounds times, contents 1 to @kinds. @path: a
+ * file that holds these, for O_DIRECT reads, or NULL. Not waited for:
+ * w_finish() returns the number of wrong pages.
+ */
+void w_churn_start(struct worker *w, long rounds, u64 seed, long kinds,
+		   const char *path);
+
+bool w_ready(struct worker *w);			/* w_finish() won't wait */
+long w_finish(struct worker *w);
+bool w_answers(struct worker *w, long *ret);	/* or has died */
 bool w_alive(struct worker *w);
+
+/* a new worker whose area 0 has the contents @tag, @tag + @step, ... */
 struct worker *w_dup(const char *cg, long pages, u64 tag, long step);
+/* the same with MADV_MERGEABLE on it */
+struct worker *w_asker(const char *cg, long pages, u64 tag, long step);
+/* two with equal contents, no two pages of one being equal */
+void w_twins(struct worker **w, const char *cg, long pages, u64 tag);
 long long w_stat(struct worker *w, const char *key);	/* /proc/PID/ksm_stat */
 long long w_merging(struct worker *w);	/* /proc/PID/ksm_merging_pages */
 int w_worker(int argc, char **argv);	/* the other side */
@@ -234,16 +406,31 @@ struct frame w_frame(struct worker *w, int area, long page);
 void w_frames(struct worker *w, int area, struct frame *f);
 long w_count(struct worker *w, int area, unsigned int flags);
 #define w_merged(w)	w_count(w, 0, F_KSM)
+#define w_zeroes(w)	w_count(w, 0, F_ZERO)
 long w_all_ksm(struct worker *w);	/* merged pages of the whole process */
-/* pages of b's area that stand on a frame of a's, compared page by page */
+/* pages of b's area that map the same frame as in a's, page by page */
 long w_same(struct worker *a, struct worker *b, int area);
 /* merged frames that both processes map, over their whole address spaces */
 long w_common_ksm(struct worker *a, struct worker *b);
-u64 frame_cgroup(u64 pfn);	/* inode of who pays; 0: nobody */
+u64 frame_cgroup(u64 pfn);	/* inode of the cgroup that is charged, or 0 */
 u64 frame_count(u64 pfn);	/* /proc/kpagecount */
 bool swap_on(void);		/* zram; off again after the case */
-void kswapd_idle(void);		/* reclaims when nobody else runs; until swap_off() */
+void swap_need(void);		/* else skip */
+void kswapd_idle(void);		/* runs on idle CPUs only, until swap_off() */
 bool swap_out(const char *cg, struct worker **w, int nr); /* area 0 of all */
 void swap_off(void);
+
+/* ---- commands by number, until no test uses them ---- */
+
+#include "ksmwire.h"
+
+#define OP_PROT		OP_PROTECT
+#define OP_UID		OP_SETUID
+#define OP_KNOW		OP_EXPECT
+#define OP_LEADER	OP_DROP_LEADER
+#define W(w, ...)	w_do(w, &(struct w_cmd){ __VA_ARGS__ })
+
+long w_do(struct worker *w, const struct w_cmd *cmd);
+void w_start(struct worker *w, const struct w_cmd *cmd);
 
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The controller's side of the workers: starting them, telling them what to do
- * and looking at what the kernel says of them.
+ * The test's side of the workers: start them, tell them what to do, and read
+ * what the kernel has on them.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -62,17 +62,19 @@ static bool readable(int fd, int ms)
 	return poll(&p, 1, ms) == 1;
 }
 
-/* Wait for pid's call; w is filled in with it. */
+/* Wait until process @pid connects. */
 static void answer(struct worker *w, pid_t pid)
 {
-	struct ucred who;
-	socklen_t len = sizeof(who);
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
 
-	NEED(readable(listener, KSM_BOUND * 1000), "worker %d does not call", pid);
+	NEED(readable(listener, KSM_BOUND * 1000),
+	     "worker %d does not connect", pid);
 	w->fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	NEED(w->fd >= 0, "accept: %s", strerror(errno));
-	NEED(!getsockopt(w->fd, SOL_SOCKET, SO_PEERCRED, &who, &len) &&
-	     who.pid == pid, "%d called instead of %d", who.pid, pid);
+	NEED(!getsockopt(w->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len),
+	     "SO_PEERCRED: %s", strerror(errno));
+	NEED_EQ(peer.pid, pid, "the wrong process connects");
 	w->pid = pid;
 	if (w->pidfd < 0)
 		w->pidfd = syscall(SYS_pidfd_open, pid, 0);
@@ -101,7 +103,7 @@ struct worker *w_new(const char *cg)
 	pid = fork();
 	NEED(pid >= 0, "fork: %s", strerror(errno));
 	if (!pid) {
-		/* settle in before the program that is tested starts */
+		/* enter the cgroup before exec */
 		if (cg && cg_put(cg, "cgroup.procs", "0"))
 			_exit(2);
 		signal(SIGALRM, SIG_DFL);
@@ -112,6 +114,8 @@ struct worker *w_new(const char *cg)
 	answer(w, pid);
 	return w;
 }
+
+/* ---- commands ---- */
 
 void w_start(struct worker *w, const struct w_cmd *cmd)
 {
@@ -154,6 +158,8 @@ long w_do(struct worker *w, const struct w_cmd *cmd)
 	return w_finish(w);
 }
 
+#define W(w, ...)	w_do(w, &(struct w_cmd){ __VA_ARGS__ })
+
 int w_map(struct worker *w, long pages, enum w_map kind)
 {
 	int i;
@@ -163,7 +169,7 @@ int w_map(struct worker *w, long pages, enum w_map kind)
 		;
 	NEED(i < W_AREAS, "no area left");
 	ret = W(w, .op = OP_MAP, .area = i, .a = { pages, kind });
-	NEED(ret > 0, "mapping %ld pages: %s", pages, strerror(-ret));
+	NEED_GT(ret, 0, "mapping %ld pages", pages);
 	w->area[i].addr = ret;
 	w->area[i].pages = pages;
 	return i;
@@ -172,17 +178,19 @@ int w_map(struct worker *w, long pages, enum w_map kind)
 void w_set(struct worker *w, int area, long first, long nr, u64 tag,
 	   long step)
 {
-	long ret = W(w, .op = OP_SET, .area = area,
-		     .a = { first, nr, tag, step });
+	NEED_OK(W(w, .op = OP_SET, .area = area,
+		  .a = { first, nr, tag, step }));
+}
 
-	NEED(!ret, "filling: %s", strerror(-ret));
+void w_set_start(struct worker *w, long first, long nr, u64 tag, long step)
+{
+	w_start(w, &(struct w_cmd){ .op = OP_SET,
+				    .a = { first, nr, tag, step } });
 }
 
 void w_poke(struct worker *w, int area, long page, int off, int value)
 {
-	long ret = W(w, .op = OP_POKE, .area = area, .a = { page, off, value });
-
-	NEED(!ret, "poking: %s", strerror(-ret));
+	NEED_OK(W(w, .op = OP_POKE, .area = area, .a = { page, off, value }));
 }
 
 void w_poke_new(struct worker *w, int area, long page)
@@ -190,6 +198,26 @@ void w_poke_new(struct worker *w, int area, long page)
 	static u64 fresh = 0x7700000000000000ULL;
 
 	w_set(w, area, page, 1, ++fresh, 0);
+}
+
+void w_expect(struct worker *w, long page, int off, int value)
+{
+	NEED_OK(W(w, .op = OP_EXPECT, .a = { page, off, value }));
+}
+
+void w_dirty(struct worker *w, long page)
+{
+	NEED_OK(W(w, .op = OP_DIRTY, .a = { page }));
+}
+
+void w_read(struct worker *w, int area, long first, long nr)
+{
+	NEED_GE(W(w, .op = OP_READ, .area = area, .a = { first, nr }), 0);
+}
+
+long w_bad_in(struct worker *w, int area)
+{
+	return W(w, .op = OP_VERIFY, .area = area);
 }
 
 long w_bad(struct worker *w, long *sigbus)
@@ -200,8 +228,8 @@ long w_bad(struct worker *w, long *sigbus)
 	for (i = 0; i < W_AREAS; i++) {
 		if (!w->area[i].pages)
 			continue;
-		ret = W(w, .op = OP_VERIFY, .area = i);
-		NEED(ret >= 0, "verifying: %s", strerror(-ret));
+		ret = w_bad_in(w, i);
+		NEED_GE(ret, 0);
 		bad += ret & 0xffffffff;
 		bus += ret >> 32;
 	}
@@ -225,14 +253,128 @@ long w_madv_at(struct worker *w, int area, long first, long nr, int advice)
 
 void w_madv(struct worker *w, int area, int advice)
 {
-	long ret = w_madv_at(w, area, 0, w->area[area].pages, advice);
+	NEED_OK(w_madv_at(w, area, 0, w->area[area].pages, advice),
+		"advice %d", advice);
+}
 
-	NEED(!ret, "madvise(%d): %s", advice, strerror(-ret));
+long w_remap(struct worker *w)
+{
+	long ret = W(w, .op = OP_REMAP);
+
+	if (ret < 0)
+		return ret;
+	w->area[0].addr = ret;
+	return 0;
+}
+
+void w_unmap(struct worker *w, long first, long nr)
+{
+	NEED_OK(W(w, .op = OP_UNMAP, .a = { first, nr, false }));
+}
+
+void w_replace(struct worker *w, long first, long nr)
+{
+	NEED_OK(W(w, .op = OP_UNMAP, .a = { first, nr, true }));
+}
+
+void w_protect(struct worker *w, long first, long nr, int prot)
+{
+	NEED_OK(W(w, .op = OP_PROTECT, .a = { first, nr, prot }));
+}
+
+long w_lock(struct worker *w, long first, long nr)
+{
+	return W(w, .op = OP_LOCK, .a = { first, nr, true });
+}
+
+long w_unlock(struct worker *w, long first, long nr)
+{
+	return W(w, .op = OP_LOCK, .a = { first, nr, false });
+}
+
+void w_pin(struct worker *w, long first, long nr)
+{
+	NEED_OK(W(w, .op = OP_PIN, .a = { first, nr }));
+}
+
+void w_unpin(struct worker *w)
+{
+	NEED_OK(W(w, .op = OP_UNPIN));
+}
+
+long w_uffd(struct worker *w, int area, int mode)
+{
+	return W(w, .op = OP_UFFD, .area = area, .a = { mode });
+}
+
+void w_uffd_wp(struct worker *w, long first, long nr, bool protect)
+{
+	NEED_OK(W(w, .op = OP_UFFD_WP, .a = { first, nr, protect }));
+}
+
+void w_uffd_zero(struct worker *w, int area, long first, long nr)
+{
+	NEED_OK(W(w, .op = OP_UFFD_ZERO, .area = area, .a = { first, nr }));
+}
+
+long w_uffd_move(struct worker *w, long first, long nr, int area, long to)
+{
+	return W(w, .op = OP_UFFD_MOVE, .a = { first, nr, to, area });
+}
+
+long w_lost(struct worker *w)
+{
+	return W(w, .op = OP_LOST);
 }
 
 long w_prctl(struct worker *w, int op, long a2, long a3, long a4, long a5)
 {
 	return W(w, .op = OP_PRCTL, .a = { op, a2, a3, a4, a5 });
+}
+
+void w_setuid(struct worker *w, uid_t uid)
+{
+	NEED_OK(W(w, .op = OP_SETUID, .a = { uid }));
+}
+
+void w_dropcap(struct worker *w, int cap)
+{
+	NEED_OK(W(w, .op = OP_DROPCAP, .a = { cap }));
+}
+
+long w_put(struct worker *w, const char *path, const char *text)
+{
+	struct w_cmd cmd = { .op = OP_PUT };
+
+	snprintf(cmd.path, sizeof(cmd.path), "%s", path);
+	snprintf(cmd.text, sizeof(cmd.text), "%s", text);
+	return w_do(w, &cmd);
+}
+
+long w_thread(struct worker *w)
+{
+	long tid = W(w, .op = OP_THREAD);
+
+	NEED_GT(tid, 0);
+	return tid;
+}
+
+void w_drop_leader(struct worker *w)
+{
+	long tid = W(w, .op = OP_DROP_LEADER);
+
+	NEED_GT(tid, 0);
+	w->pid = tid;
+}
+
+void w_churn_start(struct worker *w, long rounds, u64 seed, long kinds,
+		   const char *path)
+{
+	struct w_cmd cmd = { .op = OP_CHURN, .a = { rounds, seed, kinds } };
+
+	if (path)
+		snprintf(cmd.path, sizeof(cmd.path), "%s", path);
+	w_start(w, &cmd);
 }
 
 struct worker *w_spawn(struct worker *w, enum w_spawn kind, const char *cg)
@@ -244,7 +386,7 @@ struct worker *w_spawn(struct worker *w, enum w_spawn kind, const char *cg)
 	if (cg)
 		snprintf(cmd.path, sizeof(cmd.path), "%s", cg);
 	pid = w_do(w, &cmd);
-	NEED(pid > 0, "spawning (%d): %s", kind, strerror(-pid));
+	NEED_GT(pid, 0, "kind %d", kind);
 	if (kind != SPAWN_VFORK_EXEC)
 		memcpy(child->area, w->area, sizeof(w->area));
 	answer(child, pid);
@@ -265,7 +407,7 @@ bool w_alive(struct worker *w)
 	return w->pidfd >= 0 && !readable(w->pidfd, 0);
 }
 
-/* A process's end is told after its memory was given back. */
+/* A process's end is signalled after its memory was freed. */
 static bool gone(struct worker *w)
 {
 	if (w->pidfd < 0)
@@ -295,7 +437,8 @@ void w_reset(void)
 		w = workers;
 		workers = w->next;
 		if (w->pidfd >= 0) {
-			syscall(SYS_pidfd_send_signal, w->pidfd, SIGKILL, NULL, 0);
+			syscall(SYS_pidfd_send_signal, w->pidfd, SIGKILL, NULL,
+				0);
 			gone(w);
 		}
 		free(w);
@@ -304,6 +447,8 @@ void w_reset(void)
 		;
 }
 
+/* ---- ready-made workers, and their figures in /proc ---- */
+
 struct worker *w_dup(const char *cg, long pages, u64 tag, long step)
 {
 	struct worker *w = w_new(cg);
@@ -311,6 +456,20 @@ struct worker *w_dup(const char *cg, long pages, u64 tag, long step)
 
 	w_set(w, area, 0, pages, tag, step);
 	return w;
+}
+
+struct worker *w_asker(const char *cg, long pages, u64 tag, long step)
+{
+	struct worker *w = w_dup(cg, pages, tag, step);
+
+	w_madv(w, 0, MADV_MERGEABLE);
+	return w;
+}
+
+void w_twins(struct worker **w, const char *cg, long pages, u64 tag)
+{
+	w[0] = w_dup(cg, pages, tag, 1);
+	w[1] = w_dup(cg, pages, tag, 1);
 }
 
 long long w_stat(struct worker *w, const char *key)
@@ -328,6 +487,6 @@ long long w_merging(struct worker *w)
 	char path[64], buf[32];
 
 	snprintf(path, sizeof(path), "/proc/%d/ksm_merging_pages", w->pid);
-	NEED(file_get(path, buf, sizeof(buf)) > 0, "reading %s", path);
+	NEED_GT(file_get(path, buf, sizeof(buf)), 0, "%s", path);
 	return strtoll(buf, NULL, 10);
 }

@@ -11,7 +11,7 @@
 static u64 scratch[PAGE_SZ / sizeof(u64)];
 static sigjmp_buf bus_jmp;
 static bool bus_wanted;
-/* where a frame was lost that nobody had asked for */
+/* the address of a frame that was lost without being touched */
 void *span_lost;
 
 static void make_content(void *to, const struct content *c)
@@ -36,14 +36,14 @@ void span_bus(int sig, siginfo_t *info, void *context)
 	(void)context;
 	if (bus_wanted && info->si_code != BUS_MCEERR_AO)
 		siglongjmp(bus_jmp, 1);
-	/* news of a frame that is gone, unless the same fault comes for ever */
+	/* told of a lost frame, unless the same fault repeats for ever */
 	if (++news > 1000)
 		_exit(7);
 	if (info->si_code == BUS_MCEERR_AO)
 		__atomic_store_n(&span_lost, info->si_addr, __ATOMIC_RELAXED);
 }
 
-/* 1 where the bytes differ, -1 where they can't be had */
+/* 1 if the bytes differ, -1 if they cannot be read */
 static int differs(const void *want, const void *mem)
 {
 	int ret = -1;
@@ -71,7 +71,7 @@ static int wrong(struct span *s, long page)
 	return differs(scratch, s->mem + page * PAGE_SZ);
 }
 
-/* What is seen instead, for whoever has to find out why. */
+/* What is read instead, to debug with. */
 static void tell_wrong(struct span *s, long page)
 {
 	unsigned char *have = s->mem + page * PAGE_SZ;
@@ -86,10 +86,12 @@ static void tell_wrong(struct span *s, long page)
 		if (first < 0)
 			first = i;
 	}
-	fprintf(stderr, "# worker %d page %ld: content %llu, byte %d is %d, state %d: ",
+	fprintf(stderr,
+		"# worker %d page %ld: expected content %llu, byte %d is %d, state %d: ",
 		getpid(), page, want->tag, want->off, want->value, want->state);
-	fprintf(stderr, "%d bytes differ, the first is %d: %d; it begins %llx\n", nr,
-		first, first < 0 ? 0 : have[first], *(u64 *)have);
+	fprintf(stderr,
+		"%d bytes differ, the first at %d: got %d; the page begins %llx\n",
+		nr, first, first < 0 ? 0 : have[first], *(u64 *)have);
 }
 
 long span_verify(struct span *s)
@@ -113,7 +115,8 @@ long span_verify(struct span *s)
 struct content *span_record(long pages)
 {
 	void *p = mmap(NULL, pages * sizeof(struct content),
-		       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		       0);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -130,7 +133,7 @@ void span_fill(struct span *s, long page, u64 tag)
 	make_content(s->mem + page * PAGE_SZ, &s->want[page]);
 }
 
-/* One byte that differs; a former one gets its own value back. */
+/* One byte differs; a byte that differed before gets its own value back. */
 void span_poke(struct span *s, long page, int off, int value)
 {
 	struct content *want = &s->want[page];
@@ -150,7 +153,7 @@ void span_poke(struct span *s, long page, int off, int value)
 	mem[off] = value;
 }
 
-/* ---- a worker on its own: write and look at random, as fast as it goes ---- */
+/* ---- write and compare at random, as fast as it goes ---- */
 
 static unsigned long dice(u64 *x)
 {
@@ -160,7 +163,7 @@ static unsigned long dice(u64 *x)
 	return *x >> 11;
 }
 
-/* A child that looks at all and leaves; the number of what it saw wrong. */
+/* A child that compares all and exits; the number of wrong pages. */
 static long look_in_child(struct span *s)
 {
 	long *seen = mmap(NULL, PAGE_SZ, PROT_READ | PROT_WRITE,
@@ -184,16 +187,15 @@ static long look_in_child(struct span *s)
 	return bad;
 }
 
-/* path: a file that holds the contents 1 to a[2], read in past the cache */
-long span_churn(struct span *s, const struct w_cmd *c)
+long span_churn(struct span *s, long rounds, u64 x, long kinds,
+		const char *path)
 {
-	long rounds = c->a[0], kinds = c->a[2], bad = 0, page;
+	long bad = 0, page;
 	int fd = -1, off;
-	u64 x = c->a[1];
 	u64 tag;
 
-	if (c->path[0]) {
-		fd = open(c->path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	if (path[0]) {
+		fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
 		if (fd < 0)
 			return -errno;
 	}

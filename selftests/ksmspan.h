@@ -2,8 +2,8 @@
 /*
  * Memory whose contents are known.
  *
- * A span remembers of each of its pages what was written there, in memory that
- * is shared and therefore never merged, and rebuilds the bytes from that to
+ * A span records what was written to each of its pages, in memory that is
+ * shared and therefore never merged, and rebuilds the bytes from that to
  * compare them.
  */
 #ifndef KSMSPAN_H
@@ -13,7 +13,7 @@
 
 #include "ksmlib.h"
 
-/* What a page holds; off < 0: nothing but the tag's content. */
+/* The content of a page; off < 0: what the tag makes, and no more. */
 struct content {
 	u64 tag;
 	s16 off;
@@ -21,7 +21,8 @@ struct content {
 	u8 state;
 };
 
-enum { HELD, GAP /* not mapped */, GIVEN_UP /* MADV_FREE: this, or zeroes */ };
+/* not mapped; after MADV_FREE: this content, or zeroes */
+enum { HELD, GAP, GIVEN_UP };
 
 struct span {
 	unsigned char *mem;
@@ -33,9 +34,11 @@ struct content *span_record(long pages);
 void span_forget(struct span *s, long first, long nr);
 void span_fill(struct span *s, long page, u64 tag);
 void span_poke(struct span *s, long page, int off, int value);
-/* number of wrong pages; of those that the machine took, in the upper half */
+/* number of wrong pages; of lost ones, which raise SIGBUS, in the upper half */
 long span_verify(struct span *s);
-long span_churn(struct span *s, const struct w_cmd *c);
+/* write and compare at random; path: as w_churn_start() has it, or "" */
+long span_churn(struct span *s, long rounds, u64 x, long kinds,
+		const char *path);
 extern void *span_lost;
 void span_bus(int sig, siginfo_t *info, void *context);	/* of SIGBUS */
 

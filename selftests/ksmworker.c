@@ -2,7 +2,7 @@
 /*
  * A worker: a small process that maps, fills and checks memory as it is told
  * over a socket, one command at a time, and touches nothing in between. A
- * forked worker calls its controller back and then obeys it on its own.
+ * forked worker opens a connection of its own to the test.
  */
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -39,7 +39,7 @@ struct uffdio_move {
 #endif
 
 static struct span spans[W_AREAS];
-static const char *call_back;		/* name of the controller's socket */
+static const char *call_back;		/* name of the test's socket */
 static int pin_fd[2] = { -1, -1 };
 static int uffd = -1;
 
@@ -53,12 +53,13 @@ static long do_map(struct span *s, const struct w_cmd *c)
 
 	if (c->a[1] == MAP_HUGE)
 		slack = HUGE_SZ;
-	p = mmap(NULL, len + 2 * slack, slack ? PROT_NONE : PROT_READ | PROT_WRITE,
+	p = mmap(NULL, len + 2 * slack,
+		 slack ? PROT_NONE : PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		return -errno;
 	if (slack) {
-		/* an aligned piece of its own, the rest stays inaccessible */
+		/* an aligned piece; the rest stays inaccessible */
 		at = ((unsigned long)p + slack) & ~(slack - 1);
 		p = mmap((void *)at, len, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
@@ -129,7 +130,7 @@ static long do_remap(struct span *s)
 	return (long)p;
 }
 
-/* a[2]: put new, empty memory into the gap */
+/* a[2]: map new, empty memory into the gap */
 static long do_unmap(struct span *s, const struct w_cmd *c)
 {
 	unsigned char *at = s->mem + c->a[0] * PAGE_SZ;
@@ -228,7 +229,7 @@ static long do_uffd_zero(struct span *s, const struct w_cmd *c)
 	return 0;
 }
 
-/* page a[0] becomes page a[2] of area a[3], as garbage collectors do it */
+/* to page a[2] of area a[3], as garbage collectors do it */
 static long do_uffd_move(struct span *s, const struct w_cmd *c)
 {
 	struct span *to = &spans[c->a[3]];
@@ -254,7 +255,7 @@ static int start_exec(void)
 
 static int obey(int fd);
 
-/* In a forked worker: a record of its own, for pages that are now its own. */
+/* In a forked worker: its pages are its own now, and so is their record. */
 static void own_records(void)
 {
 	int i;
@@ -354,8 +355,8 @@ static void *second_thread(void *arg)
 	_exit(obey(fd));
 }
 
-/* The first thread goes, a second one carries on and says who it is. */
-static long do_leader(int fd)
+/* The first thread ends; a second one carries on and sends its id. */
+static long do_drop_leader(int fd)
 {
 	pthread_t t;
 	int err = pthread_create(&t, NULL, second_thread, (void *)(long)fd);
@@ -373,7 +374,7 @@ static long do_read(struct span *s, const struct w_cmd *c)
 
 	for (i = 0; i < c->a[1]; i++)
 		sum += p[i * PAGE_SZ];
-	return sum;	/* the caller is sent it, so each read is made */
+	return sum;	/* it is sent, so each read is made */
 }
 
 static long command(int fd, const struct w_cmd *c)
@@ -390,7 +391,7 @@ static long command(int fd, const struct w_cmd *c)
 	case OP_POKE:
 		span_poke(s, c->a[0], c->a[1], c->a[2]);
 		return 0;
-	case OP_KNOW:	/* somebody else wrote there */
+	case OP_EXPECT:
 		s->want[c->a[0]].off = c->a[1];
 		s->want[c->a[0]].value = c->a[2];
 		return 0;
@@ -410,7 +411,7 @@ static long command(int fd, const struct w_cmd *c)
 		return do_remap(s);
 	case OP_UNMAP:
 		return do_unmap(s, c);
-	case OP_PROT:
+	case OP_PROTECT:
 		return mprotect(s->mem + c->a[0] * PAGE_SZ, c->a[1] * PAGE_SZ,
 				c->a[2]) ? -errno : 0;
 	case OP_LOCK:
@@ -420,12 +421,12 @@ static long command(int fd, const struct w_cmd *c)
 		return ret ? -errno : 0;
 	case OP_PUT:
 		return file_put(c->path, c->text);
-	case OP_UID:
+	case OP_SETUID:
 		return setresuid(c->a[0], c->a[0], c->a[0]) ? -errno : 0;
 	case OP_DROPCAP:
 		return do_dropcap(c->a[0]);
-	case OP_LEADER:
-		return do_leader(fd);
+	case OP_DROP_LEADER:
+		return do_drop_leader(fd);
 	case OP_PIN:
 		return do_pin(s, c);
 	case OP_UNPIN:
@@ -440,15 +441,16 @@ static long command(int fd, const struct w_cmd *c)
 		return do_uffd_move(s, c);
 	case OP_DIRTY:
 		/* a write that leaves the byte as it is */
-		__atomic_fetch_or(s->mem + c->a[0] * PAGE_SZ, 0, __ATOMIC_SEQ_CST);
+		__atomic_fetch_or(s->mem + c->a[0] * PAGE_SZ, 0,
+				  __ATOMIC_SEQ_CST);
 		return 0;
 	case OP_READ:
 		return do_read(s, c);
 	case OP_THREAD:
 		return do_thread();
 	case OP_CHURN:
-		return span_churn(s, c);
-	case OP_LOST:	/* which page the machine said was lost, once */
+		return span_churn(s, c->a[0], c->a[1], c->a[2], c->path);
+	case OP_LOST:
 		at = __atomic_exchange_n(&span_lost, NULL, __ATOMIC_RELAXED);
 		return at ? (long)(((unsigned char *)at - s->mem) / PAGE_SZ) :
 			    -ENOENT;
