@@ -2,15 +2,15 @@
 /*
  * The books: memory.ksm.stat, /proc/PID/ksm_merging_pages and ksm_stat.
  *
- * - every key says what was done, and the very next read says it: no case lets
- *   the scanner run between an operation and the look at the counters
- * - gauges move with the process, and are zero when the last one is gone;
- *   events stay where they happened, and with the parent after rmdir
+ * - every key counts what was done, and the very next read has it: no case lets
+ *   the scanner run between an operation and the read of the counters
+ * - gauges move with the process, and are zero after the last exit; events stay
+ *   where they happened, and with the parent after rmdir
  * - a cgroup's figures are the sum of its children's, the root's are the files
  *   in /sys/kernel/mm/ksm
  *
- * The cgroups say madvise and the workers ask for one range, so that every
- * figure is known exactly.
+ * memory.ksm is madvise and the workers ask for one range, so that every figure
+ * is known exactly.
  *
  * vm: timeout=600
  */
@@ -38,40 +38,26 @@ static const char * const events[] = {
 static const char *cg;
 static struct worker *w[2];
 
-static struct worker *asker(const char *in, u64 tag, long step)
-{
-	struct worker *a = w_dup(in, N, tag, step);
-
-	w_madv(a, 0, MADV_MERGEABLE);
-	return a;
-}
-
 static void stat_is(const char *in, const char *key, long long want,
 		    const char *when)
 {
-	long long value = cg_stat(in, key);
-
-	CHECK(value == want, "%s: %s: %lld, not %lld", when, key, value, want);
+	CHECK_EQ(cg_stat(in, key), want, "%s: %s", when, key);
 }
 
 static void proc_is(struct worker *p, long merging, const char *when)
 {
-	CHECK(w_merging(p) == merging, "%s: ksm_merging_pages of %d is %lld, not %ld",
-	      when, p->pid, w_merging(p), merging);
-	CHECK(w_merged(p) == merging, "%s: %ld pages are merged, not %ld", when,
-	      w_merged(p), merging);
+	CHECK_EQ(w_merging(p), merging, "%s", when);
+	CHECK_EQ(w_merged(p), merging, "%s", when);
 }
 
-/* Two processes, N frames, all of them mapped by both. */
+/* Two processes that map the same N merged frames. */
 static void pair(void)
 {
 	int i;
 
-	ksm_need_cgroup();
-	cg = cg_new(NULL, "a");
-	cg_set(cg, "memory.ksm", "madvise");
+	cg = cg_ksm(NULL, "a", "madvise");
 	for (i = 0; i < 2; i++)
-		w[i] = asker(cg, 5000, 1);
+		w[i] = w_asker(cg, N, 5000, 1);
 	ksm_settle();
 	proc_is(w[0], N, "at first");
 	proc_is(w[1], N, "at first");
@@ -81,9 +67,8 @@ static void pair(void)
 static void frames_are(long mappings, long frames, const char *when)
 {
 	stat_is(cg, "ksm_merging_pages", mappings, when);
-	/* a frame that nobody maps any more may need the kernel's worker */
-	CHECK(WAIT_FOR(cg_stat(cg, "pages_shared") == frames),
-	      "%s: %lld frames, not %ld", when, cg_stat(cg, "pages_shared"), frames);
+	/* a kernel worker may have to free a frame without mappings */
+	CHECK_WAIT_EQ(cg_stat(cg, "pages_shared"), frames, "%s", when);
 	stat_is(cg, "pages_sharing", mappings - frames, when);
 }
 
@@ -101,12 +86,10 @@ static void all_keys(void)
 	stat_is(cg, "ksm_zero_pages", 0, "merged");
 	stat_is(cg, "pages_unshared", 0, "merged");
 	stat_is(cg, "pages_volatile", 0, "merged");
-	CHECK(cg_stat(cg, "pages_scanned") >= 2 * N, "%lld pages scanned",
-	      cg_stat(cg, "pages_scanned"));
-	CHECK(cg_stat(cg, "scan_usec") > 0, "scanned in no time");
-	CHECK(cg_stat(cg, "full_scans") >= 3, "%lld full scans",
-	      cg_stat(cg, "full_scans"));
-	CHECK(cg_stat(cg, "ksm_metadata_bytes") > 0, "no metadata");
+	CHECK_GE(cg_stat(cg, "pages_scanned"), 2 * N);
+	CHECK_GT(cg_stat(cg, "scan_usec"), 0);
+	CHECK_GE(cg_stat(cg, "full_scans"), 3);
+	CHECK_GT(cg_stat(cg, "ksm_metadata_bytes"), 0);
 	saved = cg_stat(cg, "pages_sharing") * (long long)PAGE_SZ;
 	stat_is(cg, "general_profit", saved - cg_stat(cg, "ksm_metadata_bytes"),
 		"saved less metadata");
@@ -114,27 +97,26 @@ static void all_keys(void)
 
 #define FAR_APART	256
 
-/* A page in each GiB: what leads to what is known of them is most of it. */
+/* A page in each GiB: most metadata is the way to that of the page. */
 static void far_apart(void)
 {
-	enum { NODE = 576, BLOCK = 640 };	/* bytes at least, with 64 bits */
+	/* bytes at least, with 64 bits */
+	enum { XA_NODE = 576, BLOCK = 640 };
 	long i, gib = 1L << 30;
 	char *p, byte;
 	int ready[2];
 	pid_t pid;
 
-	ksm_need_cgroup();
 	if (sizeof(long) < 8)
 		ksm_skip("no room for %d GiB", FAR_APART);
-	cg = cg_new(NULL, "a");
-	cg_set(cg, "memory.ksm", "madvise");
+	cg = cg_ksm(NULL, "a", "madvise");
 	NEED(!pipe(ready), "pipe");
 	pid = fork();
-	NEED(pid >= 0, "fork");
+	NEED_GE(pid, 0, "fork");
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		p = mmap(NULL, FAR_APART * gib, PROT_READ | PROT_WRITE, MAP_PRIVATE |
-			 MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		p = mmap(NULL, FAR_APART * gib, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (p == MAP_FAILED || cg_move(cg, getpid()) ||
 		    madvise(p, FAR_APART * gib, MADV_NOHUGEPAGE) ||
 		    madvise(p, FAR_APART * gib, MADV_MERGEABLE))
@@ -147,18 +129,17 @@ static void far_apart(void)
 			pause();
 	}
 	close(ready[1]);
-	NEED(read(ready[0], &byte, 1) == 1, "no process");
+	NEED_EQ(read(ready[0], &byte, 1), 1);
 	close(ready[0]);
 	ksm_settle();
 	stat_is(cg, "pages_unshared", FAR_APART, "unique");
-	CHECK(cg_stat(cg, "ksm_metadata_bytes") >= FAR_APART * (2 * NODE + BLOCK),
-	      "%lld bytes", cg_stat(cg, "ksm_metadata_bytes"));
-	CHECK(cg_stat(cg, "ksm_metadata_bytes") <= FAR_APART * (3 * NODE + 2 * BLOCK),
-	      "%lld bytes", cg_stat(cg, "ksm_metadata_bytes"));
+	CHECK_GE(cg_stat(cg, "ksm_metadata_bytes"),
+		 FAR_APART * (2 * XA_NODE + BLOCK));
+	CHECK_LE(cg_stat(cg, "ksm_metadata_bytes"),
+		 FAR_APART * (3 * XA_NODE + 2 * BLOCK));
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	CHECK(WAIT_FOR(!cg_stat(cg, "ksm_metadata_bytes")), "%lld bytes stay",
-	      cg_stat(cg, "ksm_metadata_bytes"));
+	CHECK_WAIT_EQ(cg_stat(cg, "ksm_metadata_bytes"), 0);
 }
 
 static void no_twin(void)
@@ -166,7 +147,7 @@ static void no_twin(void)
 	long i;
 
 	pair();
-	/* pages with no twin, and after that some that change */
+	/* pages without a twin, and after that some that change */
 	w_set(w[0], 0, 0, N, 100000, 1);
 	w_set(w[1], 0, 0, N, 200000, 1);
 	stat_is(cg, "ksm_merging_pages", 0, "all written");
@@ -180,9 +161,8 @@ static void no_twin(void)
 	ksm_pass(1);
 	w_exit(w[0]);
 	ksm_stop();
-	CHECK(cg_stat(cg, "pages_unshared") + cg_stat(cg, "pages_volatile") == N,
-	      "%lld and %lld watched after one has left",
-	      cg_stat(cg, "pages_unshared"), cg_stat(cg, "pages_volatile"));
+	CHECK_EQ(cg_stat(cg, "pages_unshared") + cg_stat(cg, "pages_volatile"),
+		 N, "after an exit");
 }
 
 static void after_write(void)
@@ -206,17 +186,17 @@ static void after_write(void)
 static void let_go(void)
 {
 	pair();
-	NEED(!W(w[0], .op = OP_UNMAP, .a = { 0, 8, 0 }), "munmap");
+	w_unmap(w[0], 0, 8);
 	stat_is(cg, "ksm_merging_pages", 2 * N - 8, "munmap");
-	CHECK(w_merging(w[0]) == N - 8, "munmap: %lld", w_merging(w[0]));
-	NEED(!w_madv_at(w[0], 0, 8, 8, MADV_DONTNEED), "madvise");
+	CHECK_EQ(w_merging(w[0]), N - 8, "munmap");
+	NEED_OK(w_madv_at(w[0], 0, 8, 8, MADV_DONTNEED));
 	stat_is(cg, "ksm_merging_pages", 2 * N - 16, "MADV_DONTNEED");
-	CHECK(w_merging(w[0]) == N - 16, "MADV_DONTNEED: %lld", w_merging(w[0]));
-	frames_are(2 * N - 16, N, "one has let go");
+	CHECK_EQ(w_merging(w[0]), N - 16, "MADV_DONTNEED");
+	frames_are(2 * N - 16, N, "one process unmapped");
 	stat_is(cg, "cow_breaks", 0, "nothing was written");
-	NEED(!w_madv_at(w[1], 0, 0, 16, MADV_UNMERGEABLE), "madvise");
+	NEED_OK(w_madv_at(w[1], 0, 0, 16, MADV_UNMERGEABLE));
 	stat_is(cg, "pages_unmerged", 16, "MADV_UNMERGEABLE");
-	frames_are(2 * N - 32, N - 16, "both have let go");
+	frames_are(2 * N - 32, N - 16, "both processes unmapped");
 	stat_is(cg, "cow_breaks", 0, "unmerging is no write");
 }
 
@@ -235,10 +215,11 @@ static void forked_and_gone(void)
 	w_exec(child);
 	stat_is(cg, "ksm_merging_pages", 2 * N, "exec");
 	w_exit(w[0]);
-	frames_are(N, N, "one has gone");
-	stat_is(cg, "processes", 1, "one has gone");	/* what is exec'd has not asked */
+	frames_are(N, N, "one exit");
+	/* after exec, a process has not asked */
+	stat_is(cg, "processes", 1, "one exit");
 	w_exit(w[1]);
-	frames_are(0, 0, "all have gone");
+	frames_are(0, 0, "the last exit");
 }
 
 static void nothing_left(const char *when)
@@ -246,8 +227,8 @@ static void nothing_left(const char *when)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(gauges); i++)
-		CHECK(WAIT_FOR(!cg_stat(cg, gauges[i])), "%s: %s is %lld", when,
-		      gauges[i], cg_stat(cg, gauges[i]));
+		CHECK_WAIT_EQ(cg_stat(cg, gauges[i]), 0, "%s: %s", when,
+			      gauges[i]);
 }
 
 static void after_exit(void)
@@ -258,7 +239,7 @@ static void after_exit(void)
 
 	pair();
 	ksm_set("use_zero_pages", 1);
-	z = asker(cg, 0, 0);
+	z = w_asker(cg, N, 0, 0);
 	w_set(z, 0, 0, 8, 77000, 1);
 	ksm_settle();
 	w_poke(w[0], 0, 0, 0, 1);
@@ -268,7 +249,7 @@ static void after_exit(void)
 	w_exit(z);
 	w_exit(w[1]);
 	w_exit(w[0]);
-	nothing_left("run=0, all gone");
+	nothing_left("run=0, the last exit");
 	for (i = 0; i < ARRAY_SIZE(events); i++)
 		stat_is(cg, events[i], had[i], "events stay");
 }
@@ -279,26 +260,22 @@ static void after_rmdir(void)
 	const char *up, *sub;
 	size_t i;
 
-	ksm_need_cgroup();
-	up = cg_new(NULL, "up");
-	cg_set(up, "memory.ksm", "madvise");
+	up = cg_ksm(NULL, "up", "madvise");
 	sub = cg_new(up, "a");
 	cg = sub;
-	w[0] = asker(sub, 1, 1);
-	w[1] = asker(cg_new(up, "b"), 1, 1);
+	w[0] = w_asker(sub, N, 1, 1);
+	w[1] = w_asker(cg_new(up, "b"), N, 1, 1);
 	ksm_settle();
 	w_poke(w[0], 0, 1, 1, 1);
 	w_madv(w[0], 0, MADV_UNMERGEABLE);
 	for (i = 0; i < ARRAY_SIZE(events); i++)
 		had[i] = cg_stat(up, events[i]);
-	CHECK(cg_stat(sub, "pages_unmerged") == N - 1, "%lld unmerged",
-	      cg_stat(sub, "pages_unmerged"));
+	CHECK_EQ(cg_stat(sub, "pages_unmerged"), N - 1);
 	w_exit(w[0]);
-	NEED(WAIT_FOR(!cg_rmdir(sub)), "rmdir");
+	NEED_WAIT_OK(cg_rmdir(sub));
 	for (i = 0; i < ARRAY_SIZE(events); i++)
 		stat_is(up, events[i], had[i], "after rmdir");
-	CHECK(cg_stat(up, "pages_merged") == 2 * N, "%lld merged",
-	      cg_stat(up, "pages_merged"));
+	CHECK_EQ(cg_stat(up, "pages_merged"), 2 * N, "after rmdir");
 }
 
 static void move_books(void)
@@ -306,20 +283,17 @@ static void move_books(void)
 	long long scanned, meta;
 	const char *up, *a, *b;
 
-	ksm_need_cgroup();
-	up = cg_new(NULL, "up");
-	cg_set(up, "memory.ksm", "madvise");
+	up = cg_ksm(NULL, "up", "madvise");
 	a = cg_new(up, "a");
 	b = cg_new(up, "b");
-	w[0] = asker(a, 1, 1);
-	w[1] = asker(a, 1, 1);
+	w[0] = w_asker(a, N, 1, 1);
+	w[1] = w_asker(a, N, 1, 1);
 	ksm_settle();
 	scanned = cg_stat(a, "pages_scanned");
 	meta = cg_stat(up, "ksm_metadata_bytes");
-	NEED(!cg_move(b, w[0]->pid), "no move");
+	NEED_OK(cg_move(b, w[0]->pid));
 	/* the move itself only queues */
-	CHECK(WAIT_FOR(cg_stat(b, "ksm_merging_pages") == N),
-	      "%lld mappings came along", cg_stat(b, "ksm_merging_pages"));
+	CHECK_WAIT_EQ(cg_stat(b, "ksm_merging_pages"), N, "arrived");
 	stat_is(a, "ksm_merging_pages", N, "moved away");
 	stat_is(a, "processes", 1, "moved away");
 	stat_is(b, "processes", 1, "arrived");
@@ -328,23 +302,19 @@ static void move_books(void)
 	stat_is(b, "pages_merged", 0, "events stay");
 	stat_is(up, "ksm_merging_pages", 2 * N, "the parent's");
 	stat_is(up, "ksm_metadata_bytes", meta, "the parent's");
-	CHECK(cg_stat(a, "ksm_metadata_bytes") + cg_stat(b, "ksm_metadata_bytes") ==
-	      meta, "metadata: %lld and %lld of %lld",
-	      cg_stat(a, "ksm_metadata_bytes"), cg_stat(b, "ksm_metadata_bytes"),
-	      meta);
-	CHECK(w_same(w[0], w[1], 0) == N, "the move has unshared pages");
+	CHECK_EQ(cg_stat(a, "ksm_metadata_bytes") +
+		 cg_stat(b, "ksm_metadata_bytes"), meta);
+	CHECK_EQ(w_same(w[0], w[1], 0), N, "after the move");
 }
 
 static void out_and_in(void)
 {
 	pair();
-	if (!swap_on())
-		ksm_skip("no swap on zram here");
-	NEED(swap_out(cg, w, 2), "they are not swapped out");
+	swap_need();
+	NEED(swap_out(cg, w, 2), "pages are not swapped out");
 	stat_is(cg, "ksm_merging_pages", 0, "swapped out");
-	CHECK(!w_merging(w[0]), "swapped out: %lld", w_merging(w[0]));
-	CHECK(WAIT_FOR(!cg_stat(cg, "pages_shared")), "%lld frames are left",
-	      cg_stat(cg, "pages_shared"));
+	CHECK_EQ(w_merging(w[0]), 0, "swapped out");
+	CHECK_WAIT_EQ(cg_stat(cg, "pages_shared"), 0, "swapped out");
 	stat_is(cg, "cow_breaks", 0, "swapped out");
 	w_verify(w[0]);
 	w_verify(w[1]);
@@ -355,29 +325,27 @@ static void out_and_in(void)
 
 /* ---- zero pages ---- */
 
-static struct worker *zero_man(void)
+/* A process whose N pages map the zero page. */
+static struct worker *zero_worker(void)
 {
 	struct worker *z;
 
-	ksm_need_cgroup();
-	cg = cg_new(NULL, "a");
-	cg_set(cg, "memory.ksm", "madvise");
+	cg = cg_ksm(NULL, "a", "madvise");
 	ksm_set("use_zero_pages", 1);
-	z = asker(cg, 0, 0);
+	z = w_asker(cg, N, 0, 0);
 	ksm_settle();
 	return z;
 }
 
 static void zero_is(struct worker *z, long own, long all, const char *when)
 {
-	CHECK(w_stat(z, "ksm_zero_pages") == own, "%s: ksm_zero_pages of %d is %lld, not %ld",
-	      when, z->pid, w_stat(z, "ksm_zero_pages"), own);
+	CHECK_EQ(w_stat(z, "ksm_zero_pages"), own, "%s", when);
 	stat_is(cg, "ksm_zero_pages", all, when);
 }
 
 static void zero_pages(void)
 {
-	struct worker *z = zero_man(), *child;
+	struct worker *z = zero_worker(), *child;
 
 	zero_is(z, N, N, "merged");
 	stat_is(cg, "pages_merged", N, "merged");
@@ -385,76 +353,76 @@ static void zero_pages(void)
 	w_set(z, 0, 0, 4, 88, 1);
 	zero_is(z, N - 4, N - 4, "written");
 	stat_is(cg, "cow_breaks", 4, "written");
-	NEED(!W(z, .op = OP_UNMAP, .a = { 4, 4, 0 }), "munmap");
+	w_unmap(z, 4, 4);
 	zero_is(z, N - 8, N - 8, "munmap");
-	NEED(!w_madv_at(z, 0, 8, 4, MADV_DONTNEED), "madvise");
+	NEED_OK(w_madv_at(z, 0, 8, 4, MADV_DONTNEED));
 	zero_is(z, N - 12, N - 12, "MADV_DONTNEED");
 	child = w_fork(z);
 	zero_is(child, N - 12, 2 * (N - 12), "fork");
 	w_poke(child, 0, 20, 0, 1);
 	zero_is(child, N - 13, 2 * (N - 12) - 1, "child wrote");
 	zero_is(z, N - 12, 2 * (N - 12) - 1, "child wrote");
-	NEED(!w_madv_at(z, 0, 30, 10, MADV_UNMERGEABLE), "madvise");
+	NEED_OK(w_madv_at(z, 0, 30, 10, MADV_UNMERGEABLE));
 	zero_is(z, N - 22, 2 * (N - 12) - 11, "MADV_UNMERGEABLE");
 	w_exit(child);
-	zero_is(z, N - 22, N - 22, "child gone");
+	zero_is(z, N - 22, N - 22, "child exited");
 	w_exec(z);
 	stat_is(cg, "ksm_zero_pages", 0, "exec");
 }
 
-/* Pages that fork does not hand on are no pages of the child's. */
+/* Pages that fork does not copy do not count for the child. */
 static void zero_not_forked(void)
 {
-	struct worker *z = zero_man(), *child;
+	struct worker *z = zero_worker(), *child;
 
-	NEED(!w_madv_at(z, 0, 0, 16, MADV_DONTFORK), "madvise");
-	NEED(!w_madv_at(z, 0, 16, 16, MADV_WIPEONFORK), "madvise");
+	NEED_OK(w_madv_at(z, 0, 0, 16, MADV_DONTFORK));
+	NEED_OK(w_madv_at(z, 0, 16, 16, MADV_WIPEONFORK));
 	child = w_fork(z);
 	zero_is(child, N - 32, 2 * N - 32, "fork");
 	zero_is(z, N, 2 * N - 32, "fork");
 	w_exit(child);
-	zero_is(z, N, N, "child gone");
+	zero_is(z, N, N, "child exited");
 }
 
-/* The same page, mapped by others than us, is none of ours. */
+/* The zero page counts only where KSM mapped it. */
 static void zero_of_others(void)
 {
-	struct worker *z = zero_man();
+	struct worker *z = zero_worker();
 	int a = w_map(z, 32, MAP_PLAIN), b = w_map(z, 32, MAP_PLAIN);
 	long ret;
 
-	W(z, .op = OP_READ, .area = a, .a = { 0, 32 });
-	CHECK(w_count(z, a, F_ZERO) == 32, "a read maps something else");
+	w_read(z, a, 0, 32);
+	CHECK_EQ(w_count(z, a, F_ZERO), 32, "read faults");
 	zero_is(z, N, N, "read faults");
-	W(z, .op = OP_SET, .area = a, .a = { 0, 16, 5, 1 });
+	w_set(z, a, 0, 16, 5, 1);
 	w_madv_at(z, a, 16, 16, MADV_DONTNEED);
-	zero_is(z, N, N, "written and given back");
+	zero_is(z, N, N, "written and unmapped");
 
-	ret = W(z, .op = OP_UFFD, .area = b, .a = { UFFDIO_REGISTER_MODE_MISSING });
+	ret = w_uffd(z, b, UFFDIO_REGISTER_MODE_MISSING);
 	if (ret)
 		ksm_skip("no userfaultfd: %s", strerror(-ret));
-	NEED(!W(z, .op = OP_UFFD_ZERO, .area = b, .a = { 0, 16 }), "UFFDIO_ZEROPAGE");
-	CHECK(w_frame(z, b, 3).flags & F_ZERO, "UFFDIO_ZEROPAGE maps something else");
+	w_uffd_zero(z, b, 0, 16);
+	CHECK(w_frame(z, b, 3).flags & F_ZERO,
+	      "UFFDIO_ZEROPAGE maps another page");
 	zero_is(z, N, N, "UFFDIO_ZEROPAGE");
-	NEED(!w_madv_at(z, b, 0, 16, MADV_DONTNEED), "madvise");
-	zero_is(z, N, N, "and given back");
+	NEED_OK(w_madv_at(z, b, 0, 16, MADV_DONTNEED));
+	zero_is(z, N, N, "UFFDIO_ZEROPAGE, unmapped");
 
-	/* a page of ours, moved elsewhere: it is counted on, or given up */
-	ret = W(z, .op = OP_UFFD_MOVE, .area = 0, .a = { 0, 4, 8, b });
+	/* a page that KSM mapped, moved: it still counts, or is given up */
+	ret = w_uffd_move(z, 0, 4, b, 8);
 	if (ret) {
 		ksm_note("UFFDIO_MOVE: %s", strerror(-ret));
 	} else {
-		CHECK(w_stat(z, "ksm_zero_pages") == N ||
-		      w_stat(z, "ksm_zero_pages") == N - 4, "%lld after a move",
-		      w_stat(z, "ksm_zero_pages"));
-		CHECK(w_stat(z, "ksm_zero_pages") == cg_stat(cg, "ksm_zero_pages"),
-		      "the two books differ");
+		long long zero = w_stat(z, "ksm_zero_pages");
+
+		CHECK(zero == N || zero == N - 4, "%lld after a move", zero);
+		stat_is(cg, "ksm_zero_pages", zero, "after a move");
 	}
-	/* not area b, where a missing page waits for somebody to bring it */
-	CHECK(!W(z, .op = OP_VERIFY, .area = 0) && !W(z, .op = OP_VERIFY, .area = a),
-	      "wrong bytes");
+	/* not area b, where a missing page would wait for userfaultfd */
+	CHECK_EQ(w_bad_in(z, 0), 0);
+	CHECK_EQ(w_bad_in(z, a), 0);
 	w_exit(z);
-	stat_is(cg, "ksm_zero_pages", 0, "all gone");
+	stat_is(cg, "ksm_zero_pages", 0, "the last exit");
 }
 
 static void sums(void)
@@ -468,14 +436,12 @@ static void sums(void)
 	long long sum;
 	size_t i, j;
 
-	ksm_need_cgroup();
+	up = cg_ksm(NULL, "up", "madvise");
 	ksm_set("use_zero_pages", 1);
-	up = cg_new(NULL, "up");
-	cg_set(up, "memory.ksm", "madvise");
 	for (i = 0; i < 3; i++) {
-		sub[i] = cg_new(up, (char[]){ 'a' + i, 0 });
-		asker(sub[i], 1000 * (i / 2), 1);
-		w[0] = asker(sub[i], 1000 * i, 1);
+		sub[i] = cg_letter(up, i);
+		w_asker(sub[i], N, 1000 * (i / 2), 1);
+		w[0] = w_asker(sub[i], N, 1000 * i, 1);
 		w_set(w[0], 0, 0, N / 4, 0, 0);
 	}
 	ksm_settle();
@@ -489,9 +455,8 @@ static void sums(void)
 		stat_is(up, key, sum, "sum of the children");
 	}
 	for (i = 0; i < ARRAY_SIZE(files); i++)
-		CHECK(cg_stat(CGROOT, files[i]) == ksm_get(files[i]),
-		      "%s: the root's is %lld, the file's %lld", files[i],
-		      cg_stat(CGROOT, files[i]), ksm_get(files[i]));
+		CHECK_EQ(cg_stat(CGROOT, files[i]), ksm_get(files[i]), "%s",
+			 files[i]);
 }
 
 static const struct ksm_case cases[] = {
@@ -506,8 +471,8 @@ static const struct ksm_case cases[] = {
 	{ "gauges move with the process, events stay", move_books },
 	{ "swap", out_and_in },
 	{ "zero pages", zero_pages },
-	{ "zero pages that are not forked", zero_not_forked },
-	{ "zero pages of others", zero_of_others },
+	{ "zero pages that fork does not copy", zero_not_forked },
+	{ "zero pages that KSM did not map", zero_of_others },
 	{ "sums over children and the root's files", sums },
 };
 
