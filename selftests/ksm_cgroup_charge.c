@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who pays for what is merged, and what that does to limits.
+ * The charge of merged frames, and what it does to limits.
  *
- * - a merged frame is charged to a cgroup that maps it, and handed on by the
- *   kernel's own worker when that one stops or goes
- * - memory.current falls by what was saved, and rises again with the writes
- * - a group filled to its limit with duplicates is merged, not killed; merging
+ * - a merged frame is charged to a cgroup that maps it, and a kernel worker
+ *   hands it on when that cgroup unmaps it or goes
+ * - memory.current falls by what is saved, and rises again with the writes
+ * - a cgroup filled to its limit with duplicates is merged, not killed; merging
  *   raises no event in memory.events
- * - nobody escapes a limit by having pages merged, alone or with a sibling
- * - a removed cgroup is kept by nothing that was merged
+ * - merging is no way around a limit, alone or with a sibling
+ * - no merged frame keeps a removed cgroup
  *
  * vm: timeout=600
  */
@@ -29,9 +29,7 @@ static const char *child(const char *name)
 
 static void family(void)
 {
-	ksm_need_cgroup();
-	up = cg_new(NULL, "up");
-	cg_set(up, "memory.ksm", "1");
+	up = cg_ksm(NULL, "up", "1");
 }
 
 /* Frames of w's first pages that are charged to cg. */
@@ -68,21 +66,16 @@ static void payer_maps(void)
 	w[0] = w_dup(a, N, 1, 1);
 	w[1] = w_dup(b, N, 1, 1);
 	ksm_settle();
-	NEED(w_same(w[0], w[1], 0) == N, "%ld of %d merged",
-	     w_same(w[0], w[1], 0), N);
+	NEED_EQ(w_same(w[0], w[1], 0), N);
 	na = charged_to(w[0], a);
 	nb = charged_to(w[0], b);
-	CHECK(na + nb == N, "%ld and %ld of %d frames have a payer who maps them",
-	      na, nb, N);
-	CHECK(cg_stat(a, "pages_shared") + cg_stat(b, "pages_shared") ==
-	      cg_stat(up, "pages_shared"), "%lld and %lld of %lld",
-	      cg_stat(a, "pages_shared"), cg_stat(b, "pages_shared"),
-	      cg_stat(up, "pages_shared"));
-	CHECK(cg_stat(a, "pages_shared") >= na && cg_stat(b, "pages_shared") >= nb,
-	      "%lld and %lld in the books, %ld and %ld in truth",
-	      cg_stat(a, "pages_shared"), cg_stat(b, "pages_shared"), na, nb);
+	CHECK_EQ(na + nb, N, "%ld frames charged to a, %ld to b", na, nb);
+	CHECK_EQ(cg_stat(a, "pages_shared") + cg_stat(b, "pages_shared"),
+		 cg_stat(up, "pages_shared"));
+	CHECK_GE(cg_stat(a, "pages_shared"), na);
+	CHECK_GE(cg_stat(b, "pages_shared"), nb);
 
-	/* who pays more goes, the other pays on; the scanner stands still */
+	/* the one with more charges exits; the scanner stands still */
 	if (nb > na) {
 		w_exit(w[1]);
 		w[1] = w[0];
@@ -90,11 +83,8 @@ static void payer_maps(void)
 	} else {
 		w_exit(w[0]);
 	}
-	CHECK(WAIT_FOR(charged_to(w[1], b) == N), "%ld of %d handed on",
-	      charged_to(w[1], b), N);
-	CHECK(WAIT_FOR(cg_stat(b, "pages_shared") == cg_stat(up, "pages_shared")),
-	      "%lld frames of %lld", cg_stat(b, "pages_shared"),
-	      cg_stat(up, "pages_shared"));
+	CHECK_WAIT_EQ(charged_to(w[1], b), N, "handed on");
+	CHECK_WAIT_EQ(cg_stat(b, "pages_shared"), cg_stat(up, "pages_shared"));
 	w_verify(w[1]);
 }
 
@@ -107,27 +97,25 @@ static void payer_unmaps(void)
 	family();
 	need_kpagecgroup();
 	for (i = 0; i < 3; i++) {
-		cg[i] = child((char[]){ 'a' + i, 0 });
+		cg[i] = cg_letter(up, i);
 		w[i] = w_dup(cg[i], N, 1, 1);
 	}
 	ksm_settle();
 	for (i = 0; i < 2; i++) {
-		/* whoever pays gives the frames up by writing */
+		/* a write unmaps the frames, charged here or not */
 		w_set(w[i], 0, 0, N, 50000 * (i + 1), 1);
 		CHECK(WAIT_FOR(!cg_stat(cg[i], "pages_shared") ||
 			       !charged_to(w[2], cg[i])),
-		      "%ld frames still charged to %s", charged_to(w[2], cg[i]),
-		      cg[i]);
+		      "frames are still charged to %s", cg[i]);
 	}
-	CHECK(WAIT_FOR(charged_to(w[2], cg[2]) == N),
-	      "%ld of %d frames came to the last", charged_to(w[2], cg[2]), N);
+	CHECK_WAIT_EQ(charged_to(w[2], cg[2]), N, "the last one");
 	for (i = 0; i < 3; i++)
 		w_verify(w[i]);
 }
 
 /*
- * A child by fork is led to from its parent's side and, once it was scanned,
- * from its own. That must not look like one mapping too many.
+ * The parent's records lead to a child by fork and, once it was scanned, its
+ * own do as well. That must not count as one mapping more.
  */
 static void relative_inherits(void)
 {
@@ -142,15 +130,12 @@ static void relative_inherits(void)
 	ksm_settle();
 	kid = w_spawn(parent, SPAWN_FORK, b);
 	ksm_settle();
-	NEED(w_same(parent, kid, 0) == N && charged_to(kid, a) == N,
-	     "%ld pages are shared, %ld charged to the parent's",
-	     w_same(parent, kid, 0), charged_to(kid, a));
+	NEED_EQ(w_same(parent, kid, 0), N);
+	NEED_EQ(charged_to(kid, a), N);
 	/* the parent's records stay until it is scanned again */
 	w_set(parent, 0, 0, N, 7000, 1);
-	CHECK(WAIT_FOR(charged_to(kid, b) == N), "%ld pages were handed on",
-	      charged_to(kid, b));
-	CHECK(!cg_stat(a, "pages_shared"), "%lld frames stay",
-	      cg_stat(a, "pages_shared"));
+	CHECK_WAIT_EQ(charged_to(kid, b), N, "handed on");
+	CHECK_EQ(cg_stat(a, "pages_shared"), 0);
 	w_verify(kid);
 }
 
@@ -163,28 +148,26 @@ static void payer_removed(void)
 	need_kpagecgroup();
 	a = child("a");
 	b = child("b");
-	w[0] = w_dup(a, N, 1, 1);
-	w[1] = w_dup(a, N, 1, 1);
+	w_twins(w, a, N, 1);
 	ksm_settle();
-	NEED(charged_to(w[0], a) == N, "%ld of %d charged", charged_to(w[0], a), N);
-	NEED(!cg_move(b, w[0]->pid) && !cg_move(b, w[1]->pid), "no move");
-	CHECK(WAIT_FOR(charged_to(w[0], b) == N), "%ld of %d moved along",
-	      charged_to(w[0], b), N);
-	NEED(WAIT_FOR(!cg_rmdir(a)), "rmdir");
-	CHECK(w_same(w[0], w[1], 0) == N, "the move has unshared pages");
-	CHECK(charged_to(w[0], b) == N, "%ld of %d charged after rmdir",
-	      charged_to(w[0], b), N);
+	NEED_EQ(charged_to(w[0], a), N);
+	NEED_OK(cg_move(b, w[0]->pid));
+	NEED_OK(cg_move(b, w[1]->pid));
+	CHECK_WAIT_EQ(charged_to(w[0], b), N, "moved");
+	NEED_WAIT_OK(cg_rmdir(a));
+	CHECK_EQ(w_same(w[0], w[1], 0), N, "after rmdir");
+	CHECK_EQ(charged_to(w[0], b), N, "after rmdir");
 	w_verify(w[0]);
 	w_verify(w[1]);
-	/* what they have of their own is charged where it was made */
+	/* their ordinary memory is charged where it was allocated */
 	w_exit(w[0]);
 	w_exit(w[1]);
-	CHECK(WAIT_FOR(!cg_dying(up)), "%lld cgroups do not die", cg_dying(up));
+	CHECK_WAIT_EQ(cg_dying(up), 0);
 }
 
 /*
- * Somebody else goes on mapping what was merged with those who are gone: it
- * must not keep their cgroups. Zero pages neither.
+ * Another process goes on mapping the frames that it shared with those that
+ * exit: that must not keep their cgroups, nor must zero pages.
  */
 static void nothing_pinned(void)
 {
@@ -198,19 +181,23 @@ static void nothing_pinned(void)
 	for (i = 0; i < 10; i++) {
 		a = child("a");
 		w[0] = w_dup(a, N, 0, 0);
-		w[1] = w_dup(a, N, 1, 1);
-		w[2] = w_dup(a, N, 1, 1);
+		w_twins(w + 1, a, N, 1);
 		ksm_pass(i % 3 + 1);
-		NEED(!cg_move(CGROOT, w[0]->pid) && !cg_move(CGROOT, w[1]->pid),
-		     "no move");
+		NEED_OK(cg_move(CGROOT, w[0]->pid));
+		NEED_OK(cg_move(CGROOT, w[1]->pid));
 		w_exit(w[2]);
-		NEED(WAIT_FOR(!cg_rmdir(a)), "rmdir");
+		NEED_WAIT_OK(cg_rmdir(a));
 		w_exit(w[0]);
 		w_exit(w[1]);
 	}
 	ksm_stop();
-	CHECK(WAIT_FOR(!cg_dying(up)), "%lld cgroups do not die", cg_dying(up));
+	CHECK_WAIT_EQ(cg_dying(up), 0);
 	w_verify(heir);
+}
+
+static long long current_pages(const char *cg)
+{
+	return cg_num(cg, "memory.current") / (long long)PAGE_SZ;
 }
 
 static void current_falls(void)
@@ -222,25 +209,22 @@ static void current_falls(void)
 
 	family();
 	a = child("a");
-	w[0] = w_dup(a, PAGES, 1, 1);
-	w[1] = w_dup(a, PAGES, 1, 1);
-	before = cg_num(a, "memory.current") / (long long)PAGE_SZ;
+	w_twins(w, a, PAGES, 1);
+	before = current_pages(a);
 	ksm_settle();
-	NEED(w_same(w[0], w[1], 0) == PAGES, "%ld of %d merged",
-	     w_same(w[0], w[1], 0), PAGES);
-	merged = cg_num(a, "memory.current") / (long long)PAGE_SZ;
+	NEED_EQ(w_same(w[0], w[1], 0), PAGES);
+	merged = current_pages(a);
 	meta = cg_stat(a, "ksm_metadata_bytes") / (long long)PAGE_SZ;
-	/* each CPU holds up to 64 pages of charge in stock */
-	CHECK(before - merged >= PAGES - meta - 64 * sysconf(_SC_NPROCESSORS_ONLN),
-	      "memory.current: %lld, then %lld pages, metadata %lld", before,
-	      merged, meta);
-	CHECK(before - merged <= cg_stat(a, "pages_sharing") + 256,
-	      "fell by %lld, saved are %lld", before - merged,
-	      cg_stat(a, "pages_sharing"));
+	/* each CPU may hold 64 pages of charge in stock */
+	CHECK_GE(before - merged,
+		 PAGES - meta - 64 * sysconf(_SC_NPROCESSORS_ONLN),
+		 "from %lld pages, metadata %lld", before, meta);
+	CHECK_LE(before - merged, cg_stat(a, "pages_sharing") + 256,
+		 "from %lld pages", before);
 	w_set(w[0], 0, 0, PAGES, 70000, 1);
-	after = cg_num(a, "memory.current") / (long long)PAGE_SZ;
-	CHECK(after - merged >= PAGES - 256 && after - merged <= PAGES + 256,
-	      "%lld pages after %d were written, from %lld", after, PAGES, merged);
+	after = current_pages(a);
+	CHECK_GE(after - merged, PAGES - 256, "after %d writes", PAGES);
+	CHECK_LE(after - merged, PAGES + 256, "after %d writes", PAGES);
 	w_verify(w[0]);
 	w_verify(w[1]);
 }
@@ -264,7 +248,21 @@ static long long events_of(const char *cg, char *line, size_t size)
 	return sum;
 }
 
-/* Filled until the next page would not fit; merging then makes the room. */
+static void no_new_events(const char *cg, long long before)
+{
+	char line[200];
+	long long now = events_of(cg, line, sizeof(line));
+
+	CHECK_EQ(now, before, "merging raised %s", line);
+}
+
+static void no_swap(const char *cg)
+{
+	if (cg_has(cg, "memory.swap.max"))
+		cg_set(cg, "memory.swap.max", "0");
+}
+
+/* Filled until the next page would not fit; merging then makes room. */
 static void at_the_limit(void)
 {
 	enum { MAX = 48 << 20, STEP = 64 };
@@ -282,32 +280,30 @@ static void at_the_limit(void)
 		w_map(w[i], 3 * MAX / PAGE_SZ / 8, MAP_PLAIN);
 	}
 	cg_set(a, "memory.max", "48M");
-	if (cg_has(a, "memory.swap.max"))
-		cg_set(a, "memory.swap.max", "0");
+	no_swap(a);
 	do {
 		for (i = 0; i < 3; i++)
 			w_set(w[i], 0, done, STEP, 1 + done, 1);
 		done += STEP;
 		now = cg_num(a, "memory.current");
 	} while (now < MAX - (2 << 20) && done + STEP <= w[0]->area[0].pages);
-	NEED(now >= MAX - (3 << 20), "the group is not full: %lld", now);
+	NEED_GE(now, MAX - (3 << 20), "the cgroup is not full");
 	/* and to the brim: charge in stock would make the limit soft */
 	before = events_of(a, line, sizeof(line));
 	snprintf(line, sizeof(line), "%lld", now);
 	cg_set(a, "memory.max", line);
 	ksm_settle();
-	CHECK(events_of(a, line, sizeof(line)) == before, "merging raised: %s", line);
-	CHECK(cg_key(a, "memory.events", "oom_kill") == 0, "killed: %s", line);
+	no_new_events(a, before);
+	CHECK_EQ(cg_key(a, "memory.events", "oom_kill"), 0);
 	for (i = 0; i < 3; i++) {
 		CHECK(w_alive(w[i]), "process %d is dead", i);
 		w_verify(w[i]);
 	}
-	CHECK(cg_num(a, "memory.current") < MAX / 2, "from %lld to %lld", now,
-	      cg_num(a, "memory.current"));
+	CHECK_LT(cg_num(a, "memory.current"), MAX / 2, "from %lld", now);
 }
 
 /*
- * Pages that a child by fork holds outside are not given back by merging, so
+ * Merging does not free pages that a child by fork holds outside the cgroup, so
  * the frames for them have to find room.
  */
 static void shared_by_fork(void)
@@ -321,14 +317,12 @@ static void shared_by_fork(void)
 
 	family();
 	a = child("a");
-	out = cg_new(NULL, "out");
-	cg_set(out, "memory.ksm", "0");
+	out = cg_ksm(NULL, "out", "0");
 	for (i = 0; i < 2; i++) {
 		w[i] = w_dup(a, PAGES, 1, 1);
 		c[i] = w_spawn(w[i], SPAWN_FORK, out);
 	}
-	if (cg_has(a, "memory.swap.max"))
-		cg_set(a, "memory.swap.max", "0");
+	no_swap(a);
 	before = events_of(a, line, sizeof(line));
 	/* room for what the processes need to answer */
 	now = cg_num(a, "memory.current") + (1 << 20);
@@ -336,11 +330,11 @@ static void shared_by_fork(void)
 	cg_set(a, "memory.max", line);
 	ksm_settle();
 	then = cg_num(a, "memory.current");
-	/* a part for metadata is allowed, and each CPU's stock of charge */
-	CHECK(then <= now + now / 128 +
-	      64 * (long long)PAGE_SZ * sysconf(_SC_NPROCESSORS_ONLN),
-	      "to %lld with a limit of %lld", then, now);
-	CHECK(events_of(a, line, sizeof(line)) == before, "merging raised: %s", line);
+	/* with a part for metadata, and each CPU's stock of charge */
+	CHECK_LE(then, now + now / 128 +
+		 64 * (long long)PAGE_SZ * sysconf(_SC_NPROCESSORS_ONLN),
+		 "with a limit of %lld", now);
+	no_new_events(a, before);
 	for (i = 0; i < 2; i++) {
 		w_verify(w[i]);
 		w_verify(c[i]);
@@ -348,9 +342,9 @@ static void shared_by_fork(void)
 }
 
 /*
- * Members write every page twice, or one writes it and the other its twin, for
- * as long as they live. What they hold in different contents can never be more
- * than what their limits add up to.
+ * One member writes every page twice, or each of two writes it once, until the
+ * OOM killer ends that. The different contents that they hold never take more
+ * than their limits add up to.
  */
 static void escape(int members)
 {
@@ -359,7 +353,8 @@ static void escape(int members)
 	long long limits = (long long)members * LIMIT / PAGE_SZ;
 	long held = 0, ret = 0;
 	const char *cg[2];
-	int i, pipe_open = 1;
+	bool alive = true;
+	int i;
 
 	family();
 	honest = w_dup(child("honest"), N, 1, 1);
@@ -367,34 +362,30 @@ static void escape(int members)
 		cg[i] = child(i ? "b" : "a");
 		cg_set(cg[i], "memory.max", "16M");
 		cg_set(cg[i], "memory.oom.group", "1");
-		if (cg_has(cg[i], "memory.swap.max"))
-			cg_set(cg[i], "memory.swap.max", "0");
+		no_swap(cg[i]);
 		w[i] = w_new(cg[i]);
 		w_map(w[i], (3 - members) * ROOM, MAP_PLAIN);
 	}
-	while (pipe_open && held + STEP <= ROOM) {
-		for (i = 0; i < 2 && pipe_open; i++) {
-			struct worker *who = w[members == 2 ? i : 0];
+	while (alive && held + STEP <= ROOM) {
+		for (i = 0; i < 2 && alive; i++) {
+			struct worker *writer = w[members == 2 ? i : 0];
 			long first = held + (members == 2 ? 0 : i * ROOM);
 
-			w_start(who, &(struct w_cmd){
-				.op = OP_SET,
-				.a = { first, STEP, 1000000 + held, 1 } });
-			pipe_open = w_answers(who, &ret);
+			w_set_start(writer, first, STEP, 1000000 + held, 1);
+			alive = w_answers(writer, &ret);
 		}
-		if (!pipe_open)
+		if (!alive)
 			break;
 		held += STEP;
 		ksm_pass(2);
-		CHECK(held <= limits + 512, "%ld pages held, the limits say %lld",
-		      held, limits);
+		CHECK_LE(held, limits + 512, "limits of %lld pages", limits);
 		if (held > limits + 512)
 			break;
 	}
 	ksm_stop();
-	CHECK(!pipe_open, "nobody stopped them at %ld pages", held);
-	/* all frames may be on one bill, so no sooner than at one limit */
-	CHECK(held >= limits / members / 2, "stopped at %ld already", held);
+	CHECK(!alive, "no limit stopped them at %ld pages", held);
+	/* all frames may be charged to one, so no sooner than at one limit */
+	CHECK_GE(held, limits / members / 2);
 	CHECK(w_alive(honest), "a neighbour was killed");
 	w_verify(honest);
 }
@@ -419,10 +410,11 @@ static long long thread_runtime(int nr)
 
 	if (file_get(ksmd_file(nr, "schedstat"), buf, sizeof(buf)) > 0)
 		return strtoll(buf, NULL, 10) / 1000;
-	NEED(file_get(ksmd_file(nr, "stat"), buf, sizeof(buf)) > 0, "no stat");
+	NEED_GT(file_get(ksmd_file(nr, "stat"), buf, sizeof(buf)), 0);
 	at = strrchr(buf, ')');
-	NEED(at && sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
-			  &user, &system) == 2, "what is '%s'?", buf);
+	NEED(at && sscanf(at + 1,
+			  " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+			  &user, &system) == 2, "unknown format '%s'", buf);
 	return (user + system) * 1000000 / sysconf(_SC_CLK_TCK);
 }
 
@@ -445,32 +437,33 @@ static void scan_time(void)
 	w_dup(child("a"), PAGES, 1, 1);
 	w_dup(child("b"), PAGES, 900000, 1);
 	ksm_settle();
+	NEED(WAIT_FOR(ksmd_waits()), "ksmd goes on with run=0");
 	scan = cg_stat(CGROOT, "scan_usec");
 	start = ksmd_runtime();
 	do {
 		ksm_pass(4);
 		ksm_stop();
+		NEED(WAIT_FOR(ksmd_waits()), "ksmd goes on with run=0");
 		real = ksmd_runtime() - start;
 	} while (real < ENOUGH);
 	scan = cg_stat(CGROOT, "scan_usec") - scan;
-	CHECK(scan <= real + real / 20 && scan >= real - real / 20,
-	      "%lld us in the books, ksmd ran for %lld", scan, real);
-	CHECK(cg_stat(up, "scan_usec") > scan / 2, "%lld us for those who have the memory",
-	      cg_stat(up, "scan_usec"));
+	CHECK_LE(scan, real + real / 20, "ksmd ran for %lld us", real);
+	CHECK_GE(scan, real - real / 20, "ksmd ran for %lld us", real);
+	CHECK_GT(cg_stat(up, "scan_usec"), scan / 2);
 }
 
 static const struct ksm_case cases[] = {
-	{ "who pays maps the frame", payer_maps },
-	{ "a frame goes on to one who still maps it", payer_unmaps },
+	{ "a frame is charged to a cgroup that maps it", payer_maps },
+	{ "a frame goes on to a cgroup that still maps it", payer_unmaps },
 	{ "a frame goes on to a child by fork", relative_inherits },
-	{ "frames leave a cgroup that is removed", payer_removed },
-	{ "nothing merged keeps a removed cgroup", nothing_pinned },
+	{ "frames leave a removed cgroup", payer_removed },
+	{ "no merged frame keeps a removed cgroup", nothing_pinned },
 	{ "memory.current falls by what is saved", current_falls },
-	{ "a group at its limit is merged, not killed", at_the_limit },
-	{ "pages shared by fork lead out of no limit", shared_by_fork },
-	{ "no escape from a limit, alone", escape_alone },
-	{ "no escape from a limit, in collusion", escape_together },
-	{ "scan_usec is what ksmd used", scan_time },
+	{ "a cgroup at its limit is merged, not killed", at_the_limit },
+	{ "pages shared by fork are no way around a limit", shared_by_fork },
+	{ "no way around a limit, alone", escape_alone },
+	{ "no way around a limit, in collusion", escape_together },
+	{ "scan_usec is the CPU time of ksmd", scan_time },
 };
 
 int main(int argc, char **argv)
