@@ -2,13 +2,13 @@
 /*
  * Merge domains: which cgroups may share a frame.
  *
- * - a cgroup with a 1 or madvise of its own shares with nobody outside its
- *   subtree, memory.ksm.domain=parent excepted; what inherits shares with the
- *   cgroup it inherits from
- * - splitting a domain unshares before the write returns
+ * - a cgroup with a 1 or madvise of its own shares no frame outside its
+ *   subtree, memory.ksm.domain=parent excepted; a cgroup that inherits shares
+ *   with the one it inherits from
+ * - the split of a domain unshares before the write returns
  * - a process that arrives from another domain with merged pages loses them
  *   without the scanner: pages_foreign returns to 0 with run=0
- * - swap-in brings no frame across, though the two share the swap entry
+ * - swap-in brings no frame across, though both hold the same swap entry
  *
  * Frames are compared by number, over whole address spaces, while the scanner
  * runs and pages are written; ordinary sharing by fork is not merging.
@@ -29,25 +29,19 @@ static struct worker *dup_in(const char *cg)
 
 static void apart(struct worker *a, struct worker *b, const char *what)
 {
-	long n = w_common_ksm(a, b);
-
-	CHECK(!n, "%s: %ld merged frames in common", what, n);
+	CHECK_EQ(w_common_ksm(a, b), 0, "%s", what);
 }
 
 static void together(struct worker *a, struct worker *b, const char *what)
 {
-	long n = w_same(a, b, 0);
-
-	CHECK(n == N && w_merged(a) == N, "%s: %ld of %d on one frame, %ld merged",
-	      what, n, N, w_merged(a));
+	CHECK_EQ(w_same(a, b, 0), N, "%s", what);
+	CHECK_EQ(w_merged(a), N, "%s", what);
 }
 
-/* Nothing from elsewhere is left, and the scanner had no part in it. */
+/* No foreign mapping is left, and the scanner had no part in it. */
 static void settled(const char *cg, const char *what)
 {
-	CHECK(WAIT_FOR(!cg_stat(cg, "pages_foreign")),
-	      "%s: pages_foreign stays at %lld", what,
-	      cg_stat(cg, "pages_foreign"));
+	CHECK_WAIT_EQ(cg_stat(cg, "pages_foreign"), 0, "%s", what);
 }
 
 static void siblings(void)
@@ -56,21 +50,18 @@ static void siblings(void)
 	const char *cg[2];
 	int i, j, k, round;
 
-	ksm_need_cgroup();
-	for (i = 0; i < 2; i++) {
-		cg[i] = cg_new(NULL, i ? "b" : "a");
-		cg_set(cg[i], "memory.ksm", "1");
+	cg_ksm_row(cg, 2, "1");
+	for (i = 0; i < 2; i++)
 		for (j = 0; j < 3; j++)
 			w[i][j] = dup_in(cg[i]);
-	}
 	for (round = 0; round < 12; round++) {
 		ksm_pass(round % 3 + 1);
 		/* the scanner runs on while frames are compared and written */
 		for (j = 0; j < 9; j++)
 			apart(w[0][j / 3], w[1][j % 3], "scanner runs");
 		for (k = 0; k < 40; k++)
-			w_set(w[k & 1][ksm_random() % 3], 0, ksm_random() % N, 1,
-			      9000 + ksm_random() % 8, 0);
+			w_set(w[k & 1][ksm_random() % 3], 0, ksm_random() % N,
+			      1, 9000 + ksm_random() % 8, 0);
 	}
 	for (i = 0; i < 2; i++)
 		for (j = 0; j < 3; j++)
@@ -91,9 +82,7 @@ static void inheriting(void)
 	struct worker *x, *y, *z;
 	const char *p, *c;
 
-	ksm_need_cgroup();
-	p = cg_new(NULL, "p");
-	cg_set(p, "memory.ksm", "1");
+	p = cg_ksm(NULL, "p", "1");
 	x = dup_in(cg_new(p, "x"));
 	c = cg_new(p, "c");
 	y = dup_in(cg_new(c, "y"));
@@ -108,17 +97,14 @@ static void nested(void)
 	struct worker *outer, *deep, *inner, *low, *root, *asked;
 	const char *a, *c, *d;
 
-	ksm_need_cgroup();
-	a = cg_new(NULL, "a");
-	cg_set(a, "memory.ksm", "1");
+	a = cg_ksm(NULL, "a", "1");
 	outer = dup_in(cg_new(a, "x"));
 	deep = dup_in(cg_new(cg_new(a, "b"), "y"));
-	c = cg_new(a, "c");
-	cg_set(c, "memory.ksm", "1");
+	c = cg_ksm(a, "c", "1");
 	inner = dup_in(cg_new(c, "z"));
 	d = cg_new(c, "d");
 	low = dup_in(cg_new(d, "w"));
-	/* the root domain is one too */
+	/* the root is a domain too */
 	root = dup_in(cg_new(NULL, "r"));
 	asked = dup_in(cg_new(NULL, "s"));
 	w_madv(root, 0, MADV_MERGEABLE);
@@ -131,7 +117,7 @@ static void nested(void)
 	apart(outer, root, "outer and root");
 	apart(inner, root, "inner and root");
 
-	/* madvise makes a domain as 1 does; what it merges was asked for */
+	/* madvise makes a domain as 1 does, and merges what asked */
 	cg_set(d, "memory.ksm", "madvise");
 	w_madv(low, 0, MADV_MERGEABLE);
 	apart(inner, low, "split off by madvise");
@@ -144,18 +130,14 @@ static void joining(void)
 	struct worker *x, *join, *own, *adv[2];
 	const char *p, *j, *m, *top;
 
-	ksm_need_cgroup();
-	p = cg_new(NULL, "p");
-	cg_set(p, "memory.ksm", "1");
+	p = cg_ksm(NULL, "p", "1");
 	x = dup_in(cg_new(p, "x"));
-	j = cg_new(p, "j");
-	cg_set(j, "memory.ksm", "1");
+	j = cg_ksm(p, "j", "1");
 	join = dup_in(j);
-	m = cg_new(p, "m");
-	cg_set(m, "memory.ksm", "1");
+	m = cg_ksm(p, "m", "1");
 	own = dup_in(m);
 	ksm_settle();
-	CHECK(w_merged(join) == 0, "%ld pages merged with nobody", w_merged(join));
+	CHECK_EQ(w_merged(join), 0, "alone in its domain");
 	cg_set(j, "memory.ksm.domain", "parent");
 	ksm_settle();
 	together(x, join, "domain=parent");
@@ -167,19 +149,17 @@ static void joining(void)
 	w_verify(x);
 	w_verify(join);
 
-	/* madvise joins its parent's domain with what was asked for */
+	/* madvise joins its parent's domain with what asked */
 	cg_set(j, "memory.ksm", "madvise");
 	cg_set(j, "memory.ksm.domain", "parent");
 	adv[0] = dup_in(j);
 	w_madv(adv[0], 0, MADV_MERGEABLE);
 	ksm_settle();
 	together(x, adv[0], "madvise, domain=parent");
-	CHECK(w_merged(join) == 0, "%ld pages merged that nobody asked for",
-	      w_merged(join));
+	CHECK_EQ(w_merged(join), 0, "did not ask");
 
 	/* at the top the enclosing domain is the root's */
-	top = cg_new(NULL, "top");
-	cg_set(top, "memory.ksm", "1");
+	top = cg_ksm(NULL, "top", "1");
 	cg_set(top, "memory.ksm.domain", "parent");
 	own = dup_in(top);
 	adv[1] = dup_in(cg_new(NULL, "r"));
@@ -195,9 +175,7 @@ static void splitting(void)
 	struct worker *w[2][2];
 	int i, round;
 
-	ksm_need_cgroup();
-	p = cg_new(NULL, "p");
-	cg_set(p, "memory.ksm", "1");
+	p = cg_ksm(NULL, "p", "1");
 	for (i = 0; i < 4; i++) {
 		if (i < 2)
 			cg[i] = cg_new(p, i ? "b" : "a");
@@ -237,30 +215,23 @@ static void zero_between(void)
 	struct worker *w[2];
 	const char *p, *z, *g;
 
-	ksm_need_cgroup();
-	p = cg_new(NULL, "p");
-	cg_set(p, "memory.ksm", "1");
-	z = cg_new(p, "z");
-	cg_set(z, "memory.ksm", "0");
-	g = cg_new(z, "g");
-	cg_set(g, "memory.ksm", "1");
+	p = cg_ksm(NULL, "p", "1");
+	z = cg_ksm(p, "z", "0");
+	g = cg_ksm(z, "g", "1");
 	w[0] = dup_in(g);
 	w[1] = dup_in(g);
 	ksm_settle();
-	CHECK(!w_all_ksm(w[0]) && !w_all_ksm(w[1]), "merged below a 0");
+	CHECK_EQ(w_all_ksm(w[0]), 0, "below a 0");
+	CHECK_EQ(w_all_ksm(w[1]), 0, "below a 0");
 	cg_set(z, "memory.ksm", "inherit");
 	ksm_settle();
 	together(w[0], w[1], "the 0 is gone");
 }
 
-/* a and b on the same frames in one domain, c in another with the same bytes */
+/* Two on the same frames in one domain, a third in another, of equal bytes. */
 static void two_and_one(const char **cg, struct worker **w)
 {
-	ksm_need_cgroup();
-	cg[0] = cg_new(NULL, "a");
-	cg[1] = cg_new(NULL, "b");
-	cg_set(cg[0], "memory.ksm", "1");
-	cg_set(cg[1], "memory.ksm", "1");
+	cg_ksm_row(cg, 2, "1");
 	w[0] = dup_in(cg[0]);
 	w[1] = dup_in(cg[0]);
 	w[2] = dup_in(cg[1]);
@@ -275,15 +246,14 @@ static void arrived(const char **cg, struct worker **w, struct worker *new,
 	apart(new, w[0], what);
 	apart(new, w[1], what);
 	w_verify(new);
-	together(w[0], w[1], "those who stayed");
+	together(w[0], w[1], "the two that stayed");
 	w_poke(new, 0, 3, 17, 0x5a);
 	w_verify(w[0]);
 	w_verify(w[1]);
 	ksm_settle();
 	apart(new, w[0], what);
 	apart(new, w[1], what);
-	CHECK(w_same(new, w[2], 0) == N - 1, "%s: %ld of %d merged where it is now",
-	      what, w_same(new, w[2], 0), N - 1);
+	CHECK_EQ(w_same(new, w[2], 0), N - 1, "%s", what);
 	w_verify(new);
 	w_verify(w[2]);
 }
@@ -304,12 +274,11 @@ static void move_across(void)
 	const char *cg[2];
 
 	two_and_one(cg, w);
-	/* the child's mappings are the domain's own as long as it stays */
+	/* a child's mappings are not foreign as long as it stays */
 	child = w_fork(w[0]);
-	CHECK(!cg_stat(cg[0], "pages_foreign"), "%lld pages foreign at home",
-	      cg_stat(cg[0], "pages_foreign"));
+	CHECK_EQ(cg_stat(cg[0], "pages_foreign"), 0, "a child at home");
 	together(child, w[1], "a child at home");
-	NEED(!cg_move(cg[1], child->pid), "no move");
+	NEED_OK(cg_move(cg[1], child->pid));
 	arrived(cg, w, child, "moved to another domain");
 }
 
@@ -321,15 +290,14 @@ static void heir_across(void)
 	two_and_one(cg, w);
 	owner = w_fork(w[0]);
 	heir = w_spawn(owner, SPAWN_VM, NULL);
-	NEED(!cg_move(cg[1], heir->pid), "no move");
+	NEED_OK(cg_move(cg[1], heir->pid));
 	together(heir, w[1], "as long as the owner lives");
 	w_exit(owner);
-	CHECK(WAIT_FOR(!w_common_ksm(heir, w[0])), "the heir keeps %ld frames",
-	      w_common_ksm(heir, w[0]));
-	arrived(cg, w, heir, "its owner went");
+	CHECK_WAIT_EQ(w_common_ksm(heir, w[0]), 0);
+	arrived(cg, w, heir, "its owner exited");
 }
 
-/* It goes on without the scanner, while the arrival itself forks and writes. */
+/* Unsharing goes on while the arrival itself forks and writes. */
 static void busy_arrival(void)
 {
 	struct worker *w[3], *child[6];
@@ -348,38 +316,33 @@ static void busy_arrival(void)
 		apart(child[i], w[2], "scanner stands");
 		w_verify(child[i]);
 	}
-	together(w[0], w[1], "those who stayed");
+	together(w[0], w[1], "the two that stayed");
 }
 
-/* The zero page belongs to nobody: it may be everywhere, and it is not foreign. */
+/* The zero page may be in all domains, and it is not foreign in any. */
 static void zero_page(void)
 {
 	struct worker *w[2], *child;
 	const char *cg[2];
 	int i;
 
-	ksm_need_cgroup();
+	cg_ksm_row(cg, 2, "1");
 	ksm_set("use_zero_pages", 1);
-	for (i = 0; i < 2; i++) {
-		cg[i] = cg_new(NULL, i ? "b" : "a");
-		cg_set(cg[i], "memory.ksm", "1");
+	for (i = 0; i < 2; i++)
 		w[i] = w_dup(cg[i], N, 0, 0);
-	}
 	ksm_settle();
 	for (i = 0; i < 2; i++)
-		CHECK(w_count(w[i], 0, F_ZERO) == N, "%ld of %d zero pages",
-		      w_count(w[i], 0, F_ZERO), N);
+		CHECK_EQ(w_zeroes(w[i]), N);
 	child = w_spawn(w[0], SPAWN_FORK, cg[1]);
 	settled(cg[1], "zero pages");
-	CHECK(w_count(child, 0, F_ZERO) == N, "a child keeps %ld of %d zero pages",
-	      w_count(child, 0, F_ZERO), N);
+	CHECK_EQ(w_zeroes(child), N, "forked into another domain");
 	w_verify(child);
 }
 
 /*
- * A reference of a pipe's keeps the merged frame in the swap cache when all its
- * mappings have become swap entries. Who faults first maps that frame again;
- * the child in the other domain holds the same entry and must get a copy.
+ * A pipe's reference keeps the merged frame in the swap cache when all its
+ * mappings have become swap entries. The first fault maps that frame again; the
+ * child in the other domain holds the same entry and must get a copy.
  */
 static void swap_in(void)
 {
@@ -388,14 +351,13 @@ static void swap_in(void)
 	long i;
 
 	two_and_one(cg, w);
-	if (!swap_on())
-		ksm_skip("no swap on zram here");
-	NEED(!W(w[1], .op = OP_PIN, .a = { 0, 16 }), "no pin");
-	NEED(swap_out(cg[0], w, 2), "they are not swapped out");
+	swap_need();
+	w_pin(w[1], 0, 16);
+	NEED(swap_out(cg[0], w, 2), "pages are not swapped out");
 	child = w_spawn(w[0], SPAWN_FORK, cg[1]);
 	for (i = 0; i < N; i++) {
-		W(i & 1 ? child : w[0], .op = OP_READ, .a = { i, 1 });
-		W(i & 1 ? w[0] : child, .op = OP_READ, .a = { i, 1 });
+		w_read(i & 1 ? child : w[0], 0, i, 1);
+		w_read(i & 1 ? w[0] : child, 0, i, 1);
 	}
 	apart(child, w[0], "swapped in");
 	apart(child, w[1], "swapped in");
@@ -407,12 +369,12 @@ static void swap_in(void)
 	apart(child, w[0], "swapped in and merged");
 	w_verify(child);
 	w_verify(w[0]);
-	W(w[1], .op = OP_UNPIN);
+	w_unpin(w[1]);
 }
 
 /*
- * Relatives by fork whose bytes are the same by merging only. An ordinary page
- * that comes back from swap would do for both, were they still in one domain.
+ * Relatives by fork with bytes that only merging made the same. An ordinary
+ * page that comes back from swap would do for both in one domain.
  */
 static void swap_in_relatives(void)
 {
@@ -421,13 +383,10 @@ static void swap_in_relatives(void)
 	int i, first;
 
 	ksm_need_cgroup();
-	if (!swap_on())
-		ksm_skip("no swap on zram here");
+	swap_need();
 	for (first = 0; first < 2; first++) {
 		for (i = 0; i < 2; i++) {
-			char name[] = { 'a' + 2 * first + i, 0 };
-
-			cg[i] = cg_new(NULL, name);
+			cg[i] = cg_letter(NULL, 2 * first + i);
 			cg_set(cg[i], "memory.ksm", "1");
 		}
 		parent = w_dup(cg[0], N, 1, 1);
@@ -437,46 +396,41 @@ static void swap_in_relatives(void)
 		}
 		ksm_settle();
 		together(w[0], w[1], "relatives");
-		NEED(swap_out(cg[0], w, 2), "they are not swapped out");
-		NEED(!cg_move(cg[1], w[1]->pid), "no move");
+		NEED(swap_out(cg[0], w, 2), "pages are not swapped out");
+		NEED_OK(cg_move(cg[1], w[1]->pid));
 		for (i = 0; i < 2; i++)
-			W(w[i ^ first], .op = OP_READ, .a = { 0, N });
-		CHECK(!w_same(w[0], w[1], 0), "%ld pages in common, %d came first",
-		      w_same(w[0], w[1], 0), first);
+			w_read(w[i ^ first], 0, 0, N);
+		CHECK_EQ(w_same(w[0], w[1], 0), 0, "%d is the first", first);
 		for (i = 0; i < 2; i++)
 			w_verify(w[i]);
 	}
 }
 
-/* Everybody forks, moves and writes at random; nobody meets across domains. */
+/* Processes fork, move and write at random; no frame crosses domains. */
 static void storm(void)
 {
-	enum { GROUPS = 4, MEN = 10 };
-	struct worker *w[MEN];
+	enum { GROUPS = 4, PROCS = 10 };
+	struct worker *w[PROCS];
 	const char *cg[GROUPS];
-	int home[MEN], i, j;
+	int home[PROCS], i, j;
 	long step, steps = ksm_steps ? ksm_steps : 300;
 
-	ksm_need_cgroup();
-	for (i = 0; i < GROUPS; i++) {
-		cg[i] = cg_new(NULL, (char[]){ 'a' + i, 0 });
-		cg_set(cg[i], "memory.ksm", "1");
-	}
-	for (i = 0; i < MEN; i++) {
+	cg_ksm_row(cg, GROUPS, "1");
+	for (i = 0; i < PROCS; i++) {
 		home[i] = i % GROUPS;
 		w[i] = dup_in(cg[home[i]]);
 	}
 	ksm_pass(1);
 	for (step = 0; step < steps; step++) {
-		i = ksm_random() % MEN;
+		i = ksm_random() % PROCS;
 		j = ksm_random() % GROUPS;
 		switch (ksm_random() % 5) {
 		case 0:
-			NEED(!cg_move(cg[j], w[i]->pid), "no move");
+			NEED_OK(cg_move(cg[j], w[i]->pid));
 			home[i] = j;
 			break;
 		case 1:
-			j = ksm_random() % MEN;
+			j = ksm_random() % PROCS;
 			if (i == j)
 				break;
 			w_exit(w[j]);
@@ -491,21 +445,22 @@ static void storm(void)
 			ksm_stop();
 			for (j = 0; j < GROUPS; j++)
 				settled(cg[j], "at rest");
-			for (i = 0; i < MEN * MEN; i++)
-				if (home[i / MEN] != home[i % MEN])
-					apart(w[i / MEN], w[i % MEN], "at rest");
+			for (i = 0; i < PROCS * PROCS; i++)
+				if (home[i / PROCS] != home[i % PROCS])
+					apart(w[i / PROCS], w[i % PROCS],
+					      "at rest");
 			ksm_pass(1);
 		}
 	}
 	ksm_stop();
-	for (i = 0; i < MEN; i++)
+	for (i = 0; i < PROCS; i++)
 		w_verify(w[i]);
 }
 
 static const struct ksm_case cases[] = {
-	{ "siblings that each say 1 share no frame", siblings },
-	{ "children that inherit share", inheriting },
-	{ "domains within domains, and the root's", nested },
+	{ "siblings with a 1 each share no frame", siblings },
+	{ "children that inherit share frames", inheriting },
+	{ "domains within domains, and the root domain", nested },
 	{ "domain=parent joins", joining },
 	{ "a domain is split and joined under its processes", splitting },
 	{ "a 0 between two domains", zero_between },
@@ -513,7 +468,7 @@ static const struct ksm_case cases[] = {
 	{ "a move to another domain", move_across },
 	{ "an owner's heir in another domain", heir_across },
 	{ "an arrival that forks and writes on", busy_arrival },
-	{ "the zero page is no domain's", zero_page },
+	{ "the zero page crosses domains", zero_page },
 	{ "swap-in does not cross", swap_in },
 	{ "swap-in does not cross between relatives", swap_in_relatives },
 	{ "random forks, moves and writes over four domains", storm },
