@@ -3,15 +3,15 @@
  * The books add up, whatever was done.
  *
  * Processes fork, exec, exit, write, move, are swapped out and merged in a tree
- * of cgroups whose memory.ksm and memory.ksm.domain change, that come and go,
- * and which run=2 clears, at random. Whenever things are at rest,
+ * of cgroups that come and go, whose memory.ksm and memory.ksm.domain change,
+ * and which run=2 clears, at random. Whenever the tree is at rest,
  *
- * - each key of the root's memory.ksm.stat, full_scans excepted, is the sum over
- *   the top-level cgroups, and what the root had of its own at the start
- * - each key of a cgroup is the sum over its children, and what removed ones had
+ * - each key of the root's memory.ksm.stat, full_scans excepted, is the sum
+ *   over the top-level cgroups and what the root had of its own at the start
+ * - each key of a cgroup is the sum over its children and the removed ones
  * - the root's are the files in /sys/kernel/mm/ksm
- * - ksm_merging_pages is what the page tables of the cgroup's processes say,
- *   ksm_zero_pages what their own books say, processes how many take part
+ * - ksm_merging_pages is the sum over the page tables of the cgroup's
+ *   processes, ksm_zero_pages over their ksm_stat, processes how many take part
  *
  * and after the last exit all gauges are zero. -n sets the steps, -s the seed.
  *
@@ -24,7 +24,7 @@
 
 #include "ksmlib.h"
 
-#define MEN	8
+#define PROCS	8
 #define LEAVES	5
 #define N	96
 
@@ -54,7 +54,7 @@ static const char * const names[KEYS] = {
 	[USEC] = "scan_usec",
 };
 
-/* What /sys/kernel/mm/ksm has of it. */
+/* The keys that are files in /sys/kernel/mm/ksm, too. */
 static const enum key in_sysfs[] = {
 	SHARED, SHARING, ZERO, UNSHARED, VOLATILE, SCANNED, SKIPPED, PROFIT,
 };
@@ -63,11 +63,11 @@ struct books {
 	long long v[KEYS];
 };
 
-static struct man {
+static struct proc {
 	struct worker *w;
 	int leaf;
 	bool asked;
-} men[MEN];
+} procs[PROCS];
 
 static const char *up, *inner, *leaf[LEAVES];	/* the last two are in inner */
 static struct books own_root;
@@ -78,7 +78,7 @@ static long below(long n)
 	return ksm_random() % n;
 }
 
-/* ---- looking ---- */
+/* ---- reading the books ---- */
 
 static struct books books_of(const char *cg)
 {
@@ -116,7 +116,7 @@ static struct books top_level(void)
 	return sum;
 }
 
-/* Gauges, that is; of events the root keeps those of removed children. */
+/* In gauges; the root also has the events of removed children. */
 static bool root_owns_nothing(void)
 {
 	int k;
@@ -140,7 +140,7 @@ static bool same(const char *what, struct books have, struct books want,
 			continue;
 		ok = false;
 		if (loud)
-			ksm_note("%s: %s is %lld, the parts are %lld", what,
+			ksm_note("%s: %s: got %lld, expected %lld", what,
 				 names[k], have.v[k], want.v[k]);
 	}
 	return ok;
@@ -164,8 +164,8 @@ static bool root_adds_up(bool loud)
 			continue;
 		ok = false;
 		if (loud)
-			ksm_note("%s: the file says %lld, the root %lld", names[k],
-				 file, have.v[k]);
+			ksm_note("%s: got %lld from the root, expected %lld",
+				 names[k], have.v[k], file);
 	}
 	return ok;
 }
@@ -184,12 +184,12 @@ static bool tree_adds_up(bool loud)
 	       same("the upper one", books_of(up), want, loud);
 }
 
-static bool takes_part(const struct man *m)
+static bool takes_part(const struct proc *p)
 {
-	const char *effective = cg_get(leaf[m->leaf], "memory.ksm.effective");
+	const char *effective = cg_get(leaf[p->leaf], "memory.ksm.effective");
 
 	return !strcmp(effective, "1") ||
-	       (!strcmp(effective, "madvise") && m->asked);
+	       (!strcmp(effective, "madvise") && p->asked);
 }
 
 static bool leaf_is_true(int l, bool loud)
@@ -199,20 +199,22 @@ static bool leaf_is_true(int l, bool loud)
 	bool ok;
 	int i;
 
-	for (i = 0; i < MEN; i++) {
-		if (!men[i].w || men[i].leaf != l)
+	for (i = 0; i < PROCS; i++) {
+		if (!procs[i].w || procs[i].leaf != l)
 			continue;
-		merging += w_all_ksm(men[i].w);
-		zero += w_stat(men[i].w, "ksm_zero_pages");
-		part += takes_part(&men[i]);
+		merging += w_all_ksm(procs[i].w);
+		zero += w_stat(procs[i].w, "ksm_zero_pages");
+		part += takes_part(&procs[i]);
 	}
 	ok = b.v[MERGING] == merging && b.v[ZERO] == zero &&
 	     b.v[PROCESSES] == part && (merging || !b.v[SHARED]);
-	if (!ok && loud)
-		ksm_note("%s (%s): %lld merged, %lld; %lld frames; %lld zero, %lld; %lld men, %lld",
+	if (!ok && loud) {
+		ksm_note("%s (%s): got %lld merged, %lld zero, %lld processes",
 			 leaf[l], cg_get(leaf[l], "memory.ksm.effective"),
-			 b.v[MERGING], merging, b.v[SHARED], b.v[ZERO], zero,
-			 b.v[PROCESSES], part);
+			 b.v[MERGING], b.v[ZERO], b.v[PROCESSES]);
+		ksm_note("expected %lld, %lld, %lld; frames: %lld", merging,
+			 zero, part, b.v[SHARED]);
+	}
 	return ok;
 }
 
@@ -240,18 +242,18 @@ static void at_rest(long step)
 	int i;
 
 	ksm_stop();
-	/* frames are handed on, and arrivals unshared, by workers */
+	/* kernel workers hand frames on, and unshare arrivals */
 	if (!WAIT_FOR(all_true(false))) {
 		all_true(true);
 		ksm_fatal(__FILE__, __LINE__, "the books are wrong at step %ld",
 			  step);
 	}
-	for (i = 0; i < MEN; i++)
-		if (men[i].w)
-			w_verify(men[i].w);
+	for (i = 0; i < PROCS; i++)
+		if (procs[i].w)
+			w_verify(procs[i].w);
 }
 
-/* ---- doing ---- */
+/* ---- random steps ---- */
 
 static int some_leaf(void)
 {
@@ -265,50 +267,50 @@ static int some_leaf(void)
 
 static void make_leaf(int l)
 {
-	leaf[l] = cg_new(l < 3 ? up : inner, (char[]){ 'a' + l, 0 });
+	leaf[l] = cg_letter(l < 3 ? up : inner, l);
 }
 
-static void new_man(struct man *m)
+static void new_proc(struct proc *p)
 {
-	m->leaf = some_leaf();
-	m->w = w_dup(leaf[m->leaf], N, 1 + below(4), below(2));
-	m->asked = below(2);
-	if (m->asked)
-		w_madv(m->w, 0, MADV_MERGEABLE);
+	p->leaf = some_leaf();
+	p->w = w_dup(leaf[p->leaf], N, 1 + below(4), below(2));
+	p->asked = below(2);
+	if (p->asked)
+		w_madv(p->w, 0, MADV_MERGEABLE);
 }
 
-static void fork_man(struct man *m)
+static void fork_proc(struct proc *p)
 {
-	struct man *child = &men[below(MEN)];
+	struct proc *child = &procs[below(PROCS)];
 	int to = some_leaf();
 
 	if (child->w)
 		return;
-	*child = *m;
+	*child = *p;
 	if (below(2)) {
 		child->leaf = to;
-		child->w = w_spawn(m->w, SPAWN_FORK, leaf[to]);
+		child->w = w_spawn(p->w, SPAWN_FORK, leaf[to]);
 	} else {
-		child->w = w_fork(m->w);
+		child->w = w_fork(p->w);
 	}
 }
 
-static void exec_man(struct man *m)
+static void exec_proc(struct proc *p)
 {
-	w_exec(m->w);
-	w_map(m->w, N, MAP_PLAIN);
-	w_set(m->w, 0, 0, N, 1 + below(4), below(2));
-	m->asked = false;
+	w_exec(p->w);
+	w_map(p->w, N, MAP_PLAIN);
+	w_set(p->w, 0, 0, N, 1 + below(4), below(2));
+	p->asked = false;
 }
 
-static void write_some(struct man *m)
+static void write_some(struct proc *p)
 {
 	long first = below(N - 16);
 
 	if (below(3))
-		w_set(m->w, 0, first, 1 + below(16), below(6), below(2));
+		w_set(p->w, 0, first, 1 + below(16), below(6), below(2));
 	else
-		w_poke(m->w, 0, first, below(4096), 1);
+		w_poke(p->w, 0, first, below(4096), 1);
 }
 
 static void change_value(void)
@@ -332,7 +334,7 @@ static void change_value(void)
 		cg_set(cg, "memory.ksm.domain", below(2) ? "self" : "parent");
 }
 
-/* Its processes move on first; what it counted stays with its parent. */
+/* Its processes move first; the events that it counted stay with its parent. */
 static void remove_leaf(long step)
 {
 	int i, l = some_leaf(), to = some_leaf();
@@ -340,56 +342,56 @@ static void remove_leaf(long step)
 
 	if (l == to)
 		return;
-	for (i = 0; i < MEN; i++) {
-		if (!men[i].w || men[i].leaf != l)
+	for (i = 0; i < PROCS; i++) {
+		if (!procs[i].w || procs[i].leaf != l)
 			continue;
-		NEED(!cg_move(leaf[to], men[i].w->pid), "no move");
-		men[i].leaf = to;
+		NEED_OK(cg_move(leaf[to], procs[i].w->pid));
+		procs[i].leaf = to;
 	}
 	at_rest(step);
 	had = books_of(leaf[l]);
 	memset(had.v, 0, GAUGES * sizeof(*had.v));
 	add(l < 3 ? &gone_up : &gone_inner, had, 1);
-	NEED(WAIT_FOR(!cg_rmdir(leaf[l])), "rmdir");
+	NEED_WAIT_OK(cg_rmdir(leaf[l]));
 	leaf[l] = NULL;
 	at_rest(step);
 	make_leaf(l);
 	ksm_set("run", 1);
 }
 
-static void something(long step)
+static void random_step(long step)
 {
-	struct man *m = &men[below(MEN)];
+	struct proc *p = &procs[below(PROCS)];
 	int l = some_leaf();
 
-	if (!m->w) {
-		new_man(m);
+	if (!p->w) {
+		new_proc(p);
 		return;
 	}
 	switch (below(20)) {
 	case 0:
-		w_exit(m->w);
-		m->w = NULL;
+		w_exit(p->w);
+		p->w = NULL;
 		break;
 	case 1 ... 2:
-		fork_man(m);
+		fork_proc(p);
 		break;
 	case 3:
-		exec_man(m);
+		exec_proc(p);
 		break;
 	case 4 ... 8:
-		write_some(m);
+		write_some(p);
 		break;
 	case 9:
-		w_madv_at(m->w, 0, below(N - 8), 8, MADV_DONTNEED);
+		w_madv_at(p->w, 0, below(N - 8), 8, MADV_DONTNEED);
 		break;
 	case 10:
-		w_madv(m->w, 0, MADV_MERGEABLE);
-		m->asked = true;
+		w_madv(p->w, 0, MADV_MERGEABLE);
+		p->asked = true;
 		break;
 	case 11 ... 12:
-		NEED(!cg_move(leaf[l], m->w->pid), "no move");
-		m->leaf = l;
+		NEED_OK(cg_move(leaf[l], p->w->pid));
+		p->leaf = l;
 		break;
 	case 13 ... 14:
 		change_value();
@@ -421,25 +423,24 @@ static void random_walk(void)
 	ksm_need_cgroup();
 	if (!swap_on())
 		ksm_note("no swap on zram here");
-	memset(men, 0, sizeof(men));
+	memset(procs, 0, sizeof(procs));
 	memset(&gone_up, 0, sizeof(gone_up));
 	memset(&gone_inner, 0, sizeof(gone_inner));
-	/* others may be on their way in or out: what is the root's own, it has at rest */
+	/* what processes do elsewhere must not count as the root's own */
 	ksm_stop();
 	if (!WAIT_FOR(root_owns_nothing())) {
 		for (k = 0; k < GAUGES; k++)
-			CHECK(!own_root.v[k], "the root has %lld %s of its own",
-			      own_root.v[k], names[k]);
+			CHECK_EQ(own_root.v[k], 0, "the root's own %s",
+				 names[k]);
 	}
 
-	up = cg_new(NULL, "up");
+	up = cg_ksm(NULL, "up", "1");
 	inner = cg_new(up, "inner");
 	for (i = 0; i < LEAVES; i++)
 		make_leaf(i);
-	cg_set(up, "memory.ksm", "1");
 	ksm_pass(1);
 	for (step = 1; step <= steps; step++) {
-		something(step);
+		random_step(step);
 		if (step % 25)
 			continue;
 		at_rest(step);
@@ -447,17 +448,16 @@ static void random_walk(void)
 	}
 
 	at_rest(step);
-	for (i = 0; i < MEN; i++)
-		if (men[i].w)
-			w_exit(men[i].w);
-	memset(men, 0, sizeof(men));
+	for (i = 0; i < PROCS; i++)
+		if (procs[i].w)
+			w_exit(procs[i].w);
+	memset(procs, 0, sizeof(procs));
 	for (k = 0; k < GAUGES; k++)
-		CHECK(WAIT_FOR(!cg_stat(up, names[k])), "after the last exit %s is %lld",
-		      names[k], cg_stat(up, names[k]));
+		CHECK_WAIT_EQ(cg_stat(up, names[k]), 0, "%s", names[k]);
 	at_rest(step);
-	/* entries of swap that are free may wait for reuse, with their owner */
+	/* free swap entries may wait for reuse, and hold their cgroup */
 	swap_off();
-	CHECK(WAIT_FOR(!cg_dying(up)), "%lld cgroups do not die", cg_dying(up));
+	CHECK_WAIT_EQ(cg_dying(up), 0);
 }
 
 static const struct ksm_case cases[] = {
