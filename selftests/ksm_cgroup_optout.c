@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who can stay out of memory.ksm=1, and what it leaves alone by itself.
+ * How processes stay out of memory.ksm=1, and what it leaves alone by itself.
  *
- * - PR_SET_MEMORY_MERGE with 0 keeps a process out, its children and what it
- *   executes too; (0, PR_MEMORY_MERGE_DEFAULT) follows the cgroup again
- * - MADV_UNMERGEABLE keeps a range out, whenever it was said; MADV_MERGEABLE
- *   takes that back
- * - ranges marked MADV_DONTDUMP or MADV_WIPEONFORK are merged only if asked
- * - processes that are not dumpable are merged only if whoever wrote the 1 has
+ * - PR_SET_MEMORY_MERGE with 0 keeps a process out, its children and the
+ *   programs that it executes too; (0, PR_MEMORY_MERGE_DEFAULT) follows the
+ *   cgroup again
+ * - MADV_UNMERGEABLE keeps a range out, before the 1 and after it;
+ *   MADV_MERGEABLE takes that back
+ * - ranges marked MADV_DONTDUMP or MADV_WIPEONFORK are merged only if they ask
+ * - processes that are not dumpable are merged only if the writer of the 1 has
  *   CAP_SYS_PTRACE over the host
  *
  * vm: timeout=600
@@ -33,7 +34,8 @@ static long set_merge(struct worker *w, long value)
 
 static long set_default(struct worker *w)
 {
-	return w_prctl(w, PR_SET_MEMORY_MERGE, 0, PR_MEMORY_MERGE_DEFAULT, 0, 0);
+	return w_prctl(w, PR_SET_MEMORY_MERGE, 0, PR_MEMORY_MERGE_DEFAULT, 0,
+		       0);
 }
 
 static long get_merge(struct worker *w)
@@ -43,50 +45,51 @@ static long get_merge(struct worker *w)
 
 static void is_out(struct worker *w, const char *what)
 {
-	CHECK(!w_all_ksm(w), "%s: %ld pages merged", what, w_all_ksm(w));
-	CHECK(get_merge(w) == 0, "%s: PR_GET_MEMORY_MERGE is %ld", what,
-	      get_merge(w));
+	CHECK_EQ(w_all_ksm(w), 0, "%s", what);
+	CHECK_EQ(get_merge(w), 0, "%s", what);
 	w_verify(w);
 }
 
 static void is_in(struct worker *w, const char *what)
 {
-	CHECK(w_merged(w) == N, "%s: %ld of %d merged", what, w_merged(w), N);
-	CHECK(get_merge(w) == 1, "%s: PR_GET_MEMORY_MERGE is %ld", what,
-	      get_merge(w));
+	CHECK_EQ(w_merged(w), N, "%s", what);
+	CHECK_EQ(get_merge(w), 1, "%s", what);
 	w_verify(w);
 }
 
-/* A cgroup that says 1 and two processes with equal pages that take part. */
+/* A cgroup with a 1 and two processes with equal pages in it. */
 static const char *busy_group(struct worker **w)
 {
-	const char *cg;
+	const char *cg = cg_ksm(NULL, "a", "1");
 
-	ksm_need_cgroup();
-	cg = cg_new(NULL, "a");
-	cg_set(cg, "memory.ksm", "1");
-	w[0] = dup_in(cg);
-	w[1] = dup_in(cg);
+	w_twins(w, cg, N, TAG);
 	return cg;
+}
+
+/* Another program, and new memory with the same contents. */
+static void exec_and_fill(struct worker *w)
+{
+	w_exec(w);
+	w_map(w, N, MAP_PLAIN);
+	w_set(w, 0, 0, N, TAG, 1);
 }
 
 static void prctl_out(void)
 {
 	struct worker *w[2], *out, *early, *child;
 	const char *cg = busy_group(w);
-	int area;
 
 	out = dup_in(cg);
-	/* said before the cgroup was entered */
+	/* before it enters the cgroup */
 	early = dup_in(NULL);
-	NEED(!set_merge(early, 0), "prctl");
-	NEED(!cg_move(cg, early->pid), "no move");
+	NEED_OK(set_merge(early, 0));
+	NEED_OK(cg_move(cg, early->pid));
 	ksm_settle();
 	is_in(w[0], "did not opt out");
 	is_in(out, "did not opt out yet");
 	is_out(early, "opted out elsewhere");
 
-	NEED(!set_merge(out, 0), "prctl");
+	NEED_OK(set_merge(out, 0));
 	is_out(out, "when the call has returned");
 	ksm_settle();
 	is_out(out, "opted out");
@@ -98,15 +101,13 @@ static void prctl_out(void)
 	ksm_settle();
 	is_in(w[0], "after 0 and 1");
 	is_out(out, "after 0 and 1");
-	is_out(child, "child of one that opted out");
-	w_exec(child);
-	area = w_map(child, N, MAP_PLAIN);
-	w_set(child, area, 0, N, TAG, 1);
+	is_out(child, "child of a process that opted out");
+	exec_and_fill(child);
 	ksm_settle();
 	is_out(child, "executed after opting out");
 
-	NEED(!set_default(child), "PR_MEMORY_MERGE_DEFAULT");
-	NEED(!set_default(out), "PR_MEMORY_MERGE_DEFAULT");
+	NEED_OK(set_default(child));
+	NEED_OK(set_default(out));
 	ksm_settle();
 	is_in(child, "follows the cgroup again");
 	is_in(out, "follows the cgroup again");
@@ -114,37 +115,31 @@ static void prctl_out(void)
 
 static void prctl_in(void)
 {
-	struct worker *w, *child;
-	const char *cg;
-	int area;
+	const char *cg = cg_ksm(NULL, "a", NULL);
+	struct worker *w = dup_in(cg), *child;
 
-	ksm_need_cgroup();
-	cg = cg_new(NULL, "a");
-	w = dup_in(cg);
 	is_out(w, "did not ask");
-	NEED(!set_merge(w, 1), "prctl");
+	NEED_OK(set_merge(w, 1));
 	child = w_fork(w);
 	w_set(child, 0, 0, N, TAG, 1);
 	ksm_settle();
 	is_in(w, "asked for all");
-	is_in(child, "child of one that asked");
-	w_exec(child);
-	area = w_map(child, N, MAP_PLAIN);
-	w_set(child, area, 0, N, TAG, 1);
+	is_in(child, "child of a process that asked");
+	exec_and_fill(child);
 	ksm_settle();
 	is_in(child, "executed after asking");
 
-	/* the cgroup's rule is madvise: nothing is asked for any more */
-	NEED(!set_default(child), "PR_MEMORY_MERGE_DEFAULT");
+	/* the effective value is madvise: the process does not ask any more */
+	NEED_OK(set_default(child));
 	ksm_settle();
 	is_out(child, "follows a cgroup that merges nothing by itself");
 
 	cg_set(cg, "memory.ksm", "0");
 	is_out(w, "asked under a 0");
-	NEED(!set_merge(w, 1), "prctl under a 0");
+	NEED_OK(set_merge(w, 1), "under a 0");
 	is_out(w, "asked under a 0");
 	cg_set(cg, "memory.ksm", "inherit");
-	CHECK(get_merge(w) == 1, "the wish was lost under the 0");
+	CHECK_EQ(get_merge(w), 1, "the 0 is gone");
 }
 
 static void bad_args(void)
@@ -155,44 +150,45 @@ static void bad_args(void)
 		{ 1, 0, 0, 1 }, { 1, 2, 0, 0 }, { 0, 3, 0, 0 },
 	};
 	struct worker *w[2];
-	const char *cg = busy_group(w);
 	size_t i;
-	long ret;
 
-	(void)cg;
+	busy_group(w);
 	ksm_settle();
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
-		ret = w_prctl(w[0], PR_SET_MEMORY_MERGE, bad[i][0], bad[i][1],
-			      bad[i][2], bad[i][3]);
-		CHECK(ret == -EINVAL, "(%ld, %ld, %ld, %ld) gives %ld", bad[i][0],
-		      bad[i][1], bad[i][2], bad[i][3], ret);
+		CHECK_EQ(w_prctl(w[0], PR_SET_MEMORY_MERGE, bad[i][0],
+				 bad[i][1], bad[i][2], bad[i][3]), -EINVAL,
+			 "(%ld, %ld, %ld, %ld)", bad[i][0], bad[i][1],
+			 bad[i][2], bad[i][3]);
 		is_in(w[0], "after a refused call");
 	}
 	for (i = 0; i < 4; i++) {
 		long a[4] = { 0 };
 
 		a[i] = 1;
-		ret = w_prctl(w[0], PR_GET_MEMORY_MERGE, a[0], a[1], a[2], a[3]);
-		CHECK(ret == -EINVAL, "PR_GET with arg%zu gives %ld", i + 2, ret);
+		CHECK_EQ(w_prctl(w[0], PR_GET_MEMORY_MERGE, a[0], a[1], a[2],
+				 a[3]), -EINVAL, "with arg%zu", i + 2);
 	}
-	/* a refusal doesn't end an opt-out either */
-	NEED(!set_merge(w[1], 0), "prctl");
-	CHECK(w_prctl(w[1], PR_SET_MEMORY_MERGE, 0, 1, 0, 1) == -EINVAL, "taken");
+	/* a refused call does not end an opt-out either */
+	NEED_OK(set_merge(w[1], 0));
+	CHECK_EQ(w_prctl(w[1], PR_SET_MEMORY_MERGE, 0, 1, 0, 1), -EINVAL);
 	ksm_settle();
-	is_out(w[1], "opted out, then made a mistake");
+	is_out(w[1], "opted out, then a refused call");
 }
 
-static bool stat_says(struct worker *w, const char *key, const char *value)
+/* The value of a key in /proc/PID/ksm_stat. */
+static const char *proc_stat(struct worker *w, const char *key)
 {
-	char path[64], buf[1024], want[80];
+	static char buf[1024];
+	char path[64], line[80], *at;
 
 	snprintf(path, sizeof(path), "/proc/%d/ksm_stat", w->pid);
-	NEED(file_get(path, buf, sizeof(buf)) > 0, "no %s", path);
-	snprintf(want, sizeof(want), "\n%s: %s\n", key, value);
-	if (strstr(buf, want))
-		return true;
-	ksm_note("not '%s: %s' in\n%s", key, value, buf);
-	return false;
+	NEED_GT(file_get(path, buf, sizeof(buf)), 0, "%s", path);
+	snprintf(line, sizeof(line), "\n%s: ", key);
+	at = strstr(buf, line);
+	NEED(at, "no %s in %s", key, path);
+	at += strlen(line);
+	at[strcspn(at, "\n")] = '\0';
+	return at;
 }
 
 static void proc_file(void)
@@ -201,60 +197,54 @@ static void proc_file(void)
 	const char *cg = busy_group(w);
 
 	plain = dup_in(cg_new(NULL, "b"));
-	CHECK(stat_says(w[0], "ksm_merge_any", "yes"), "under 1");
-	CHECK(stat_says(w[0], "ksm_mergeable", "yes"), "under 1");
-	CHECK(stat_says(plain, "ksm_merge_any", "no"), "not asked");
-	CHECK(stat_says(plain, "ksm_mergeable", "no"), "not asked");
+	CHECK_STR(proc_stat(w[0], "ksm_merge_any"), "yes", "under 1");
+	CHECK_STR(proc_stat(w[0], "ksm_mergeable"), "yes", "under 1");
+	CHECK_STR(proc_stat(plain, "ksm_merge_any"), "no", "did not ask");
+	CHECK_STR(proc_stat(plain, "ksm_mergeable"), "no", "did not ask");
 	w_madv(plain, 0, MADV_MERGEABLE);
-	CHECK(stat_says(plain, "ksm_merge_any", "no"), "one range");
-	CHECK(stat_says(plain, "ksm_mergeable", "yes"), "one range");
-	NEED(!set_merge(w[0], 0), "prctl");
-	CHECK(stat_says(w[0], "ksm_merge_any", "no"), "opted out");
+	CHECK_STR(proc_stat(plain, "ksm_merge_any"), "no", "one range");
+	CHECK_STR(proc_stat(plain, "ksm_mergeable"), "yes", "one range");
+	NEED_OK(set_merge(w[0], 0));
+	CHECK_STR(proc_stat(w[0], "ksm_merge_any"), "no", "opted out");
 	cg_set(cg, "memory.ksm", "0");
-	CHECK(stat_says(w[1], "ksm_merge_any", "no"), "under 0");
+	CHECK_STR(proc_stat(w[1], "ksm_merge_any"), "no", "under 0");
 }
 
-/* Half of one's pages refused: the other half goes on. */
+/* Half of the pages are kept out: the other half goes on. */
 static void range_out(void)
 {
 	struct worker *w[2], *before, *after, *child;
 	const char *cg = busy_group(w);
-	long n;
 
 	before = dup_in(NULL);
-	NEED(!w_madv_at(before, 0, 0, N / 2, MADV_UNMERGEABLE), "madvise");
-	NEED(!cg_move(cg, before->pid), "no move");
+	NEED_OK(w_madv_at(before, 0, 0, N / 2, MADV_UNMERGEABLE));
+	NEED_OK(cg_move(cg, before->pid));
 	after = dup_in(cg);
 	ksm_settle();
-	n = w_merged(before);
-	CHECK(n == N / 2, "refused before 1: %ld of %d merged", n, N / 2);
-	CHECK(w_merged(after) == N, "not refused yet: %ld merged", w_merged(after));
+	CHECK_EQ(w_merged(before), N / 2, "kept out before the 1");
+	CHECK_EQ(w_merged(after), N, "not kept out yet");
 
-	NEED(!w_madv_at(after, 0, 0, N / 2, MADV_UNMERGEABLE), "madvise");
-	n = w_merged(after);
-	CHECK(n == N / 2, "when the call has returned %ld are merged", n);
+	NEED_OK(w_madv_at(after, 0, 0, N / 2, MADV_UNMERGEABLE));
+	CHECK_EQ(w_merged(after), N / 2, "when the call has returned");
 	child = w_fork(after);
 	w_set(child, 0, 0, N, TAG, 1);
 	cg_set(cg, "memory.ksm", "0");
 	cg_set(cg, "memory.ksm", "1");
 	ksm_settle();
-	n = w_merged(after);
-	CHECK(n == N / 2, "refused under 1: %ld of %d merged", n, N / 2);
-	CHECK(w_merged(child) == N / 2, "the child's: %ld of %d merged",
-	      w_merged(child), N / 2);
-	CHECK(!(w_frame(after, 0, 0).flags & F_KSM), "the wrong half");
+	CHECK_EQ(w_merged(after), N / 2, "kept out under the 1");
+	CHECK_EQ(w_merged(child), N / 2, "the child");
+	CHECK_EQ(w_frame(after, 0, 0).flags & F_KSM, 0, "the wrong half");
 
 	w_madv(after, 0, MADV_MERGEABLE);
 	w_madv(before, 0, MADV_MERGEABLE);
 	ksm_settle();
-	CHECK(w_merged(before) == N, "taken back: %ld of %d merged",
-	      w_merged(before), N);
+	CHECK_EQ(w_merged(before), N, "taken back");
 	w_verify(before);
 	w_verify(after);
 	w_verify(child);
 }
 
-/* It also holds against the prctl, and with no cgroup having a say. */
+/* It also holds against the prctl, where no cgroup has a value. */
 static void range_against_prctl(void)
 {
 	struct worker *w[2];
@@ -264,13 +254,12 @@ static void range_against_prctl(void)
 	for (i = 0; i < 2; i++) {
 		w[i] = dup_in(NULL);
 		w_madv_at(w[i], 0, 0, 8, MADV_UNMERGEABLE);
-		NEED(!set_merge(w[i], 1), "prctl");
+		NEED_OK(set_merge(w[i], 1));
 		w_madv_at(w[i], 0, 8, 8, MADV_UNMERGEABLE);
 	}
 	ksm_settle();
 	for (i = 0; i < 2; i++)
-		CHECK(w_merged(w[i]) == N - 16, "%ld of %d merged",
-		      w_merged(w[i]), N - 16);
+		CHECK_EQ(w_merged(w[i]), N - 16);
 }
 
 static void leaves_alone(int mark, int unmark, const char *what)
@@ -285,14 +274,12 @@ static void leaves_alone(int mark, int unmark, const char *what)
 	w_madv(asked, 0, MADV_MERGEABLE);
 	all = dup_in(cg);
 	w_madv(all, 0, mark);
-	NEED(!set_merge(all, 1), "prctl");
+	NEED_OK(set_merge(all, 1));
 	ksm_settle();
 	is_in(w[0], "not marked");
-	CHECK(!w_merged(set), "%s: %ld pages merged", what, w_merged(set));
-	CHECK(w_merged(asked) == N, "%s, asked: %ld of %d merged", what,
-	      w_merged(asked), N);
-	CHECK(w_merged(all) == N, "%s, asked by prctl: %ld of %d merged", what,
-	      w_merged(all), N);
+	CHECK_EQ(w_merged(set), 0, "%s", what);
+	CHECK_EQ(w_merged(asked), N, "%s, asked by madvise", what);
+	CHECK_EQ(w_merged(all), N, "%s, asked by prctl", what);
 	w_madv(set, 0, unmark);
 	ksm_settle();
 	is_in(set, "mark taken back");
@@ -310,20 +297,17 @@ static void wipeonfork(void)
 
 static void put_as(struct worker *w, const char *cg, const char *value)
 {
-	struct w_cmd c = { .op = OP_PUT };
-	long ret;
+	char path[256];
 
-	snprintf(c.path, sizeof(c.path), "%s/memory.ksm", cg);
-	snprintf(c.text, sizeof(c.text), "%s", value);
-	ret = w_do(w, &c);
-	NEED(!ret, "%s by the owner: %s", value, strerror(-ret));
+	snprintf(path, sizeof(path), "%s/memory.ksm", cg);
+	NEED_OK(w_put(w, path, value), "%s", value);
 }
 
 /*
- * Two open processes and two closed ones with equal pages, in a cgroup whose
- * files belong to writer.
+ * Two processes that are dumpable and two that are not, with equal pages, in a
+ * cgroup whose memory.ksm the writer may write.
  */
-static void closed_ones(struct worker *writer, const char *cg)
+static void not_dumpable(struct worker *writer, const char *cg)
 {
 	struct worker *open[2], *closed[2], *child;
 	int i;
@@ -331,7 +315,7 @@ static void closed_ones(struct worker *writer, const char *cg)
 	for (i = 0; i < 2; i++) {
 		open[i] = dup_in(cg);
 		closed[i] = dup_in(cg);
-		NEED(!w_prctl(closed[i], PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl");
+		NEED_OK(w_prctl(closed[i], PR_SET_DUMPABLE, 0, 0, 0, 0));
 	}
 	put_as(writer, cg, "1");
 	child = w_fork(closed[0]);
@@ -341,19 +325,18 @@ static void closed_ones(struct worker *writer, const char *cg)
 	is_in(open[1], "dumpable");
 	is_out(closed[0], "not dumpable");
 	is_out(closed[1], "not dumpable");
-	is_out(child, "child of one that is not dumpable");
+	is_out(child, "child of a process that is not dumpable");
 
-	/* an asker is not kept out */
+	/* a process that asks is not kept out */
 	w_madv(closed[1], 0, MADV_MERGEABLE);
 	ksm_settle();
-	CHECK(w_merged(closed[1]) == N, "asked: %ld of %d merged",
-	      w_merged(closed[1]), N);
+	CHECK_EQ(w_merged(closed[1]), N, "asked");
 
 	cg_set(cg, "memory.ksm", "inherit");
 	cg_set(cg, "memory.ksm", "1");
 	ksm_settle();
-	is_in(closed[0], "not dumpable, 1 by one who may trace all");
-	is_in(child, "its child, 1 by one who may trace all");
+	is_in(closed[0], "not dumpable, 1 written with CAP_SYS_PTRACE");
+	is_in(child, "its child, 1 written with CAP_SYS_PTRACE");
 
 	put_as(writer, cg, "0");
 	put_as(writer, cg, "1");
@@ -365,62 +348,55 @@ static void closed_ones(struct worker *writer, const char *cg)
 
 static void without_cap(void)
 {
-	struct worker *writer;
-	const char *cg;
+	const char *cg = cg_ksm(NULL, "a", NULL);
+	struct worker *writer = w_new(NULL);
 
-	ksm_need_cgroup();
-	cg = cg_new(NULL, "a");
-	writer = w_new(NULL);
-	NEED(!W(writer, .op = OP_DROPCAP, .a = { CAP_SYS_PTRACE }), "capset");
-	closed_ones(writer, cg);
+	w_dropcap(writer, CAP_SYS_PTRACE);
+	not_dumpable(writer, cg);
 }
 
 static void by_user(void)
 {
+	const char *cg = cg_ksm(NULL, "a", NULL);
 	struct worker *writer;
 	char path[256];
-	const char *cg;
 
-	ksm_need_cgroup();
-	cg = cg_new(NULL, "a");
 	snprintf(path, sizeof(path), "%s/memory.ksm", cg);
 	NEED(!chown(path, 1000, 1000), "chown: %s", strerror(errno));
 	writer = w_new(NULL);
-	NEED(!W(writer, .op = OP_UID, .a = { 1000 }), "setresuid");
-	closed_ones(writer, cg);
+	w_setuid(writer, 1000);
+	not_dumpable(writer, cg);
 }
 
-/* A pipe keeps the frames in the swap cache: they are not mapped from there. */
+/* A pipe keeps the frames in the swap cache; they are not mapped from there. */
 static void refused_in_swap(void)
 {
-	const char *cg;
 	struct worker *w[2];
+	const char *cg = busy_group(w);
 	int i;
 
-	cg = busy_group(w);
-	if (!swap_on())
-		ksm_skip("no swap on zram here");
+	swap_need();
 	ksm_settle();
 	is_in(w[0], "to begin with");
-	NEED(!W(w[1], .op = OP_PIN, .a = { 0, 16 }), "no pin");
-	NEED(swap_out(cg, w, 2), "they are not swapped out");
+	w_pin(w[1], 0, 16);
+	NEED(swap_out(cg, w, 2), "pages are not swapped out");
 	w_madv(w[0], 0, MADV_UNMERGEABLE);
 	for (i = 1; i >= 0; i--)
-		W(w[i], .op = OP_READ, .a = { 0, N });
-	CHECK(!w_merged(w[0]), "%ld of %d merged after swap-in", w_merged(w[0]), N);
+		w_read(w[i], 0, 0, N);
+	CHECK_EQ(w_merged(w[0]), 0, "after swap-in");
 	for (i = 0; i < 2; i++)
 		w_verify(w[i]);
-	W(w[1], .op = OP_UNPIN);
+	w_unpin(w[1]);
 }
 
 static const struct ksm_case cases[] = {
 	{ "prctl 0 keeps out, through fork and exec", prctl_out },
 	{ "prctl 1 and the way back", prctl_in },
 	{ "bad arguments are EINVAL and change nothing", bad_args },
-	{ "/proc/PID/ksm_stat tells who takes part", proc_file },
+	{ "/proc/PID/ksm_stat tells whether a process takes part", proc_file },
 	{ "MADV_UNMERGEABLE keeps a range out", range_out },
 	{ "MADV_UNMERGEABLE against the prctl", range_against_prctl },
-	{ "MADV_UNMERGEABLE while it is in swap", refused_in_swap },
+	{ "MADV_UNMERGEABLE on a range in swap", refused_in_swap },
 	{ "MADV_DONTDUMP ranges are left alone", dontdump },
 	{ "MADV_WIPEONFORK ranges are left alone", wipeonfork },
 	{ "not dumpable, 1 written without CAP_SYS_PTRACE", without_cap },
