@@ -2,12 +2,12 @@
 /*
  * No process ever reads other bytes than it wrote, whatever happens at once.
  *
- * Two cases. In the first a driver does things to several processes in a random
- * order, while the scanner runs: it writes duplicates and near duplicates, forks,
- * maps, unmaps, moves, protects, locks, gives memory up, swaps it out, compacts
- * and unmerges. In the second the processes write and look on their own, as fast
- * as they can, children and O_DIRECT included, while the driver stirs. The order
- * is drawn from a seed that is printed; -s repeats it, -n sets the steps.
+ * In the first case a driver has several processes do things in a random order,
+ * while the scanner runs: write duplicates and near duplicates, fork, map,
+ * unmap, move, protect, lock, free, swap out, compact and unmerge. In the second
+ * the processes write and compare on their own, as fast as they can, with
+ * children and O_DIRECT, while the driver disturbs them. The order comes from a
+ * seed that is printed; -s repeats it, -n sets the steps.
  *
  * vm: nodes=2 append=movablecore=768M timeout=900
  */
@@ -19,19 +19,19 @@
 
 #include "ksmlib.h"
 
-#define MEN	5
+#define PROCS	5
 #define N	192
 #define KINDS	12	/* contents that are the same everywhere */
 
 static const char *cg[2];
-static struct worker *w[MEN];
+static struct worker *w[PROCS];
 
 static long below(long n)
 {
 	return ksm_random() % n;
 }
 
-static struct worker *man(const char *in)
+static struct worker *new_proc(const char *in)
 {
 	struct worker *m = w_new(in);
 	int area = w_map(m, N, MAP_PLAIN);
@@ -42,23 +42,23 @@ static struct worker *man(const char *in)
 	return m;
 }
 
-static void crew(void)
+static void begin(void)
 {
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		cg[i] = cg_new(NULL, i ? "b" : "a");
+		cg[i] = cg_letter(NULL, i);
 		if (ksm_has_cgroup())
 			cg_set(cg[i], "memory.ksm", "1");
 	}
-	for (i = 0; i < MEN; i++)
-		w[i] = man(cg[i % 2]);
+	for (i = 0; i < PROCS; i++)
+		w[i] = new_proc(cg[i % 2]);
 }
 
 static void replace_by_child(int i)
 {
 	struct worker *child;
-	int j = below(MEN);
+	int j = below(PROCS);
 
 	if (i == j)
 		return;
@@ -77,7 +77,7 @@ static void to_node(struct worker *m, int node)
 		at[i] = (void *)(m->area[0].addr + (first + i) * PAGE_SZ);
 		nodes[i] = node;
 	}
-	/* MPOL_MF_MOVE_ALL; a node that is not there is refused, and well so */
+	/* MPOL_MF_MOVE_ALL; a missing node is an error, and rightly so */
 	syscall(SYS_move_pages, m->pid, 32L, at, nodes, status, 4);
 }
 
@@ -95,7 +95,7 @@ static void knobs(void)
 		break;
 	case 3:
 		ksm_unmerge_all();
-		/* the only time that it may be changed */
+		/* it may change now only */
 		file_put(KSM_SYSFS "max_page_sharing", below(2) ? "3" : "256");
 		break;
 	case 4:
@@ -113,7 +113,8 @@ static void groups(void)
 	if (!ksm_has_cgroup())
 		return;
 	if (below(2))
-		cg_put(cg[below(2)], "memory.ksm.scan", below(2) ? "max" : "256K");
+		cg_put(cg[below(2)], "memory.ksm.scan",
+		       below(2) ? "max" : "256K");
 	else if (below(4))
 		cg_set(cg[below(2)], "memory.ksm", values[below(4)]);
 	else
@@ -125,25 +126,15 @@ static void protect(struct worker *m, long first, long nr)
 {
 	static const int prots[] = { PROT_NONE, PROT_READ };
 
-	NEED(!W(m, .op = OP_PROT, .a = { first, nr, prots[below(2)] }), "mprotect");
+	w_protect(m, first, nr, prots[below(2)]);
 	usleep(1000);
-	NEED(!W(m, .op = OP_PROT, .a = { first, nr, PROT_READ | PROT_WRITE }),
-	     "mprotect");
-}
-
-static void remap(struct worker *m)
-{
-	long ret = W(m, .op = OP_REMAP);
-
-	/* what is made of several mappings by now does not move as one */
-	if (ret > 0)
-		m->area[0].addr = ret;
+	w_protect(m, first, nr, PROT_READ | PROT_WRITE);
 }
 
 /*
- * MADV_FREE, where it gives up one's own memory only: a page that came back
- * clean from swap and is shared by fork is lost to all who share it, on the
- * stock kernel too. A merged frame is not; any other page is written to first.
+ * MADV_FREE that affects this process only: a page that came back clean from
+ * swap and is shared by fork is lost to all that share it, on the stock kernel
+ * too. A merged frame is not; any other page is written to first.
  */
 static void give_up(struct worker *m, long first, long nr)
 {
@@ -152,14 +143,14 @@ static void give_up(struct worker *m, long first, long nr)
 	for (; nr--; first++) {
 		w_frames(m, 0, f);
 		if (!(f[first].flags & F_KSM))
-			W(m, .op = OP_DIRTY, .a = { first });
+			w_dirty(m, first);
 		w_madv_at(m, 0, first, 1, MADV_FREE);
 	}
 }
 
-static void something(long step)
+static void random_step(long step)
 {
-	int i = below(MEN);
+	int i = below(PROCS);
 	struct worker *m = w[i];
 	long first = below(N - 32), nr = 1 + below(32);
 	int off;
@@ -180,10 +171,11 @@ static void something(long step)
 		replace_by_child(i);
 		break;
 	case 11:
-		remap(m);
+		/* an area of several mappings by now does not move as one */
+		w_remap(m);
 		break;
 	case 12:
-		NEED(!W(m, .op = OP_UNMAP, .a = { first, nr, 1 }), "munmap");
+		w_replace(m, first, nr);
 		break;
 	case 13:
 		w_madv_at(m, 0, first, nr, MADV_DONTNEED);
@@ -195,7 +187,10 @@ static void something(long step)
 		protect(m, first, nr);
 		break;
 	case 16:
-		W(m, .op = OP_LOCK, .a = { first, nr, below(2) });
+		if (below(2))
+			w_lock(m, first, nr);
+		else
+			w_unlock(m, first, nr);
 		break;
 	case 17:
 		w_madv_at(m, 0, first, nr, MADV_PAGEOUT);
@@ -223,12 +218,12 @@ static void something(long step)
 	}
 }
 
-static void all_right(const char *when)
+static void all_intact(const char *when)
 {
 	long bad, bus;
 	int i;
 
-	for (i = 0; i < MEN; i++) {
+	for (i = 0; i < PROCS; i++) {
 		bad = w_bad(w[i], &bus);
 		NEED(!bad && !bus, "%s: process %d reads %ld wrong pages", when,
 		     w[i]->pid, bad);
@@ -241,25 +236,25 @@ static void driven(void)
 
 	if (!swap_on())
 		ksm_note("no swap on zram here");
-	crew();
+	begin();
 	ksm_pass(1);
 	for (step = 0; step < steps; step++) {
-		something(step);
+		random_step(step);
 		if (step % 50 == 49)
-			all_right("on the way");
+			all_intact("on the way");
 	}
-	all_right("in the end");
+	all_intact("in the end");
 	if (ksm_has_cgroup()) {
 		cg_set(cg[0], "memory.ksm", "1");
 		cg_set(cg[1], "memory.ksm", "1");
 	}
 	ksm_settle();
-	all_right("merged");
+	all_intact("merged");
 	ksm_unmerge_all();
-	all_right("unmerged");
+	all_intact("unmerged");
 }
 
-/* A file that holds the contents 1 to KINDS, for reads past the cache. */
+/* A file with the contents 1 to KINDS, for O_DIRECT reads. */
 static bool make_file(char *path)
 {
 	int area, fd = mkstemp(path), mem;
@@ -289,7 +284,7 @@ static bool make_file(char *path)
 	return ok;
 }
 
-static void stir(int what)
+static void disturb(int what)
 {
 	switch (what) {
 	case 0 ... 4:
@@ -302,7 +297,7 @@ static void stir(int what)
 		cg_put(cg[below(2)], "memory.reclaim", "512K");
 		break;
 	case 7:
-		to_node(w[below(MEN)], below(2));
+		to_node(w[below(PROCS)], below(2));
 		break;
 	case 8:
 		knobs();
@@ -317,43 +312,34 @@ static void on_their_own(void)
 {
 	long rounds = ksm_steps ? ksm_steps : 20000;
 	char path[] = "/var/tmp/ksm_stress.XXXXXX";
-	bool direct, busy[MEN];
-	int i, left = MEN;
+	bool direct, busy[PROCS];
+	int i, left = PROCS;
 
 	if (!swap_on())
 		ksm_note("no swap on zram here");
 	direct = make_file(path);
 	if (!direct)
 		ksm_note("no O_DIRECT on /var/tmp");
-	crew();
-	for (i = 0; i < MEN; i++) {
-		struct w_cmd c = {
-			.op = OP_CHURN,
-			.a = { rounds, ksm_random() | 1, KINDS },
-		};
-
-		if (direct)
-			snprintf(c.path, sizeof(c.path), "%s", path);
-		w_start(w[i], &c);
+	begin();
+	for (i = 0; i < PROCS; i++) {
+		w_churn_start(w[i], rounds, ksm_random() | 1, KINDS,
+			      direct ? path : NULL);
 		busy[i] = true;
 	}
 	while (left) {
-		stir(below(10));
-		for (i = 0; i < MEN; i++) {
-			long bad;
-
+		disturb(below(10));
+		for (i = 0; i < PROCS; i++) {
 			if (!busy[i] || !w_ready(w[i]))
 				continue;
-			bad = w_finish(w[i]);
+			CHECK_EQ(w_finish(w[i]), 0, "process %d", w[i]->pid);
 			busy[i] = false;
 			left--;
-			CHECK(!bad, "process %d: %ld", w[i]->pid, bad);
 		}
 	}
 	unlink(path);
-	all_right("in the end");
+	all_intact("in the end");
 	ksm_settle();
-	all_right("merged");
+	all_intact("merged");
 }
 
 static const struct ksm_case cases[] = {
