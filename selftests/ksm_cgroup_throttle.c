@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who writes to memory.ksm.scan and is throttled by cpu.max holds up nobody:
- * neither ksmd, in the same domain, nor a process that is being scanned.
+ * A writer to memory.ksm.scan that cpu.max throttles holds up neither ksmd, in
+ * the same domain, nor a process that is being scanned.
  *
- * The first cpu.max of a machine patches the scheduler's code. A machine with
- * one CPU, as emulators were seen to run what another CPU is patching.
+ * The first cpu.max of a machine patches the scheduler's code. The machine has
+ * one CPU, as emulators were seen to execute code that another CPU patches.
  *
  * vm: cpus=1 timeout=300
  */
@@ -24,7 +24,7 @@ static pid_t writer(const char *in, const char *to)
 	char path[300];
 	int fd;
 
-	NEED(pid >= 0, "no fork");
+	NEED_GE(pid, 0, "fork");
 	if (pid)
 		return pid;
 	snprintf(path, sizeof(path), "%s/memory.ksm.scan", to);
@@ -40,14 +40,14 @@ static void stop_writer(pid_t pid)
 {
 	int status = -1;
 
-	CHECK(!waitpid(pid, &status, WNOHANG), "a writer ended with %x", status);
+	CHECK_EQ(waitpid(pid, &status, WNOHANG), 0, "a writer ended");
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 }
 
 /*
- * Who holds what ksmd needs while he is throttled lets it have a slice or two in
- * each period, and no pass over all of these.
+ * A writer that holds a lock while it is throttled would leave ksmd a slice or
+ * two in each period, and no pass over all of these processes.
  */
 static void slow_writers(void)
 {
@@ -58,11 +58,8 @@ static void slow_writers(void)
 	pid_t pid[4];
 	int i;
 
-	ksm_need_cgroup();
-	up = cg_new(NULL, "up");
-	if (!cg_has(up, "memory.ksm.scan"))
-		ksm_skip("this kernel has no memory.ksm.scan");
-	cg_set(up, "memory.ksm", "1");
+	up = cg_ksm(NULL, "up", "1");
+	cg_need(up, "memory.ksm.scan");
 	cg_put(CGROOT, "cgroup.subtree_control", "+cpu");
 	snprintf(above, sizeof(above), "%s", up);
 	*strrchr(above, '/') = '\0';
@@ -73,42 +70,35 @@ static void slow_writers(void)
 	a = w_dup(cg_new(up, "own"), N, 1, 1);
 	for (i = 0; i < 2; i++)
 		n[i] = w_dup(cg_new(up, i ? "n1" : "n0"), N, 1, 1);
-	/* later on, nothing is to wait for pages on their way to the LRU */
+	/* later on, no page must be on its way to the LRU */
 	ksm_settle();
-	/* or the writer would never find the domain free */
+	/* pauses, in which the writer finds the domain free */
 	ksm_set("sleep_millisecs", 4);
 	ksm_set("run", 1);
 	for (i = 0; i < 4; i++)
 		pid[i] = writer(slow, up);
-	NEED(WAIT_FOR(cg_key(slow, "cpu.stat", "nr_throttled") >= 2),
-	     "the writer is not throttled");
+	NEED_WAIT_GE(cg_key(slow, "cpu.stat", "nr_throttled"), 2);
 	for (i = 0; i < 8; i++) {
 		periods = cg_key(slow, "cpu.stat", "nr_throttled");
 		scans = ksm_get("full_scans");
-		NEED(WAIT_FOR(cg_key(slow, "cpu.stat", "nr_throttled") > periods),
-		     "the writer is not throttled any more");
+		NEED_WAIT_GT(cg_key(slow, "cpu.stat", "nr_throttled"), periods);
 		scans = ksm_get("full_scans") - scans;
-		CHECK(scans >= 2, "%lld full scans in a period", scans);
+		CHECK_GE(scans, 2, "full scans in a period");
 	}
-	for (i = 0; i < 8; i++) {
-		/* its mmap_lock for writing */
-		long at = W(n[0], .op = OP_REMAP);
-
-		NEED(at > 0, "mremap: %s", strerror(-at));
-		n[0]->area[0].addr = at;
-	}
+	/* takes the mmap_lock for writing */
+	for (i = 0; i < 8; i++)
+		NEED_OK(w_remap(n[0]));
 	for (i = 0; i < 4; i++)
 		stop_writer(pid[i]);
 	ksm_settle();
-	CHECK(w_same(n[0], n[1], 0) == N, "the neighbours have %ld pages merged",
-	      w_same(n[0], n[1], 0));
+	CHECK_EQ(w_same(n[0], n[1], 0), N);
 	w_verify(a);
 	w_verify(n[0]);
 	w_verify(n[1]);
 }
 
 static const struct ksm_case cases[] = {
-	{ "throttled writers to memory.ksm.scan hold up nobody", slow_writers },
+	{ "throttled writers to memory.ksm.scan delay nothing", slow_writers },
 };
 
 int main(int argc, char **argv)
