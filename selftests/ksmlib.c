@@ -218,6 +218,7 @@ static char root_old[32];
 static void slate_clean(void)
 {
 	w_reset();
+	trace_reset();
 	ksm_unmerge_all();
 	if (root_old[0])
 		cg_put(CGROOT, "memory.ksm", root_old);

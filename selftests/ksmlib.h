@@ -231,10 +231,13 @@ struct ksmd_pids {
 };
 
 void trace_begin(const char *event, const char *other);	/* other: or NULL */
+void trace_only(const struct ksmd_pids *k);	/* events of these threads */
+void trace_until(const char *event, const char *filter); /* the last one */
+const char *trace_next(void);	/* reads one event; NULL: no more by now */
+void trace_end(void);		/* what is recorded can still be read */
+void trace_complete(void);	/* fails the case if an event was lost */
+void trace_reset(void);
 void ksmd_find(struct ksmd_pids *k);
-void trace_only(const struct ksmd_pids *k);	/* what they do, until trace_end() */
-FILE *trace_end(void);
-long long trace_lost(void);
 int trace_ksmd(const char *line, const struct ksmd_pids *k);
 
 /* ---- control groups, named by their full path ---- */

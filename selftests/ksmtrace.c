@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Trace events: in what order things happened, and who did them.
+ * Trace events: in what order things happened, and which thread did them.
+ *
+ * Events are consumed through trace_pipe, so that a test can empty the buffer
+ * between the pieces of work that fill it. A test that bounds these pieces
+ * loses no event, however slow it is.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,7 +16,9 @@
 #define TRACING	"/sys/kernel/tracing/"
 
 static const char *events[2];
+static FILE *from;
 static bool filtered;
+static char stopper[64], stop[128];	/* an event and its trigger */
 
 static int put_event(const char *event, const char *file, const char *value)
 {
@@ -22,16 +28,22 @@ static int put_event(const char *event, const char *file, const char *value)
 	return file_put(path, value);
 }
 
-/* Only these are recorded from now on. */
+/* Record these events, and no others, from now on. */
 void trace_begin(const char *event, const char *other)
 {
-	int fd = open(TRACING "trace", O_WRONLY | O_TRUNC), i;
+	int fd, i;
 
+	trace_reset();
+	fd = open(TRACING "trace", O_WRONLY | O_TRUNC | O_CLOEXEC);
 	/* names of tasks take a hook in the scheduler */
 	if (fd < 0 || file_put(TRACING "options/record-cmd", "0") ||
 	    file_put(TRACING "events/enable", "0"))
 		ksm_skip("no tracing here");
 	close(fd);
+	fd = open(TRACING "trace_pipe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	NEED_GE(fd, 0, "trace_pipe");
+	from = fdopen(fd, "r");
+	NEED(from, "trace_pipe has no stream");
 	events[0] = event;
 	events[1] = other;
 	for (i = 0; i < 2 && events[i]; i++) {
@@ -40,7 +52,7 @@ void trace_begin(const char *event, const char *other)
 	}
 }
 
-/* Events that others do as well would drive ours out of the buffer. */
+/* Events of other tasks would drive ours out of the buffer. */
 void trace_only(const struct ksmd_pids *k)
 {
 	char filter[256] = "0";
@@ -48,43 +60,89 @@ void trace_only(const struct ksmd_pids *k)
 
 	for (nr = 0; nr < KSMD_THREADS && k->pid[nr] >= 0; nr++)
 		len += snprintf(filter + len, sizeof(filter) - len,
-				"%scommon_pid == %d", nr ? " || " : "", k->pid[nr]);
-	for (nr = 0; nr < 2 && events[nr]; nr++)
-		NEED(!put_event(events[nr], "filter", filter), "no filter %s", filter);
+				"%scommon_pid == %d", nr ? " || " : "",
+				k->pid[nr]);
 	filtered = true;
+	for (nr = 0; nr < 2 && events[nr]; nr++)
+		NEED_OK(put_event(events[nr], "filter", filter), "%s", filter);
 }
 
-/* What was recorded, a line for each event; for fclose(). */
-FILE *trace_end(void)
+/*
+ * An event that is the last to be recorded, so that what comes after it drives
+ * none out of the buffer, however late trace_end() is.
+ */
+void trace_until(const char *event, const char *filter)
 {
-	FILE *f;
+	snprintf(stopper, sizeof(stopper), "%s", event);
+	snprintf(stop, sizeof(stop), "!traceoff if %s", filter);
+	NEED_OK(put_event(stopper, "trigger", stop + 1), "%s", stop + 1);
+}
+
+/* The oldest event that was not read yet, as a line. */
+const char *trace_next(void)
+{
+	static char line[512];
+
+	NEED(from, "no trace was begun");
+	if (fgets(line, sizeof(line), from))
+		return line;
+	clearerr(from);
+	return NULL;
+}
+
+void trace_end(void)
+{
 	int i;
 
 	file_put(TRACING "events/enable", "0");
 	for (i = 0; filtered && i < 2 && events[i]; i++)
 		put_event(events[i], "filter", "0");
 	filtered = false;
-	f = fopen(TRACING "trace", "r");
-	NEED(f, "no trace");
-	return f;
+	if (stopper[0]) {
+		put_event(stopper, "trigger", stop);
+		file_put(TRACING "tracing_on", "1");
+	}
+	stopper[0] = '\0';
 }
 
-/* Events for which there was no place any more, of those since trace_begin(). */
-long long trace_lost(void)
+/* For a case that ended in the middle of a trace, too. */
+void trace_reset(void)
 {
-	long long lost = 0, nr;
+	if (!from)
+		return;
+	trace_end();
+	fclose(from);
+	from = NULL;
+}
+
+/* Events since trace_begin() that found no place, or lost it before a read. */
+static long long lost(void)
+{
+	static const char * const keys[] = {
+		"overrun:", "commit overrun:", "dropped events:",
+	};
+	long long sum = 0, nr;
 	char path[64];
+	size_t i;
 	long cpu;
 
 	for (cpu = 0; cpu < sysconf(_SC_NPROCESSORS_CONF); cpu++) {
-		snprintf(path, sizeof(path), TRACING "per_cpu/cpu%ld/stats", cpu);
-		if (file_key(path, "overrun:", &nr))
-			lost += nr;
+		snprintf(path, sizeof(path),
+			 TRACING "per_cpu/cpu%ld/stats", cpu);
+		for (i = 0; i < ARRAY_SIZE(keys); i++) {
+			if (file_key(path, keys[i], &nr))
+				sum += nr;
+		}
 	}
-	return lost;
+	return sum;
 }
 
-/* Of "NAME-PID [CPU] ..." the pid. */
+void trace_complete(void)
+{
+	NEED_EQ(lost(), 0, "events are lost");
+}
+
+/* The pid in "NAME-PID [CPU] ..." */
 static int trace_pid(const char *line)
 {
 	line = strchr(line, '-');
@@ -94,16 +152,16 @@ static int trace_pid(const char *line)
 
 void ksmd_find(struct ksmd_pids *k)
 {
-	const char *path;
+	const char *path = "";
 	int nr;
 
 	for (nr = 0; nr < KSMD_THREADS; nr++) {
-		path = ksmd_file(nr, "stat");
+		path = path ? ksmd_file(nr, "stat") : NULL;
 		k->pid[nr] = path ? atoi(path + strlen("/proc/")) : -1;
 	}
 }
 
-/* Which scanner thread did that? KSMD_THREADS: none of them. */
+/* The number of the scanner thread that did that; KSMD_THREADS: none. */
 int trace_ksmd(const char *line, const struct ksmd_pids *k)
 {
 	int nr = 0, pid = trace_pid(line);
