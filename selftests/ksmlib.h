@@ -423,17 +423,4 @@ void kswapd_idle(void);		/* runs on idle CPUs only, until swap_off() */
 bool swap_out(const char *cg, struct worker **w, int nr); /* area 0 of all */
 void swap_off(void);
 
-/* ---- commands by number, until no test uses them ---- */
-
-#include "ksmwire.h"
-
-#define OP_PROT		OP_PROTECT
-#define OP_UID		OP_SETUID
-#define OP_KNOW		OP_EXPECT
-#define OP_LEADER	OP_DROP_LEADER
-#define W(w, ...)	w_do(w, &(struct w_cmd){ __VA_ARGS__ })
-
-long w_do(struct worker *w, const struct w_cmd *cmd);
-void w_start(struct worker *w, const struct w_cmd *cmd);
-
 #endif

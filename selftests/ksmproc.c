@@ -117,7 +117,7 @@ struct worker *w_new(const char *cg)
 
 /* ---- commands ---- */
 
-void w_start(struct worker *w, const struct w_cmd *cmd)
+static void w_start(struct worker *w, const struct w_cmd *cmd)
 {
 	NEED(send(w->fd, cmd, sizeof(*cmd), MSG_NOSIGNAL) == sizeof(*cmd),
 	     "worker %d is gone", w->pid);
@@ -152,7 +152,7 @@ long w_finish(struct worker *w)
 	return ret;
 }
 
-long w_do(struct worker *w, const struct w_cmd *cmd)
+static long w_do(struct worker *w, const struct w_cmd *cmd)
 {
 	w_start(w, cmd);
 	return w_finish(w);
