@@ -57,8 +57,8 @@ static void say(const char *file, int line, const char *text)
 		ksft_print_msg("%s: %s\n", case_name, text);
 }
 
-/* The arguments of a variadic function from @fmt on, as text. */
-#define format_args(text, fmt) do {					\
+/* The arguments of a variadic function from its fmt on, as text. */
+#define format_args(text) do {						\
 	va_list __ap;							\
 	va_start(__ap, fmt);						\
 	vsnprintf(text, sizeof(text), fmt, __ap);			\
@@ -69,7 +69,7 @@ void ksm_note(const char *fmt, ...)
 {
 	char text[512];
 
-	format_args(text, fmt);
+	format_args(text);
 	say(NULL, 0, text);
 }
 
@@ -85,7 +85,7 @@ void ksm_failed(const char *file, int line, const char *fmt, ...)
 {
 	char text[512];
 
-	format_args(text, fmt);
+	format_args(text);
 	failed(false, file, line, text);
 }
 
@@ -93,7 +93,7 @@ void ksm_fatal(const char *file, int line, const char *fmt, ...)
 {
 	char text[512];
 
-	format_args(text, fmt);
+	format_args(text);
 	failed(true, file, line, text);
 	__builtin_unreachable();
 }
@@ -116,7 +116,7 @@ void ksm_mismatch(bool fatal, const char *file, int line, const char *text,
 	bool equal = !strcmp(op, "==");
 	char message[256], found[512];
 
-	format_args(message, fmt);
+	format_args(message);
 	snprintf(found, sizeof(found), "%s: got %lld, expected %s%s%lld", text,
 		 got, equal ? "" : op, equal ? "" : " ", want);
 	failed_check(fatal, file, line, message, found);
@@ -127,7 +127,7 @@ void ksm_mismatch_str(const char *file, int line, const char *text,
 {
 	char message[256], found[512];
 
-	format_args(message, fmt);
+	format_args(message);
 	snprintf(found, sizeof(found), "%s: got '%s', expected '%s'", text, got,
 		 want);
 	failed_check(false, file, line, message, found);
@@ -138,7 +138,7 @@ void ksm_refused(bool fatal, const char *file, int line, const char *text,
 {
 	char message[256], found[512];
 
-	format_args(message, fmt);
+	format_args(message);
 	snprintf(found, sizeof(found), "%s: got %ld%s%s", text, err,
 		 err < 0 ? ", " : ", expected 0",
 		 err < 0 ? strerror(-err) : "");
@@ -149,7 +149,7 @@ static char skip_reason[256];
 
 void ksm_skip(const char *fmt, ...)
 {
-	format_args(skip_reason, fmt);
+	format_args(skip_reason);
 	siglongjmp(case_end, KSFT_SKIP);
 }
 
