@@ -11,6 +11,6 @@
 @@
 expression folio, vma, addr, entry;
 @@
-+	if (ksm_give_up(vma, addr, pte, entry))
++	if (ksm_madv_free(vma, addr, pte, entry))
 +		continue;
  	folio = vm_normal_folio(vma, addr, entry);

@@ -52,7 +52,8 @@ PARTS = (
          "cgroup: add memory.ksm",
          "Merging is switched on, weighed and counted for a control group, so\n"
          "that a container's memory is merged without its knowing of KSM."),
-    Part("engine", ("mm/ksm", "include/linux/ksm.h", "include/trace/events/ksm.h"),
+    Part("engine", ("mm/ksm", "include/linux/ksm.h", "include/linux/ksm_cgroup.h",
+                    "include/trace/events/ksm.h"),
          "mm/ksm: replace the scanner by one that knows domains",
          "The scanner had one cursor and one pair of trees for the whole host.\n"
          "Lookup by fingerprint in an index for each merge domain takes their\n"

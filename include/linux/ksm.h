@@ -2,16 +2,16 @@
 #ifndef __LINUX_KSM_H
 #define __LINUX_KSM_H
 /*
- * What the rest of the kernel calls of the samepage merging engine in mm/ksm/.
+ * Interface between the samepage merging engine in mm/ksm/ and the kernel.
  *
  * Three kinds of callers:
- *  - the life of an mm: fork, exec, exit, a change of owner or cgroup;
+ *  - the life cycle of an mm: fork, exec, exit, a change of owner or cgroup;
  *  - the mappings of merged frames and of the zero page, which are counted
- *    where they come and go, so that the books need no scan to be right;
- *  - reverse-map users: reclaim, migration, memory failure.
+ *    where they come and go, so that the counters need no scan to be right;
+ *  - users of the reverse map: reclaim, migration, memory failure.
  *
- * Everything here costs one patched-out branch until KSM merges for the first
- * time after boot.
+ * The hooks on mappings cost a patched-out branch each until KSM merges for the
+ * first time after boot.
  */
 
 #include <linux/jump_label.h>
@@ -28,7 +28,7 @@ struct task_struct;
 
 #ifdef CONFIG_KSM
 
-/* The calls of madvise(), mremap(), prctl() and of architectures. */
+/* For madvise(), mremap(), prctl() and architecture code. */
 int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 		unsigned long end, int advice, unsigned long *vm_flags);
 int ksm_enable_merge_any(struct mm_struct *mm);
@@ -38,43 +38,71 @@ int ksm_disable(struct mm_struct *mm);
 bool ksm_merges_any(struct mm_struct *mm);
 
 /**
- * ksm_leave_merge_any - prctl: the process no longer asks as a whole
+ * ksm_leave_merge_any - prctl: withdraw the request of the whole process
  * @mm: the process
- * @follow: it follows its cgroup from now on; else it stays out
+ * @follow: true to follow the cgroup from now on, false to stay out
  *
- * Context: mmap_lock for writing.
- * Return: 0 or an errno; then nothing has changed.
+ * Context: mmap_lock for writing; sleeps.
+ * Return: 0, or -ENOMEM or -ERESTARTSYS if nothing has changed.
  */
 static inline int ksm_leave_merge_any(struct mm_struct *mm, bool follow)
 {
 	return follow ? ksm_default_merge_any(mm) : ksm_disable_merge_any(mm);
 }
 
-/* Forcing and asking are properties of the mm: a new VMA needs nothing. */
+/**
+ * ksm_add_vma - a VMA is added
+ * @vma: the VMA
+ *
+ * Nothing to do: whether a whole process is merged is a property of its mm.
+ *
+ * Context: any.
+ */
 static inline void ksm_add_vma(struct vm_area_struct *vma)
 {
 }
 
-/* The life of an mm. */
+/* The life cycle of an mm. */
 int __ksm_dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm);
 int __ksm_execve(struct mm_struct *mm);
 void __ksm_exit(struct mm_struct *mm);
 void __ksm_mm_gone(struct mm_struct *mm);
 void ksm_migrate_mm(struct mm_struct *mm);
 
+/**
+ * ksm_mm_init - set up an mm
+ * @mm: the new mm, perhaps a copy of another
+ *
+ * Context: any.
+ */
 static inline void ksm_mm_init(struct mm_struct *mm)
 {
 	mm->ksm = NULL;
 }
 
+/**
+ * ksm_dup_mmap - fork: before page tables are copied
+ * @mm: the child
+ * @oldmm: the parent
+ *
+ * Context: mmap_lock of both for writing; sleeps.
+ * Return: 0 or -ENOMEM.
+ */
 static inline int ksm_dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm)
 {
 	return oldmm->ksm ? __ksm_dup_mmap(mm, oldmm) : 0;
 }
 
-/*
- * The slot was made by ksm_dup_mmap(), before there was a page table to account
- * for. With memory cgroups it is settled when the child's cgroup is known.
+/**
+ * ksm_fork - fork: after page tables are copied
+ * @mm: the child
+ * @oldmm: the parent
+ *
+ * ksm_dup_mmap() makes the slot before there is a page table to account for.
+ * With memory cgroups, ksm_memcg_fork() settles it, as the child's cgroup is
+ * not known before.
+ *
+ * Context: mmap_lock of both for writing.
  */
 static inline void ksm_fork(struct mm_struct *mm, struct mm_struct *oldmm)
 {
@@ -82,17 +110,36 @@ static inline void ksm_fork(struct mm_struct *mm, struct mm_struct *oldmm)
 		ksm_migrate_mm(mm);
 }
 
+/**
+ * ksm_execve - exec: a new mm is made
+ * @mm: the new mm
+ *
+ * Context: sleeps.
+ * Return: 0 or -ENOMEM.
+ */
 static inline int ksm_execve(struct mm_struct *mm)
 {
 	return __ksm_execve(mm);
 }
 
+/**
+ * ksm_exit - the last user of an mm is gone
+ * @mm: the mm, with all its page tables
+ *
+ * Context: sleeps.
+ */
 static inline void ksm_exit(struct mm_struct *mm)
 {
 	if (mm->ksm)
 		__ksm_exit(mm);
 }
 
+/**
+ * ksm_mm_gone - after exit_mmap(): nothing is mapped any more
+ * @mm: the mm
+ *
+ * Context: any.
+ */
 static inline void ksm_mm_gone(struct mm_struct *mm)
 {
 	if (mm->ksm)
@@ -109,7 +156,7 @@ void __ksm_rmap_del(struct folio *folio, struct mm_struct *mm);
  * @folio: the folio, merged or not
  * @vma: the mapping's VMA
  *
- * Context: page table lock held, before the mapcount rises.
+ * Context: page table lock; before the mapcount rises.
  */
 static inline void ksm_rmap_add(struct folio *folio, struct vm_area_struct *vma)
 {
@@ -122,7 +169,7 @@ static inline void ksm_rmap_add(struct folio *folio, struct vm_area_struct *vma)
  * @folio: the folio, merged or not
  * @vma: the mapping's VMA
  *
- * Context: page table lock held, before the mapcount falls.
+ * Context: page table lock; before the mapcount falls.
  */
 static inline void ksm_rmap_del(struct folio *folio, struct vm_area_struct *vma)
 {
@@ -130,10 +177,16 @@ static inline void ksm_rmap_del(struct folio *folio, struct vm_area_struct *vma)
 		__ksm_rmap_del(folio, vma->vm_mm);
 }
 
-/*
- * A zero page that KSM placed is told from one that a read fault placed by the
- * dirty bit of its (read-only, special) entry: user space relies on that
- * through /proc/PID/smaps and pagemap, as on the stock kernel.
+/**
+ * is_ksm_zero_pte - does an entry map the zero page because of merging?
+ * @pte: a present entry
+ *
+ * The dirty bit of its (read-only, special) entry tells a zero page that KSM
+ * placed from one that a read fault placed. /proc/PID/smaps and pagemap show
+ * the difference to user space, as on the stock kernel.
+ *
+ * Context: any.
+ * Return: true if so.
  */
 static inline bool is_ksm_zero_pte(pte_t pte)
 {
@@ -142,11 +195,24 @@ static inline bool is_ksm_zero_pte(pte_t pte)
 
 void __ksm_zero_add(struct mm_struct *mm, long nr);
 
+/**
+ * ksm_map_zero_page - merging makes an entry map the zero page
+ * @mm: the mm that maps it
+ *
+ * Context: page table lock.
+ */
 static inline void ksm_map_zero_page(struct mm_struct *mm)
 {
 	__ksm_zero_add(mm, 1);
 }
 
+/**
+ * ksm_might_unmap_zero_page - an entry that maps no ordinary page is going away
+ * @mm: the entry's mm
+ * @pte: the entry
+ *
+ * Context: page table lock.
+ */
 static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
 {
 	if (static_branch_unlikely(&ksm_merging_key) && is_ksm_zero_pte(pte))
@@ -157,6 +223,8 @@ static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
  * ksm_dup_zero_page - fork copied an entry that maps no ordinary page
  * @mm: the child's mm
  * @pte: the copied entry
+ *
+ * Context: page table lock, or mmap_lock for writing.
  */
 static inline void ksm_dup_zero_page(struct mm_struct *mm, pte_t pte)
 {
@@ -168,7 +236,9 @@ void __ksm_count_cow(struct mm_struct *mm);
 
 /**
  * ksm_count_cow - a write breaks the mapping of a merged frame
- * @mm: who writes
+ * @mm: the mm that writes
+ *
+ * Context: page fault; no page table lock is needed.
  */
 static inline void ksm_count_cow(struct mm_struct *mm)
 {
@@ -178,8 +248,10 @@ static inline void ksm_count_cow(struct mm_struct *mm)
 
 /**
  * ksm_count_cow_zero - a write breaks a mapping that may be of the zero page
- * @mm: who writes
- * @pte: the mapping
+ * @mm: the mm that writes
+ * @pte: the entry that the write replaces
+ *
+ * Context: page table lock.
  */
 static inline void ksm_count_cow_zero(struct mm_struct *mm, pte_t pte)
 {
@@ -187,34 +259,34 @@ static inline void ksm_count_cow_zero(struct mm_struct *mm, pte_t pte)
 		__ksm_count_cow(mm);
 }
 
-bool __ksm_give_up(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep,
-		   pte_t pte);
+bool __ksm_madv_free(struct vm_area_struct *vma, unsigned long addr,
+		     pte_t *ptep, pte_t pte);
 
 /**
- * ksm_give_up - MADV_FREE comes by an entry that maps something
+ * ksm_madv_free - MADV_FREE reaches an entry that maps a page
  * @vma: the mapping's VMA
- * @addr: where
- * @ptep: the entry and
- * @pte: what it says
+ * @addr: the mapping's address
+ * @ptep: the entry
+ * @pte: the entry's value
  *
- * Context: page table lock held.
- * Return: true if that was merged; it is let go of and the entry is empty.
+ * Context: page table lock.
+ * Return: true if the page was merged; it is unmapped and the entry is empty.
  */
-static inline bool ksm_give_up(struct vm_area_struct *vma, unsigned long addr,
-			       pte_t *ptep, pte_t pte)
+static inline bool ksm_madv_free(struct vm_area_struct *vma, unsigned long addr,
+				 pte_t *ptep, pte_t pte)
 {
 	return static_branch_unlikely(&ksm_merging_key) &&
-	       __ksm_give_up(vma, addr, ptep, pte);
+	       __ksm_madv_free(vma, addr, ptep, pte);
 }
 
-/* What /proc/PID says. */
+/* For /proc/PID. */
 long mm_ksm_zero_pages(struct mm_struct *mm);
 unsigned long mm_ksm_merging_pages(struct mm_struct *mm);
 unsigned long mm_ksm_rmap_items(struct mm_struct *mm);
 long ksm_process_profit(struct mm_struct *mm);
 void ksm_proc_stat_show(struct seq_file *m, struct mm_struct *mm);
 
-/* Reverse map, swap-in, migration, memory failure. */
+/* For the reverse map, swap-in, migration and memory failure. */
 struct folio *ksm_might_need_to_copy(struct folio *folio,
 				     struct vm_area_struct *vma,
 				     unsigned long addr);
@@ -288,8 +360,8 @@ static inline void ksm_count_cow_zero(struct mm_struct *mm, pte_t pte)
 {
 }
 
-static inline bool ksm_give_up(struct vm_area_struct *vma, unsigned long addr,
-			       pte_t *ptep, pte_t pte)
+static inline bool ksm_madv_free(struct vm_area_struct *vma, unsigned long addr,
+				 pte_t *ptep, pte_t pte)
 {
 	return false;
 }
@@ -325,7 +397,7 @@ static inline void folio_migrate_ksm(struct folio *newfolio, struct folio *old)
 #endif /* CONFIG_MMU */
 #endif /* !CONFIG_KSM */
 
-/* The memory controller's side: mm/memcontrol.c calls these, see kernel/cgroup/ksm.c. */
+/* For mm/memcontrol.c, see kernel/cgroup/ksm.c. */
 #if defined(CONFIG_KSM) && defined(CONFIG_MEMCG)
 int ksm_memcg_online(struct mem_cgroup *memcg);
 void ksm_memcg_offline(struct mem_cgroup *memcg);

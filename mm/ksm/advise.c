@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a process says itself, by madvise() and prctl(), and what /proc/PID
- * tells about it.
+ * What a process asks for by madvise() and prctl(), and what /proc/PID shows
+ * about it.
  *
- * VM_MERGEABLE means that the owner asked for a range, VM_NOMERGE that he
+ * VM_MERGEABLE means that the owner asked for a range, VM_NOMERGE that it
  * refused; MMF_VM_MERGE_ANY and MMF_KSM_OPT_OUT say the same of the process as
- * a whole. What a cgroup wants is nowhere written down in the mm: it is looked
- * up when needed, so nothing has to be undone when the cgroup changes.
+ * a whole. policy.c weighs them against the cgroup.
  */
 #include <linux/sched/coredump.h>
 #include <linux/seq_file.h>
+#include <linux/string_choices.h>
 #include <uapi/linux/mman.h>
 
 #include "ksm.h"
@@ -23,7 +23,7 @@ static void ksm_asked_changed(struct mm_struct *mm)
 	spin_unlock(&ksm_lock);
 }
 
-/* System calls that do not know of EINTR begin again after the signal. */
+/* System calls that do not document EINTR restart after the signal. */
 static int ksm_restart(int err)
 {
 	return err == -EINTR ? -ERESTARTSYS : err;
@@ -35,7 +35,7 @@ static int ksm_madvise_mergeable(struct vm_area_struct *vma,
 	struct mm_struct *mm = vma->vm_mm;
 	int err;
 
-	/* taken back even where asking for merging has no meaning */
+	/* withdraw a refusal even where nothing can be merged */
 	*vm_flags &= ~VM_NOMERGE;
 	if (*vm_flags & VM_MERGEABLE || !ksm_vma_able(vma))
 		return 0;
@@ -56,9 +56,9 @@ static int ksm_madvise_unmergeable(struct vm_area_struct *vma,
 
 	if (err)
 		return ksm_restart(err);
-	/* mremap() puts pages where others may be remembered */
+	/* mremap() moves pages to addresses of which others are remembered */
 	if (vma->vm_mm->ksm)
-		WRITE_ONCE(vma->vm_mm->ksm->afresh, true);
+		WRITE_ONCE(vma->vm_mm->ksm->recheck_next, true);
 	*vm_flags &= ~VM_MERGEABLE;
 	if (ksm_vma_able(vma))
 		*vm_flags |= VM_NOMERGE;
@@ -72,9 +72,9 @@ static int ksm_madvise_unmergeable(struct vm_area_struct *vma,
  * @end: address after the last
  * @advice: which of the two
  * @vm_flags: the flags that the range will have; mremap() passes a copy, to
- *	have a range unshared that moves
+ *	have the range that it moves unshared
  *
- * Context: mmap_lock for writing.
+ * Context: mmap_lock for writing; sleeps.
  * Return: 0, -ENOMEM or -ERESTARTSYS.
  */
 int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
@@ -86,8 +86,8 @@ int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 }
 
 /*
- * Unshare what no longer takes part, @all: whatever does. mmap_lock is held for
- * writing, so that nothing is merged again meanwhile.
+ * Unshare what no longer takes part, or everything if @all. mmap_lock is held
+ * for writing, so nothing is merged again meanwhile.
  */
 static int ksm_unshare_unasked(struct mm_struct *mm, bool all)
 {
@@ -124,7 +124,7 @@ static void ksm_unask(struct mm_struct *mm)
  * ksm_enable_merge_any - prctl: merge everything of this process
  * @mm: the process
  *
- * Context: mmap_lock for writing.
+ * Context: mmap_lock for writing; sleeps.
  * Return: 0 or -ENOMEM.
  */
 int ksm_enable_merge_any(struct mm_struct *mm)
@@ -139,7 +139,7 @@ int ksm_enable_merge_any(struct mm_struct *mm)
 	return 0;
 }
 
-/* Change who decides for the process as a whole, and act on it or undo it. */
+/* Change the setting of the whole process; restore it if unsharing fails. */
 static int ksm_change_any(struct mm_struct *mm, bool opt_out)
 {
 	bool was_any = test_bit(MMF_VM_MERGE_ANY, &mm->flags);
@@ -147,7 +147,7 @@ static int ksm_change_any(struct mm_struct *mm, bool opt_out)
 	bool unask = was_any && opt_out;
 	int err;
 
-	/* first no more is merged, then what is merged is undone */
+	/* first stop merging, then unshare */
 	clear_bit(MMF_VM_MERGE_ANY, &mm->flags);
 	assign_bit(MMF_KSM_OPT_OUT, &mm->flags, opt_out);
 	err = ksm_unshare_unasked(mm, unask);
@@ -165,10 +165,10 @@ static int ksm_change_any(struct mm_struct *mm, bool opt_out)
  * ksm_disable_merge_any - prctl: keep out, whatever the cgroup says
  * @mm: the process
  *
- * Ranges that were asked for with MADV_MERGEABLE stay in, unless the process
- * as a whole had asked before: then they go as well.
+ * MADV_MERGEABLE ranges still take part, unless the process as a whole had
+ * asked before: then they are unshared as well.
  *
- * Context: mmap_lock for writing.
+ * Context: mmap_lock for writing; sleeps.
  * Return: 0, -ENOMEM or -ERESTARTSYS; then nothing has changed.
  */
 int ksm_disable_merge_any(struct mm_struct *mm)
@@ -180,7 +180,7 @@ int ksm_disable_merge_any(struct mm_struct *mm)
  * ksm_default_merge_any - prctl: follow the cgroup again
  * @mm: the process
  *
- * Context: mmap_lock for writing.
+ * Context: mmap_lock for writing; sleeps.
  * Return: 0, -ENOMEM or -ERESTARTSYS; then nothing has changed.
  */
 int ksm_default_merge_any(struct mm_struct *mm)
@@ -200,7 +200,7 @@ int ksm_default_merge_any(struct mm_struct *mm)
  * ksm_disable - an architecture cannot have merged pages in this process
  * @mm: the process
  *
- * Context: mmap_lock for writing.
+ * Context: mmap_lock for writing; sleeps.
  * Return: 0, -ENOMEM or -ERESTARTSYS.
  */
 int ksm_disable(struct mm_struct *mm)
@@ -223,6 +223,9 @@ int ksm_disable(struct mm_struct *mm)
 /**
  * ksm_merges_any - does this process as a whole take part?
  * @mm: the process
+ *
+ * Context: any.
+ * Return: true if so.
  */
 bool ksm_merges_any(struct mm_struct *mm)
 {
@@ -231,7 +234,7 @@ bool ksm_merges_any(struct mm_struct *mm)
 
 	rcu_read_lock();
 	group = ksm_mm_group(mm);
-	any = READ_ONCE(group->effective) != KSM_NEVER &&
+	any = ksm_group_effective(group) != KSM_NEVER &&
 	      (test_bit(MMF_VM_MERGE_ANY, &mm->flags) ||
 	       ksm_mm_forced(mm, group));
 	rcu_read_unlock();
@@ -240,14 +243,14 @@ bool ksm_merges_any(struct mm_struct *mm)
 
 static long ksm_mm_gauge(struct mm_struct *mm, enum ksm_gauge gauge)
 {
-	struct ksm_mm *slot;
+	struct ksm_slot *slot;
 	long nr = 0;
 
-	/* an mm that is held may be exiting: the slot is freed after that */
+	/* the mm may be exiting, which frees its slot; ksm_lock keeps it */
 	spin_lock(&ksm_lock);
 	slot = mm->ksm;
 	if (slot)
-		nr = READ_ONCE(slot->gauge[gauge]);
+		nr = READ_ONCE(slot->books.gauge[gauge]);
 	spin_unlock(&ksm_lock);
 	return nr;
 }
@@ -264,7 +267,7 @@ unsigned long mm_ksm_merging_pages(struct mm_struct *mm)
 	return ksm_mm_gauge(mm, KSM_G_MERGING);
 }
 
-/* Pages of this process that something is remembered of. */
+/* Pages of this process that the engine tracks. */
 unsigned long mm_ksm_rmap_items(struct mm_struct *mm)
 {
 	return ksm_mm_gauge(mm, KSM_G_UNSHARED) +
@@ -273,9 +276,10 @@ unsigned long mm_ksm_rmap_items(struct mm_struct *mm)
 }
 
 /**
- * ksm_process_profit - what merging brings this process
+ * ksm_process_profit - what merging gains this process
  * @mm: the process
  *
+ * Context: any.
  * Return: bytes mapped from merged frames and zero pages, less bytes of
  * metadata.
  */
@@ -307,6 +311,8 @@ static bool ksm_mm_mergeable(struct mm_struct *mm)
  * ksm_proc_stat_show - the content of /proc/PID/ksm_stat
  * @m: the file
  * @mm: the process
+ *
+ * Context: takes mmap_lock; sleeps.
  */
 void ksm_proc_stat_show(struct seq_file *m, struct mm_struct *mm)
 {
@@ -318,7 +324,7 @@ void ksm_proc_stat_show(struct seq_file *m, struct mm_struct *mm)
 	else if (test_bit(MMF_KSM_OPT_OUT, &mm->flags))
 		policy = "never";
 	if (!mmap_read_lock_killable(mm)) {
-		if (atomic_read(&mm->mm_users))
+		if (ksm_mm_live(mm))
 			mergeable = ksm_mm_mergeable(mm);
 		mmap_read_unlock(mm);
 	}
@@ -326,8 +332,7 @@ void ksm_proc_stat_show(struct seq_file *m, struct mm_struct *mm)
 	seq_printf(m, "ksm_zero_pages %ld\n", mm_ksm_zero_pages(mm));
 	seq_printf(m, "ksm_merging_pages %lu\n", mm_ksm_merging_pages(mm));
 	seq_printf(m, "ksm_process_profit %ld\n", ksm_process_profit(mm));
-	seq_printf(m, "ksm_merge_any: %s\n",
-		   ksm_merges_any(mm) ? "yes" : "no");
-	seq_printf(m, "ksm_mergeable: %s\n", mergeable ? "yes" : "no");
+	seq_printf(m, "ksm_merge_any: %s\n", str_yes_no(ksm_merges_any(mm)));
+	seq_printf(m, "ksm_mergeable: %s\n", str_yes_no(mergeable));
 	seq_printf(m, "ksm_policy: %s\n", policy);
 }

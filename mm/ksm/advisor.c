@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The scan-time advisor: sets pages_to_scan so that a full scan takes as long
- * as the administrator wants it to, for as much CPU as he allows.
+ * The scan-time advisor: sets pages_to_scan so that a full scan takes
+ * advisor_target_scan_time, within the limit of advisor_max_cpu.
  *
- * After every full scan the budget of a batch is scaled by how much longer
- * than wanted the scan took, smoothed so that one odd scan does not upset it,
- * and cut to what the CPU limit leaves. As a full scan is over when the last
- * cgroup was passed, what is wanted of it holds for each of them.
+ * After every full scan the budget of a batch is scaled by the ratio of the
+ * scan's duration to the target, smoothed so that one odd scan does not upset
+ * it, and cut to what the CPU limit leaves. A full scan ends when the last
+ * cgroup has been passed, so the target holds for every cgroup.
  *
- * A full scan can be long, and its parts cost more or less a page; so the CPU
- * limit, which is for all scanner threads together, is looked at every second.
+ * A full scan can be long, and its parts differ in cost per page; so the CPU
+ * limit, which covers all scanner threads together, is checked every second.
+ *
  * Pure arithmetic apart from the functions at the end.
  */
 #include <linux/kstrtox.h>
@@ -27,25 +28,26 @@ struct ksm_advisor ksm_advisor = {
 	.target_secs = 200,
 };
 
-/* A new value counts for three tenths against what went before. */
+/* A new value has a weight of three tenths. */
 static u64 ksm_smooth(u64 before, u64 now)
 {
 	return before ? (7 * before + 3 * now) / 10 : now;
 }
 
 /**
- * ksm_advise_cpu - what the CPU limit leaves
- * @a: knobs
- * @pages: what pages_to_scan was
- * @wall_ms: for so long
- * @cpu_ms: CPU time that it took
+ * ksm_advise_cpu - the bound that the CPU limit puts on pages_to_scan
+ * @a: the knobs
+ * @pages: pages_to_scan during the measured time
+ * @wall_ms: elapsed time, in ms
+ * @cpu_ms: CPU time used meanwhile, in ms
  *
- * Return: pages for a batch at most, at least 1.
+ * Context: any.
+ * Return: upper bound of pages_to_scan, at least 1.
  */
 unsigned int ksm_advise_cpu(const struct ksm_advisor *a, unsigned int pages,
 			    u64 wall_ms, u64 cpu_ms)
 {
-	/* what is longer is cut, so that the quotient has 64 bits */
+	/* cut longer times, so that the quotient fits in 64 bits */
 	u64 wall = clamp_t(u64, wall_ms, 1, UINT_MAX);
 	u64 most;
 
@@ -55,7 +57,8 @@ unsigned int ksm_advise_cpu(const struct ksm_advisor *a, unsigned int pages,
 		return UINT_MAX;
 	cpu_ms = min(cpu_ms, U64_MAX / 100);
 	if (wall_ms > wall)
-		cpu_ms = max_t(u64, 1, mul_u64_u64_div_u64(cpu_ms, wall, wall_ms));
+		cpu_ms = max_t(u64, 1, mul_u64_u64_div_u64(cpu_ms, wall,
+							   wall_ms));
 	/* CPU time grows with the pages of a batch */
 	most = mul_u64_u64_div_u64((u64)pages * a->max_cpu, wall,
 				   cpu_ms * 100);
@@ -64,30 +67,32 @@ unsigned int ksm_advise_cpu(const struct ksm_advisor *a, unsigned int pages,
 
 /**
  * ksm_advise - what pages_to_scan should be
- * @a: knobs, and the past, which is updated
- * @pages: what it was during the last full scan
- * @wall_ms: how long that took
- * @cpu_ms: CPU time that it took
+ * @a: the knobs and the smoothed value, which is updated
+ * @pages: pages_to_scan during the last full scan
+ * @wall_ms: duration of that scan, in ms
+ * @cpu_ms: CPU time used by that scan, in ms
  *
- * Return: pages for a batch.
+ * Context: the caller serializes calls on @a.
+ * Return: the new pages_to_scan, at least 1.
  */
 unsigned int ksm_advise(struct ksm_advisor *a, unsigned int pages, u64 wall_ms,
 			u64 cpu_ms)
 {
+	u64 target_ms = (u64)a->target_secs * MSEC_PER_SEC;
 	u64 want, wall;
 
-	/* as much as a target can be, so that the quotient has 64 bits */
+	/* cut to the largest target, so that the quotient fits in 64 bits */
 	wall = clamp_t(u64, wall_ms, 1, (u64)UINT_MAX * MSEC_PER_SEC);
-	want = mul_u64_u64_div_u64(pages, wall, (u64)a->target_secs * MSEC_PER_SEC);
-	/* more is never set, and ten times as much still fits */
+	want = mul_u64_u64_div_u64(pages, wall, target_ms);
+	/* pages_to_scan cannot be more, and ten times UINT_MAX still fits */
 	want = ksm_smooth(a->smoothed, min_t(u64, want, UINT_MAX));
 	a->smoothed = want;
-	/* min_pages may be above max_pages, as they are written one by one */
+	/* min_pages may exceed max_pages, as they are written one by one */
 	want = min_t(u64, max_t(u64, want, a->min_pages), a->max_pages);
 	return clamp_t(u64, want, 1, ksm_advise_cpu(a, pages, wall_ms, cpu_ms));
 }
 
-/* Where to begin. Without a page a batch no full scan would ever end. */
+/* The initial pages_to_scan. With 0, no full scan would ever end. */
 static unsigned int ksm_advisor_first(const struct ksm_advisor *a)
 {
 	return max(min(a->min_pages, a->max_pages), 1U);
@@ -95,9 +100,9 @@ static unsigned int ksm_advisor_first(const struct ksm_advisor *a)
 
 /**
  * ksm_advisor_set - switch the advisor on or off
- * @on: which
+ * @on: true for on
  *
- * Context: ksm_gate_hold().
+ * Context: ksm_gate_write_lock() held.
  */
 void ksm_advisor_set(bool on)
 {
@@ -122,7 +127,7 @@ static void ksm_advisor_scanned(struct ksm_advisor *a, u64 now, u64 cpu)
 			  div64_u64(cpu_ms * 100, max_t(u64, wall_ms, 1)));
 }
 
-/* It goes on; is it too dear, or no longer? */
+/* The full scan goes on: apply the CPU limit anew. */
 static void ksm_advisor_look(struct ksm_advisor *a, u64 now, u64 cpu)
 {
 	u64 wall_ms = div_u64(now - a->looked, NSEC_PER_MSEC);
@@ -144,16 +149,17 @@ static void ksm_advisor_begin(struct ksm_advisor *a, u64 now, u64 cpu,
 }
 
 /**
- * ksm_advisor_check - after a batch: was that the end of a full scan?
- * @pages: budget that the batch had
+ * ksm_advisor_check - adjust pages_to_scan after a batch, if it is time to
+ * @pages: budget of the batch, in pages
+ * @cpu: CPU time of all scanner threads since boot, in ns
  *
- * Context: the first scanner thread.
+ * Context: the first scanner thread; takes ksm_gate_write_lock().
  */
-void ksm_advisor_check(unsigned int pages)
+void ksm_advisor_check(unsigned int pages, u64 cpu)
 {
 	struct ksm_advisor *a = &ksm_advisor;
 	unsigned long scans = ksm_full_scans();
-	u64 now, cpu;
+	u64 now;
 
 	if (!READ_ONCE(a->on))
 		return;
@@ -162,8 +168,7 @@ void ksm_advisor_check(unsigned int pages)
 	now = ktime_get_ns();
 	if (a->began && scans == a->scans && now - a->looked < NSEC_PER_SEC)
 		return;
-	cpu = ksmd_run_time();
-	if (ksm_gate_hold())
+	if (ksm_gate_write_lock())
 		return;
 	if (a->on && a->began) {
 		if (scans != a->scans)
@@ -175,7 +180,7 @@ void ksm_advisor_check(unsigned int pages)
 		ksm_advisor_begin(a, now, cpu, scans);
 	a->looked = now;
 	a->looked_cpu = cpu;
-	ksm_gate_release();
+	ksm_gate_write_unlock();
 }
 
 #include "tests/advisor-kunit.h"

@@ -5,24 +5,25 @@
 #include <linux/types.h>
 
 /**
- * struct ksm_advisor - the advisor's knobs and what it remembers
+ * struct ksm_advisor - the advisor's knobs and state
  * @on: advisor_mode is scan-time
- * @max_cpu: percent of one CPU
- * @min_pages: least that it sets pages_to_scan to
- * @max_pages: most
- * @target_secs: how long a full scan should take
- * @smoothed: what it found before, 0 for nothing
- * @began: when the present full scan began, in ns; 0: not seen yet
- * @cpu: CPU time of ksmd then, in ns
- * @scans: full_scans then
- * @pages: budgets of the batches since then
- * @batches: how many
- * @most: what it said then: the CPU limit may take from that meanwhile
- * @looked: when the CPU limit was last looked at, in ns
- * @looked_cpu: CPU time of ksmd then, in ns
+ * @max_cpu: CPU limit of all scanner threads together, in percent of one CPU
+ * @min_pages: lower bound of pages_to_scan
+ * @max_pages: upper bound of pages_to_scan
+ * @target_secs: target duration of a full scan, in seconds
+ * @smoothed: smoothed pages_to_scan before bounds; 0: no full scan seen yet
+ * @began: start of the current full scan, in ns; 0: not seen yet
+ * @cpu: CPU time of the scanner threads at @began, in ns
+ * @scans: full_scans at @began
+ * @pages: sum of the batches' budgets since @began, in pages
+ * @batches: number of batches since @began
+ * @most: pages_to_scan as set at @began; the CPU limit may lower it meanwhile
+ * @looked: time of the last check of the CPU limit, in ns
+ * @looked_cpu: CPU time of the scanner threads at @looked, in ns
  *
- * Knobs, @smoothed, @began and @most are written with ksm_gate_hold(), as a
- * change of advisor_mode begins anew. The rest is the first scanner thread's.
+ * The knobs, @smoothed, @began and @most are written under
+ * ksm_gate_write_lock(), as a change of advisor_mode starts over. The other
+ * fields belong to the first scanner thread.
  */
 struct ksm_advisor {
 	bool on;
@@ -48,6 +49,6 @@ unsigned int ksm_advise(struct ksm_advisor *a, unsigned int pages, u64 wall_ms,
 unsigned int ksm_advise_cpu(const struct ksm_advisor *a, unsigned int pages,
 			    u64 wall_ms, u64 cpu_ms);
 void ksm_advisor_set(bool on);
-void ksm_advisor_check(unsigned int pages);
+void ksm_advisor_check(unsigned int pages, u64 cpu);
 
 #endif /* _MM_KSM_ADVISOR_H */

@@ -1,28 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How often a page is looked at that does not change and has no twin.
+ * How often a page that does not change and has no twin is sampled, or read
+ * whole.
  *
- * Such a page is in the index, where a new page of its content finds it; so
- * nothing is lost by passing over it, as long as its page table entry stays
- * clean. What entries do not show is found out by looking all the same: at the
- * first, second, fourth and eighth visit, then at every KSM_BACKOFF_FLOOR-th.
+ * Such a page is in the index, where a new page of the same content finds it;
+ * so nothing is lost by skipping it while its page table entry stays clean.
+ * Writes that entries do not show are found by sampling the page all the same:
+ * at the first, second, fourth and eighth visit, then at every
+ * KSM_BACKOFF_FLOOR-th.
  *
- * Where the first look does not tell a page from another one, it has to be read
- * whole, which is sixteen times as much. So that is done at the first two visits
- * and then at every KSM_BACKOFF_WHOLE-th, and in between once at most when the
- * entry says that it was written to: or who writes to such pages all the time,
- * where the look does not see it, could make each of his pages that much dearer
- * than others' are.
+ * A page whose sample is ambiguous must be read whole, which costs sixteen
+ * times as much. To bound that, it is read at the first two visits and then at
+ * every KSM_BACKOFF_READ-th, and once in between after a write. Otherwise a
+ * tenant that writes to such pages outside the sampled cache lines would make
+ * each of them that much more expensive than other pages.
  *
- * Pure arithmetic, tested alone by tests/backoff-kunit.h.
+ * Pure arithmetic, tested by tests/backoff-kunit.h.
  */
 #include <linux/log2.h>
 
 #include "ksm.h"
 
 /**
- * ksm_backoff_due - is an unchanged page looked at, although it looks clean?
- * @visit: visits since its look was last seen changed, this one included
+ * ksm_backoff_due - is an unchanged page sampled, although it looks clean?
+ * @visit: visits since its sample last changed, this one included
+ *
+ * Context: any.
+ * Return: true if so.
  */
 bool ksm_backoff_due(unsigned int visit)
 {
@@ -30,23 +34,27 @@ bool ksm_backoff_due(unsigned int visit)
 }
 
 /**
- * ksm_backoff_whole_due - is a page read whole whose look is as it was?
- * @visit: visits since the look changed, this one included
+ * ksm_backoff_read_due - does its age have an ambiguous page read whole?
+ * @visit: visits since its sample last changed, this one included
+ *
+ * Context: any.
+ * Return: true if so.
  */
-bool ksm_backoff_whole_due(unsigned int visit)
+bool ksm_backoff_read_due(unsigned int visit)
 {
-	return visit <= 2 || !(visit % KSM_BACKOFF_WHOLE);
+	return visit <= 2 || !(visit % KSM_BACKOFF_READ);
 }
 
 /**
  * ksm_backoff_age - count a visit
  * @age: visits so far, 0 for none
  *
- * Return: one more; where that does not fit, one that is due again.
+ * Context: any.
+ * Return: @age + 1; if that does not fit, an age at which the page is due.
  */
 u8 ksm_backoff_age(u8 age)
 {
-	return age == U8_MAX ? KSM_BACKOFF_WHOLE : age + 1;
+	return age == U8_MAX ? KSM_BACKOFF_READ : age + 1;
 }
 
 #include "tests/backoff-kunit.h"

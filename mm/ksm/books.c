@@ -1,15 +1,84 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The books: every count stands once with the slot it is of and once with the
- * slot's group, and both change together under the slot's lock. So a slot that
- * moves takes exactly its part along, and the figures of the host are the sum
- * over the groups: there is no third place that could disagree.
+ * The books: every gauge is kept in its slot and in the slot's group, and both
+ * change together under the slot's books.lock. So a slot that moves takes
+ * exactly its part along. The host's figures are sums over the groups: there is
+ * no third copy that could disagree.
  *
  * Events stay with the group in which they happened.
+ *
+ * Mappings are counted by hooks in page table operations behind a static key,
+ * which is enabled before the first mapping of a merged frame is made.
  */
 #include <linux/math64.h>
 
 #include "ksm.h"
+
+DEFINE_STATIC_KEY_FALSE(ksm_merging_key);
+
+/* The key itself reads as enabled while the kernel is still being patched. */
+static bool ksm_merging_began;
+
+static void ksm_merging_work_fn(struct work_struct *work)
+{
+	static_branch_enable(&ksm_merging_key);
+	/* pairs with ksm_merging_begin() */
+	smp_store_release(&ksm_merging_began, true);
+}
+
+static DECLARE_WORK(ksm_merging_work, ksm_merging_work_fn);
+
+/**
+ * ksm_merging_begin - enable counting before the first mapping is made
+ *
+ * A worker enables the static key: the caller may be throttled, and must not be
+ * while it holds the text-patching locks.
+ *
+ * Context: sleeps.
+ */
+void ksm_merging_begin(void)
+{
+	/* pairs with ksm_merging_work_fn() */
+	if (smp_load_acquire(&ksm_merging_began))
+		return;
+	queue_work(system_unbound_wq, &ksm_merging_work);
+	flush_work(&ksm_merging_work);
+}
+
+/* Higher addresses are only handed out on request. */
+#define KSM_ADDR_TOP	(BITS_PER_LONG == 64 ? (1ULL << 47) - 1 : ULONG_MAX)
+
+/**
+ * ksm_array_bytes - memory that an xarray by address takes for an entry
+ * @xa: the array, which has no entry for @addr
+ * @addr: the address
+ * @shift: an entry stands for 2^@shift bytes
+ *
+ * Most of the memory for scattered pages is this: the nodes that the entry
+ * shares with no other, one on each level. All levels that user addresses can
+ * need are counted, as the stack is high up in every process.
+ *
+ * Context: any.
+ * Return: bytes that adding the entry takes, or removing it has freed.
+ */
+long ksm_array_bytes(struct xarray *xa, unsigned long addr, int shift)
+{
+	unsigned long index = addr >> shift, first, mask = 0;
+	long bytes = 0;
+
+	/* entries mostly come and go in order, so there is a neighbour */
+	if ((index & XA_CHUNK_MASK && xa_load(xa, index - 1)) ||
+	    ((index + 1) & XA_CHUNK_MASK && xa_load(xa, index + 1)))
+		return 0;
+	do {
+		mask = mask << XA_CHUNK_SHIFT | XA_CHUNK_MASK;
+		first = index & ~mask;
+		if (xa_find(xa, &first, index | mask, XA_PRESENT))
+			break;
+		bytes += sizeof(struct xa_node);
+	} while (mask < KSM_ADDR_TOP >> shift);
+	return bytes;
+}
 
 /**
  * ksm_slot_mod - change a gauge
@@ -19,304 +88,266 @@
  *
  * Context: any that allows a spinlock.
  */
-void ksm_slot_mod(struct ksm_mm *slot, enum ksm_gauge gauge, long nr)
+void ksm_slot_mod(struct ksm_slot *slot, enum ksm_gauge gauge, long nr)
 {
-	spin_lock(&slot->lock);
-	slot->gauge[gauge] += nr;
-	atomic_long_add(nr, &slot->group->gauge[gauge]);
+	struct ksm_slot_books *books = &slot->books;
+
+	spin_lock(&books->lock);
+	books->gauge[gauge] += nr;
+	atomic_long_add(nr, &books->group->books.gauge[gauge]);
 	if (gauge == KSM_G_METADATA || gauge == KSM_G_UNSHARED)
-		ksm_group_charge(slot->group);
-	spin_unlock(&slot->lock);
+		ksm_group_charge(books->group);
+	spin_unlock(&books->lock);
 }
 
 /**
  * ksm_slot_event - count an event
- * @slot: to whose memory it happened
- * @event: what
+ * @slot: the slot whose memory it happened to
+ * @event: which
  * @nr: how often
  *
  * Context: any that allows a spinlock.
  */
-void ksm_slot_event(struct ksm_mm *slot, enum ksm_event event, unsigned long nr)
+void ksm_slot_event(struct ksm_slot *slot, enum ksm_event event,
+		    unsigned long nr)
 {
-	spin_lock(&slot->lock);
-	atomic_long_add(nr, &slot->group->event[event]);
-	spin_unlock(&slot->lock);
+	spin_lock(&slot->books.lock);
+	atomic_long_add(nr, &slot->books.group->books.event[event]);
+	spin_unlock(&slot->books.lock);
 }
 
 /**
- * ksm_scan_book - book what a scan gathered for its slot
- * @scan: the scan
- * @nsec: CPU time that it took
+ * ksm_books_add - book what a scan gathered for its slot
+ * @slot: the slot
+ * @delta: changes of gauges; zeroed
+ * @event: events; zeroed
+ * @nsec: CPU time that the scan took
  *
- * Time is booked in the unit in which it is shown, or sums would not agree
- * with their parts.
+ * Time is booked in the unit in which it is shown; otherwise sums would differ
+ * from their parts.
+ *
+ * Context: any that allows a spinlock.
  */
-void ksm_scan_book(struct ksm_scan *scan, u64 nsec)
+void ksm_books_add(struct ksm_slot *slot, long *delta, unsigned long *event,
+		   u64 nsec)
 {
-	struct ksm_mm *slot = scan->slot;
+	struct ksm_slot_books *books = &slot->books;
+	struct ksm_group_books *sums;
 	u32 rest;
 	int i;
 
-	spin_lock(&slot->lock);
-	nsec += slot->nsec;
-	scan->event[KSM_E_SCAN_USEC] = div_u64_rem(nsec, NSEC_PER_USEC, &rest);
-	slot->nsec = rest;
+	spin_lock(&books->lock);
+	sums = &books->group->books;
+	nsec += books->nsec;
+	event[KSM_E_SCAN_USEC] = div_u64_rem(nsec, NSEC_PER_USEC, &rest);
+	books->nsec = rest;
 	for (i = 0; i < NR_KSM_GAUGES; i++) {
-		if (!scan->delta[i])
+		if (!delta[i])
 			continue;
-		slot->gauge[i] += scan->delta[i];
-		atomic_long_add(scan->delta[i], &slot->group->gauge[i]);
-		scan->delta[i] = 0;
+		books->gauge[i] += delta[i];
+		atomic_long_add(delta[i], &sums->gauge[i]);
+		delta[i] = 0;
 	}
 	for (i = 0; i < NR_KSM_EVENTS; i++) {
-		if (!scan->event[i])
+		if (!event[i])
 			continue;
-		atomic_long_add(scan->event[i], &slot->group->event[i]);
-		scan->event[i] = 0;
+		atomic_long_add(event[i], &sums->event[i]);
+		event[i] = 0;
 	}
-	ksm_group_charge(slot->group);
-	spin_unlock(&slot->lock);
+	ksm_group_charge(books->group);
+	spin_unlock(&books->lock);
 }
 
-/* How many of the slot's merged mappings are of another domain than its own. */
-static long ksm_slot_nr_foreign(const struct ksm_mm *slot)
+/* The number of the slot's mappings of frames of another domain. */
+static long ksm_books_foreign(const struct ksm_slot_books *books)
 {
-	if (!slot->mixed && slot->merged_in == slot->domain)
-		return 0;
-	return slot->gauge[KSM_G_MERGING];
+	return books->merged_in == books->domain ? 0 :
+						   books->gauge[KSM_G_MERGING];
 }
 
-static void ksm_slot_set(struct ksm_mm *slot, enum ksm_gauge gauge, long to)
+static void ksm_books_set(struct ksm_slot_books *books, enum ksm_gauge gauge,
+			  long to)
 {
-	atomic_long_add(to - slot->gauge[gauge], &slot->group->gauge[gauge]);
-	slot->gauge[gauge] = to;
+	atomic_long_add(to - books->gauge[gauge],
+			&books->group->books.gauge[gauge]);
+	books->gauge[gauge] = to;
 }
 
-/* Say anew where the slot's merged mappings belong; @slot->lock is held. */
-static void ksm_slot_own(struct ksm_mm *slot, struct ksm_domain *domain)
+/* Set the domain of the slot's merged mappings; books->lock is held. */
+static void ksm_books_own(struct ksm_slot_books *books,
+			  struct ksm_domain *domain)
 {
-	struct ksm_domain *old = slot->merged_in;
+	struct ksm_domain *old = books->merged_in;
 
 	if (old == domain)
 		return;
-	refcount_inc(&domain->ref);
-	slot->merged_in = domain;
-	if (old)
+	if (!IS_ERR_OR_NULL(domain))
+		refcount_inc(&domain->ref);
+	books->merged_in = domain;
+	if (!IS_ERR_OR_NULL(old))
 		ksm_domain_put(old);
 }
 
 /**
- * ksm_slot_charge_folio - charge a folio to the cgroup that a slot belongs to
- * @slot: the slot
- * @folio: the folio
- * @gfp: how hard to try
- *
- * Not by way of mm->owner, which is gone while the mm exits.
- *
- * Return: 0 or -ENOMEM.
- */
-int ksm_slot_charge_folio(struct ksm_mm *slot, struct folio *folio, gfp_t gfp)
-{
-#ifdef CONFIG_MEMCG
-	struct mem_cgroup *memcg = NULL, *old;
-	int err;
-
-	spin_lock(&slot->lock);
-	if (cgroup_subsys_on_dfl(memory_cgrp_subsys) && slot->group->memcg &&
-	    css_tryget(&slot->group->memcg->css))
-		memcg = slot->group->memcg;
-	spin_unlock(&slot->lock);
-	if (memcg) {
-		old = set_active_memcg(memcg);
-		err = mem_cgroup_charge(folio, NULL, gfp);
-		set_active_memcg(old);
-		mem_cgroup_put(memcg);
-		return err;
-	}
-#endif
-	return mem_cgroup_charge(folio, slot->mm, gfp);
-}
-
-/**
- * ksm_slot_claim - may this slot map a frame of that domain?
+ * ksm_books_claim - may this slot map a frame of a domain?
  * @slot: the slot
  * @domain: the frame's domain
  *
  * Asked before the first mapping is made, when a merge can still be called
  * off. From then on a slot that moves takes the mapping along as a foreign one.
  *
+ * Context: any that allows a spinlock.
  * Return: true if it may.
  */
-bool ksm_slot_claim(struct ksm_mm *slot, struct ksm_domain *domain)
+bool ksm_books_claim(struct ksm_slot *slot, struct ksm_domain *domain)
 {
+	struct ksm_slot_books *books = &slot->books;
 	bool may;
 
-	spin_lock(&slot->lock);
-	may = slot->domain == domain && !slot->mixed;
-	if (may && slot->merged_in != domain) {
-		may = !slot->gauge[KSM_G_MERGING];
+	spin_lock(&books->lock);
+	may = books->domain == domain;
+	if (may && books->merged_in != domain) {
+		may = !books->gauge[KSM_G_MERGING];
 		if (may)
-			ksm_slot_own(slot, domain);
+			ksm_books_own(books, domain);
 	}
-	spin_unlock(&slot->lock);
+	spin_unlock(&books->lock);
 	return may;
 }
 
-/* The group that answers for frames charged to @group: the next one online. */
-static struct ksm_group *ksm_group_lock_payer(struct ksm_group *group)
+/**
+ * ksm_books_map - count a mapping of a merged frame
+ * @slot: the slot that maps it
+ * @domain: the frame's domain
+ *
+ * Context: slot->books.lock.
+ * Return: true if the slot has foreign mappings now.
+ */
+bool ksm_books_map(struct ksm_slot *slot, struct ksm_domain *domain)
+{
+	struct ksm_slot_books *books = &slot->books;
+	long foreign;
+
+	lockdep_assert_held(&books->lock);
+	if (!books->gauge[KSM_G_MERGING])
+		ksm_books_own(books, domain);
+	else if (books->merged_in != domain)
+		ksm_books_own(books, KSM_SEVERAL_DOMAINS);
+	ksm_books_set(books, KSM_G_MERGING, books->gauge[KSM_G_MERGING] + 1);
+	foreign = ksm_books_foreign(books);
+	ksm_books_set(books, KSM_G_FOREIGN, foreign);
+	return foreign;
+}
+
+/**
+ * ksm_books_unmap - a mapping of a merged frame goes
+ * @slot: the slot that has it
+ *
+ * Context: slot->books.lock.
+ */
+void ksm_books_unmap(struct ksm_slot *slot)
+{
+	struct ksm_slot_books *books = &slot->books;
+
+	lockdep_assert_held(&books->lock);
+	ksm_books_set(books, KSM_G_MERGING, books->gauge[KSM_G_MERGING] - 1);
+	ksm_books_set(books, KSM_G_FOREIGN, ksm_books_foreign(books));
+}
+
+/* Lock the nearest online group that answers for frames charged to @group. */
+static struct ksm_group *ksm_books_lock_online(struct ksm_group *group)
 {
 	for (;;) {
-		spin_lock(&group->lock);
+		spin_lock(&group->books.lock);
 		if (!group->offline)
 			return group;
-		spin_unlock(&group->lock);
+		spin_unlock(&group->books.lock);
 		group = group->parent;
 	}
 }
 
-static void ksm_payer_mod(struct folio *folio, long nr)
-{
-	struct ksm_group *group;
-
-	/* charged, so the cgroup stays; offline ones answer by their parent */
-	group = ksm_group_lock_payer(ksm_group_pays(folio));
-	group->shared += nr;
-	ksm_group_charge(group);
-	spin_unlock(&group->lock);
-}
-
 /**
- * __ksm_rmap_add - count a mapping of a merged frame
- * @folio: the frame
- * @mm: who maps it
+ * ksm_books_shared - a merged frame gets its first mapping, or loses its last
+ * @folio: the frame, whose charge keeps its cgroup
+ * @nr: 1 or -1
  *
  * Context: page table lock.
  */
-void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm)
+void ksm_books_shared(struct folio *folio, long nr)
 {
-	struct ksm_node *node = ksm_folio_node(folio);
-	struct ksm_mm *slot = mm->ksm;
-	bool first, review;
-	long foreign;
+	struct ksm_group *group;
 
-	if (WARN_ON_ONCE(!node || !slot))
-		return;
-	first = atomic_inc_return(&node->mapped) == 1;
-	if (first)
-		ksm_payer_mod(folio, 1);
-
-	spin_lock(&slot->lock);
-	/* from the swap cache it may come to others than those who pay */
-	review = first && !ksm_payer_fits(slot, folio);
-	if (!slot->gauge[KSM_G_MERGING]) {
-		slot->mixed = false;
-		ksm_slot_own(slot, node->domain);
-	} else if (slot->merged_in != node->domain) {
-		slot->mixed = true;
-	}
-	slot->merged_ever = true;
-	ksm_slot_set(slot, KSM_G_MERGING, slot->gauge[KSM_G_MERGING] + 1);
-	foreign = ksm_slot_nr_foreign(slot);
-	ksm_slot_set(slot, KSM_G_FOREIGN, foreign);
-	spin_unlock(&slot->lock);
-	if (review)
-		ksm_node_review(node);
-	/* also what a fault had in hand when merging was switched off here */
-	if (unlikely(foreign || (READ_ONCE(slot->listed) &&
-				 !READ_ONCE(slot->takes_part))))
-		ksm_unshare_queue(slot);
+	group = ksm_books_lock_online(ksm_group_pays(folio));
+	group->books.shared += nr;
+	ksm_group_charge(group);
+	spin_unlock(&group->books.lock);
 }
 
 /**
- * __ksm_rmap_del - a mapping of a merged frame goes
- * @folio: the frame, still mapped
- * @mm: who maps it
+ * ksm_books_inherit - fork: copy what the child inherits from its parent
+ * @child: the child's slot, which is not published yet
+ * @parent: the parent's
  *
- * Context: page table lock. Once the caller lowers the mapcount, the node may
- * be gone.
+ * Context: any that allows a spinlock.
  */
-void __ksm_rmap_del(struct folio *folio, struct mm_struct *mm)
+void ksm_books_inherit(struct ksm_slot *child, struct ksm_slot *parent)
 {
-	struct ksm_node *node = ksm_folio_node(folio);
-	struct ksm_mm *slot = mm->ksm;
-	bool last, review;
-
-	if (WARN_ON_ONCE(!node || !slot))
-		return;
-	last = atomic_dec_and_test(&node->mapped);
-	if (last)
-		ksm_payer_mod(folio, -1);
-
-	spin_lock(&slot->lock);
-	review = last || slot->gauge[KSM_G_FOREIGN] ||
-		 ksm_payer_lost(slot, folio);
-	ksm_slot_set(slot, KSM_G_MERGING, slot->gauge[KSM_G_MERGING] - 1);
-	if (!slot->gauge[KSM_G_MERGING])
-		slot->mixed = false;
-	ksm_slot_set(slot, KSM_G_FOREIGN, ksm_slot_nr_foreign(slot));
-	spin_unlock(&slot->lock);
-	if (review)
-		ksm_node_review(node);
+	spin_lock(&parent->books.lock);
+	child->books.crossed = parent->books.crossed;
+	ksm_books_own(&child->books, parent->books.merged_in);
+	spin_unlock(&parent->books.lock);
 }
 
 /**
- * __ksm_zero_add - count mappings of the zero page that merging placed
- * @mm: who maps it
- * @nr: how many more, or less
+ * ksm_books_release - a slot is about to be freed
+ * @slot: the slot, which maps nothing
  *
- * Context: page table lock, or mmap_lock for writing.
+ * Context: any that allows a spinlock.
  */
-void __ksm_zero_add(struct mm_struct *mm, long nr)
+void ksm_books_release(struct ksm_slot *slot)
 {
-	/* a driver's mapping of the zero page can look like ours */
-	if (mm->ksm)
-		ksm_slot_mod(mm->ksm, KSM_G_ZERO, nr);
-}
-
-/* A write breaks what was merged, see ksm_count_cow(). */
-void __ksm_count_cow(struct mm_struct *mm)
-{
-	if (mm->ksm)
-		ksm_slot_event(mm->ksm, KSM_E_COW, 1);
+	ksm_books_own(&slot->books, NULL);
 }
 
 /**
- * ksm_slot_move - a slot belongs to another group, or its group to another domain
+ * ksm_books_move - a slot belongs to another group, or its group to another
+ *	domain
  * @slot: the slot
  * @group: the group
  *
  * The gauges go along; mappings that are foreign in the new domain are counted
- * so from this moment on.
+ * as foreign from now on.
  *
  * Context: ksm_lock.
  * Return: how many mappings are foreign now.
  */
-long ksm_slot_move(struct ksm_mm *slot, struct ksm_group *group)
+long ksm_books_move(struct ksm_slot *slot, struct ksm_group *group)
 {
+	struct ksm_slot_books *books = &slot->books;
 	struct ksm_group *old;
-	long foreign;
+	long foreign, nr;
 	int i;
 
 	lockdep_assert_held(&ksm_lock);
-	spin_lock(&slot->lock);
-	old = slot->group;
+	spin_lock(&books->lock);
+	old = books->group;
 	if (old != group) {
 		for (i = 0; i < NR_KSM_GAUGES; i++) {
-			atomic_long_sub(slot->gauge[i], &old->gauge[i]);
-			atomic_long_add(slot->gauge[i], &group->gauge[i]);
+			nr = books->gauge[i];
+			atomic_long_sub(nr, &old->books.gauge[i]);
+			atomic_long_add(nr, &group->books.gauge[i]);
 		}
-		slot->group = group;
-		if (slot->gauge[KSM_G_MERGING])
-			slot->moves++;
+		books->group = group;
+		if (books->gauge[KSM_G_MERGING])
+			books->moves++;
 		ksm_group_charge(old);
 		ksm_group_charge(group);
 	}
-	if (slot->domain != group->domain && slot->merged_ever)
-		slot->crossed = true;
-	slot->domain = group->domain;
-	foreign = ksm_slot_nr_foreign(slot);
-	ksm_slot_set(slot, KSM_G_FOREIGN, foreign);
-	spin_unlock(&slot->lock);
+	if (books->domain != group->effective.domain && books->merged_in)
+		books->crossed = true;
+	books->domain = group->effective.domain;
+	foreign = ksm_books_foreign(books);
+	ksm_books_set(books, KSM_G_FOREIGN, foreign);
+	spin_unlock(&books->lock);
 	return foreign;
 }

@@ -1,57 +1,56 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Scanning on demand: memory.ksm.scan goes once through the processes of a
- * subtree in the writer's own context, so that the CPU time is the writer's.
+ * Scanning on demand: memory.ksm.scan scans a subtree once in the writer's own
+ * context, so that the CPU time is the writer's.
  *
- * A writer can be throttled at any point where he could be preempted, for as
- * long as his cgroup's cpu.max says. So he never holds there what others wait
- * for: he works in steps of a few pages without preemption, takes locks only by
- * trying, and sleeps in none of them. What a step cannot have or would have to
- * sleep for is left to ksmd, which comes by sooner or later: huge pages that
- * would have to be split, processes with a secondary MMU, frames that came by
- * fork or from swap, processes that are busy all the time.
+ * A writer can be throttled wherever it can be preempted, for as long as its
+ * cgroup's cpu.max says. It must not hold a contended lock meanwhile, so it
+ * works in steps of a few pages with preemption disabled, and only tries the
+ * locks that ksmd waits for. A busy process or domain is tried again a tick
+ * later. What may sleep in spite of that, splitting huge pages and calling MMU
+ * notifiers, is left to ksmd.
  *
- * A step is as safe as one of ksmd's slices and asks the same questions under
- * the same locks. It has a cursor of its own and counts for no full scan.
+ * A step makes the same checks under the same locks as a slice of ksmd. It has
+ * a cursor of its own and does not count for full scans.
  *
- * A write that ends before it came round leaves behind where, for the next one
- * to the same file: writes of a size go round the subtree, however small.
+ * A write that ends early records where it stopped, and the next write to the
+ * same file resumes there: even small writes get round the whole subtree.
  *
- * With PREEMPT_RT a spinlock can be left with somebody who is throttled as
- * well, so nothing would be won there by keeping preemption off.
+ * With PREEMPT_RT a spinlock can be held by a throttled task as well, so
+ * disabling preemption would gain nothing there.
  */
 #include <linux/sched/cputime.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 
-#include "ksm.h"
+#include "scan.h"
 
-/* Lines that a step may spend: about eight whole pages. */
-#define KSM_STEP		(8 * KSM_PAGE_LINES)
-
-/* Frames that it may take for the stock of each node. */
+/* Work of a step, in cache lines: about eight whole pages. */
+#define KSM_STEP		(8 * KSM_PAGE_CACHELINES)
+/* Pages that a step gathers at a time, so that it ends soon. */
+#define KSM_STEP_WINDOW		8
+/* Frames that a step may add to the stock of each node. */
 #define KSM_STEP_FRAMES		16
-
-/* Ticks in a row that a process which is busy is waited for. */
+/* Ticks to wait for a busy process or domain before it is skipped. */
 #define KSM_DEMAND_TRIES	(HZ / 10)
 
 /**
  * struct ksm_demand - one write to memory.ksm.scan, on the writer's stack
- * @top: where the subtree begins
- * @pages: pages that may still be passed
- * @last: the youngest slot: those that come meanwhile are for the next write
- * @begin: the slot in which the write before ended, by its born; 0: the first
- * @from: at which address
- * @again: this is the second round, up to @begin
- * @ended: before it came round
- * @booked: run time of this thread that was booked so far
+ * @top: the top of the subtree
+ * @pages: pages that may still be sampled or skipped
+ * @last: seq of the youngest slot at the start; later slots are not scanned
+ * @from_seq: seq of the slot in which the previous write ended; 0: none
+ * @from_addr: the address in that slot
+ * @again: this is the second walk, from the first slot up to @from_seq
+ * @ended: the scan ended before it came round
+ * @booked: run time of this thread that was booked so far, in ns
  */
 struct ksm_demand {
 	struct ksm_group *top;
 	unsigned long pages;
 	unsigned long last;
-	unsigned long begin;
-	unsigned long from;
+	unsigned long from_seq;
+	unsigned long from_addr;
 	bool again;
 	bool ended;
 	u64 booked;
@@ -69,20 +68,20 @@ static void ksm_step_end(void)
 		preempt_enable();
 }
 
-/* With the domain's mutex: 1 at the end of the slot, -EBUSY if it is not to be had. */
+/* Under the domain's mutex: 1 at the end of the slot, -EBUSY if it is busy. */
 static int ksm_step_walk(struct ksm_scan *scan)
 {
-	struct ksm_mm *slot = scan->slot;
+	struct ksm_slot *slot = scan->slot;
 	struct mm_struct *mm = slot->mm;
 	int end = 1;
 
-	if (!ksm_running() || READ_ONCE(slot->gauge[KSM_G_FOREIGN]))
+	if (!ksm_running() || READ_ONCE(slot->books.gauge[KSM_G_FOREIGN]))
 		return 1;
 	if (!ksm_track_enter(slot, scan->domain))
 		return -EBUSY;
 	if (!mmap_read_trylock(mm))
 		return -EBUSY;
-	if (atomic_read(&mm->mm_users))
+	if (ksm_mm_live(mm))
 		end = ksm_walk_slot(scan);
 	mmap_read_unlock(mm);
 	return end;
@@ -93,89 +92,91 @@ static int ksm_step(struct ksm_scan *scan)
 	int end = -EBUSY;
 
 	ksm_pool_refill(KSM_STEP_FRAMES);
-	if (!ksm_gate_try())
+	if (!ksm_gate_read_trylock())
 		return end;
 	if (mutex_trylock(&scan->domain->mutex)) {
 		end = ksm_step_walk(scan);
 		mutex_unlock(&scan->domain->mutex);
 	}
-	ksm_gate_leave();
+	ksm_gate_read_unlock();
 	return end;
 }
 
-/* One step at @cursor, booked; 0 if there is more, else as ksm_step_walk(). */
-static int ksm_demand_step(struct ksm_demand *demand, struct ksm_mm *slot,
-			   unsigned long *cursor, unsigned long until)
+/* Do and book one step; 0 if there is more, else as ksm_step_walk(). */
+static int ksm_demand_step(struct ksm_demand *demand, struct ksm_slot *slot,
+			   struct ksm_cursor *cursor, unsigned long until)
 {
 	struct ksm_scan scan = {
 		.slot = slot,
-		.brief = true,
-		.pages = demand->pages,
-		.budget = KSM_STEP,
+		.limit.pages = demand->pages,
+		.limit.budget = KSM_STEP,
+		.limit.end = until,
+		.limit.window = KSM_STEP_WINDOW,
 		.cursor = *cursor,
-		.end = until,
 	};
 	int end;
 	u64 now;
 
-	spin_lock(&slot->lock);
-	scan.domain = slot->domain;
+	spin_lock(&slot->books.lock);
+	scan.domain = slot->books.domain;
 	refcount_inc(&scan.domain->ref);
-	spin_unlock(&slot->lock);
+	spin_unlock(&slot->books.lock);
 
 	ksm_step_begin();
 	end = ksm_step(&scan);
 	*cursor = scan.cursor;
 	demand->pages -= ksm_scan_passed(&scan);
-	if (scan.drain)
+	if (scan.missed & KSM_MISSED_LRU)
 		ksm_drain_later();
-	/* here, too: others read the books */
+	/* before preemption is enabled, as books.lock may be contended */
 	now = task_sched_runtime(current);
-	ksm_scan_book(&scan, now - demand->booked);
+	ksm_books_add(slot, scan.delta, scan.event, now - demand->booked);
 	demand->booked = now;
 	ksm_step_end();
+	ksm_recs_free(&scan.dead_recs);
 	ksm_domain_put(scan.domain);
 	return end;
 }
 
-/* May it go on? */
+/* May the scan go on? */
 static int ksm_demand_check(struct ksm_demand *demand)
 {
 	struct ksm_group *top = demand->top;
 
-	if (READ_ONCE(top->offline) || top->memcg->css.flags & CSS_DYING)
+	if (ksm_group_dying(top))
 		return -ENODEV;
 	if (signal_pending(current))
 		return -EINTR;
-	if (!ksm_running() || READ_ONCE(top->effective) == KSM_NEVER)
+	if (!ksm_running() || ksm_group_effective(top) == KSM_NEVER)
 		return -EAGAIN;
 	return 0;
 }
 
-/* The next write goes on there; with 0 it begins with the first slot. */
-static void ksm_demand_resume(struct ksm_group *top, unsigned long born,
-			      unsigned long at)
+/* The next write resumes here; 0: at the first slot. */
+static void ksm_demand_leave(struct ksm_group *top, unsigned long seq,
+			     unsigned long addr)
 {
-	spin_lock(&top->lock);
-	top->resume_born = born;
-	top->resume_at = at;
-	spin_unlock(&top->lock);
+	spin_lock(&ksm_lock);
+	top->queue.resume_seq = seq;
+	top->queue.resume_addr = addr;
+	spin_unlock(&ksm_lock);
 }
 
-/* Scan a slot in steps; 0 if it was gone through as far as it can be had. */
-static int ksm_demand_range(struct ksm_demand *demand, struct ksm_mm *slot,
-			    unsigned long cursor, unsigned long until)
+/* Scan a slot in steps; 0 once it was scanned as far as possible. */
+static int ksm_demand_range(struct ksm_demand *demand, struct ksm_slot *slot,
+			    unsigned long from, unsigned long until)
 {
-	int tries = 0, end = 0, err = 0;
+	struct ksm_cursor cursor = { .addr = from };
+	int tries = 0, end = 0, err;
 
 	while (!end) {
 		err = demand->pages ? ksm_demand_check(demand) : 1;
 		if (err) {
-			ksm_demand_resume(demand->top, slot->born, cursor);
+			ksm_demand_leave(demand->top, slot->seq, cursor.addr);
 			demand->ended = true;
 			return err;
 		}
-		/* it may have moved to others meanwhile */
+		/* it may have moved to another group meanwhile */
 		if (!ksm_slot_served(slot, demand->top))
 			break;
 		end = ksm_demand_step(demand, slot, &cursor, until);
@@ -190,52 +191,52 @@ static int ksm_demand_range(struct ksm_demand *demand, struct ksm_mm *slot,
 	return 0;
 }
 
-/* Anything but 0 ends the round through the slots, which come by their age. */
-static int ksm_demand_slot(struct ksm_mm *slot, void *arg)
+/* Slots come in the order of seq; anything but 0 ends the walk. */
+static int ksm_demand_slot(struct ksm_slot *slot, void *arg)
 {
 	struct ksm_demand *demand = arg;
-	unsigned long cursor = 0, until = ULONG_MAX;
+	unsigned long from = 0, until = ULONG_MAX;
 
-	if (slot->born > demand->last)
+	if (slot->seq > demand->last)
 		return 1;
-	if (slot->born == demand->begin) {
+	if (slot->seq == demand->from_seq) {
 		if (demand->again)
-			until = demand->from;
+			until = demand->from_addr;
 		else
-			cursor = demand->from;
-	} else if ((slot->born > demand->begin) == demand->again) {
+			from = demand->from_addr;
+	} else if ((slot->seq > demand->from_seq) == demand->again) {
 		return demand->again;
 	}
 	if (!ksm_slot_served(slot, demand->top))
 		return 0;
-	return ksm_demand_range(demand, slot, cursor, until);
+	return ksm_demand_range(demand, slot, from, until);
 }
 
-/* From where the last write ended to the end, and from the first one to there. */
+/* From where the last write ended to the last slot, then from the first one. */
 static int ksm_demand_round(struct ksm_demand *demand)
 {
-	int err = ksm_visit_slots(demand->top, ksm_demand_slot, demand);
+	int err = ksm_slots_walk(demand->top, ksm_demand_slot, demand);
 
-	if (!demand->ended && demand->begin) {
+	if (!demand->ended && demand->from_seq) {
 		demand->again = true;
-		err = ksm_visit_slots(demand->top, ksm_demand_slot, demand);
+		err = ksm_slots_walk(demand->top, ksm_demand_slot, demand);
 	}
 	if (!demand->ended)
-		ksm_demand_resume(demand->top, 0, 0);
+		ksm_demand_leave(demand->top, 0, 0);
 	return min(err, 0);
 }
 
 /**
  * ksm_scan_subtree - scan the processes of a cgroup and those below it now
  * @top: the cgroup's group; the caller has a reference on the cgroup
- * @pages: pages to pass at most
+ * @pages: pages to sample or skip at most
  *
  * Begins where the last call for the same group ended.
  *
- * Context: sleeps; the writer's.
- * Return: 0 when @pages were passed or all processes were gone through; -EAGAIN
- * if settings forbid it or nothing takes part, -EINTR, -ENODEV when the cgroup
- * goes. What was done before is kept.
+ * Context: the writer's; sleeps.
+ * Return: 0 when @pages or all processes were scanned; -EAGAIN if settings
+ * forbid it or nothing takes part, -EINTR, -ENODEV when the cgroup goes. What
+ * was merged before an error stays merged.
  */
 int ksm_scan_subtree(struct ksm_group *top, unsigned long pages)
 {
@@ -244,13 +245,13 @@ int ksm_scan_subtree(struct ksm_group *top, unsigned long pages)
 
 	if (err)
 		return err;
-	if (!ksm_nr_served(top))
+	if (!ksm_queue_served(top))
 		return -EAGAIN;
-	demand.last = ksm_last_born();
-	spin_lock(&top->lock);
-	demand.begin = top->resume_born;
-	demand.from = top->resume_at;
-	spin_unlock(&top->lock);
+	demand.last = ksm_last_seq();
+	spin_lock(&ksm_lock);
+	demand.from_seq = top->queue.resume_seq;
+	demand.from_addr = top->queue.resume_addr;
+	spin_unlock(&ksm_lock);
 	ksm_merging_begin();
 	demand.booked = task_sched_runtime(current);
 	return ksm_demand_round(&demand);

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The index of pages that wait for a twin.
+ * The index of pages that wait for a twin: the unstable side.
  *
- * A chained hash table by linear hashing: it grows by splitting one bucket
- * for every entry more, and shrinks the same way, so its memory follows its
- * contents and no single insertion pays for all. An entry is the name of a
- * page in a block (ksm_loc()), the chain is threaded through the blocks: four
- * bytes a page and four a bucket.
+ * A chained hash table by linear hashing: it grows by splitting one bucket for
+ * every further entry, and shrinks the same way, so its memory follows its
+ * contents and no single insertion pays for all. An entry is the name of a page
+ * in a block (ksm_loc()), and chains are threaded through the blocks: four
+ * bytes per page and four per bucket.
  *
- * A first look stands in the index once at most: it is the first page seen
- * with it. Others with the same look are entered by their whole fingerprint.
- * Entries may be out of date, which the comparison finds out.
+ * A sample is in the index at most once, for the first page seen with it. Other
+ * pages with that sample are entered by their digest. Entries may be out of
+ * date; the comparison finds that out.
  *
  * Context: ksm_domain.mutex.
  */
 #include <linux/hash.h>
+#include <linux/prefetch.h>
 
 #include "ksm.h"
 
@@ -22,6 +23,10 @@
 #define KSM_HEADS		BIT(KSM_HEADS_SHIFT)
 #define KSM_INDEX_MIN		KSM_HEADS
 
+/**
+ * ksm_index_init - set up an index
+ * @index: the index
+ */
 void ksm_index_init(struct ksm_index *index)
 {
 	index->nr = 0;
@@ -30,6 +35,10 @@ void ksm_index_init(struct ksm_index *index)
 	xa_init(&index->heads);
 }
 
+/**
+ * ksm_index_destroy - free an index without entries
+ * @index: the index
+ */
 void ksm_index_destroy(struct ksm_index *index)
 {
 	unsigned long i;
@@ -41,10 +50,10 @@ void ksm_index_destroy(struct ksm_index *index)
 	xa_destroy(&index->heads);
 }
 
-/* Looks and whole fingerprints share the table, but never a key's meaning. */
-static u32 ksm_index_hash(u32 key, bool whole)
+/* Samples and digests share the table, so equal keys hash differently. */
+static u32 ksm_index_hash(u32 key, bool by_digest)
 {
-	return whole ? hash_32(key, 32) : key * GOLDEN_RATIO_32 + 1;
+	return by_digest ? hash_32(key, 32) : key * GOLDEN_RATIO_32 + 1;
 }
 
 static unsigned long ksm_index_bucket(const struct ksm_index *index, u32 hash)
@@ -66,22 +75,24 @@ static struct ksm_block *ksm_loc_block(struct ksm_domain *domain, u32 loc)
 	return xa_load(&domain->blocks, loc / KSM_BLOCK_PAGES);
 }
 
-static bool ksm_entry_whole(const struct ksm_block *block, unsigned int i)
+static bool ksm_entry_by_digest(const struct ksm_block *block, unsigned int i)
 {
-	return block->state[i] == KSM_S_WHOLE;
+	return block->state[i] == KSM_S_BY_DIGEST;
 }
 
 static u32 ksm_entry_key(const struct ksm_block *block, unsigned int i)
 {
-	return ksm_entry_whole(block, i) ? block->whole[i] : block->look[i];
+	return ksm_entry_by_digest(block, i) ? block->digest[i] :
+					       block->sample[i];
 }
 
 static u32 ksm_entry_hash(const struct ksm_block *block, unsigned int i)
 {
-	return ksm_index_hash(ksm_entry_key(block, i), ksm_entry_whole(block, i));
+	return ksm_index_hash(ksm_entry_key(block, i),
+			      ksm_entry_by_digest(block, i));
 }
 
-/* Split the bucket that is due, or make the first ones. */
+/* Split the bucket that is due, or allocate the first ones. */
 static int ksm_index_grow(struct ksm_domain *domain)
 {
 	struct ksm_index *index = &domain->index;
@@ -113,8 +124,9 @@ static int ksm_index_grow(struct ksm_domain *domain)
 	while ((loc = *from)) {
 		struct ksm_block *block = ksm_loc_block(domain, loc);
 		unsigned int i = loc % KSM_BLOCK_PAGES;
+		u32 hash = ksm_entry_hash(block, i);
 
-		if (ksm_index_bucket(index, ksm_entry_hash(block, i)) == bucket) {
+		if (ksm_index_bucket(index, hash) == bucket) {
 			*from = block->next[i];
 			block->next[i] = *to;
 			*to = loc;
@@ -158,9 +170,11 @@ static void ksm_index_shrink(struct ksm_domain *domain)
 }
 
 /**
- * ksm_index_prefetch - a lookup is coming
+ * ksm_index_prefetch - prefetch the bucket of a coming lookup
  * @index: where
- * @key: first look
+ * @key: sample
+ *
+ * Context: the domain's mutex.
  */
 void ksm_index_prefetch(struct ksm_index *index, u32 key)
 {
@@ -171,17 +185,18 @@ void ksm_index_prefetch(struct ksm_index *index, u32 key)
 }
 
 /**
- * ksm_index_find - a page that had this fingerprint when last visited
+ * ksm_index_find - a page that had this sample or digest when last visited
  * @domain: where
- * @key: first look or folded whole fingerprint
- * @whole: which of the two
+ * @key: sample or folded digest
+ * @by_digest: which of the two
  *
+ * Context: the domain's mutex.
  * Return: its name, see ksm_loc(), or 0.
  */
-u32 ksm_index_find(struct ksm_domain *domain, u32 key, bool whole)
+u32 ksm_index_find(struct ksm_domain *domain, u32 key, bool by_digest)
 {
 	struct ksm_index *index = &domain->index;
-	u32 loc, hash = ksm_index_hash(key, whole);
+	u32 loc, hash = ksm_index_hash(key, by_digest);
 
 	if (!index->split)
 		return 0;
@@ -190,7 +205,7 @@ u32 ksm_index_find(struct ksm_domain *domain, u32 key, bool whole)
 		struct ksm_block *block = ksm_loc_block(domain, loc);
 		unsigned int i = loc % KSM_BLOCK_PAGES;
 
-		if (ksm_entry_whole(block, i) == whole &&
+		if (ksm_entry_by_digest(block, i) == by_digest &&
 		    ksm_entry_key(block, i) == key)
 			return loc;
 		loc = block->next[i];
@@ -201,22 +216,23 @@ u32 ksm_index_find(struct ksm_domain *domain, u32 key, bool whole)
 /**
  * ksm_index_add - enter a page
  * @domain: where
- * @block: the page's block; its state and fingerprint say what by
+ * @block: the page's block; its state says by which of sample and digest
  * @i: which page of it
  *
+ * Context: the domain's mutex; does not sleep.
  * Return: 0 or -ENOMEM.
  */
 int ksm_index_add(struct ksm_domain *domain, struct ksm_block *block,
 		  unsigned int i)
 {
 	struct ksm_index *index = &domain->index;
-	u32 *head;
+	u32 *head, hash = ksm_entry_hash(block, i);
 
-	/* a bucket more is a help, the first ones are a must */
-	if (index->nr >= index->split && ksm_index_grow(domain) && !index->split)
+	/* another bucket is an optimization, only the first ones are needed */
+	if (index->nr >= index->split && ksm_index_grow(domain) &&
+	    !index->split)
 		return -ENOMEM;
-	head = ksm_index_head(index, ksm_index_bucket(index,
-						      ksm_entry_hash(block, i)));
+	head = ksm_index_head(index, ksm_index_bucket(index, hash));
 	block->next[i] = *head;
 	*head = ksm_loc(block, i);
 	index->nr++;
@@ -226,27 +242,31 @@ int ksm_index_add(struct ksm_domain *domain, struct ksm_block *block,
 /**
  * ksm_index_del - take a page out
  * @domain: where
- * @block: the page's block, with the state and fingerprint it was entered by
+ * @block: the page's block, with state, sample and digest as when entered
  * @i: which page of it
+ *
+ * Context: the domain's mutex.
  */
 void ksm_index_del(struct ksm_domain *domain, struct ksm_block *block,
 		   unsigned int i)
 {
 	struct ksm_index *index = &domain->index;
-	u32 loc = ksm_loc(block, i), *link;
+	u32 loc = ksm_loc(block, i), hash = ksm_entry_hash(block, i), *link;
 	int n;
 
-	link = ksm_index_head(index, ksm_index_bucket(index,
-						      ksm_entry_hash(block, i)));
+	link = ksm_index_head(index, ksm_index_bucket(index, hash));
 	while (*link != loc) {
+		struct ksm_block *pos;
+
 		if (WARN_ON_ONCE(!*link))
 			return;
-		link = &ksm_loc_block(domain, *link)->next[*link % KSM_BLOCK_PAGES];
+		pos = ksm_loc_block(domain, *link);
+		link = &pos->next[*link % KSM_BLOCK_PAGES];
 	}
 	*link = block->next[i];
 	block->next[i] = 0;
 	index->nr--;
-	/* two at a time catch up; a page that comes and goes moves nothing */
+	/* two, to catch up; the slack keeps one entry from thrashing */
 	for (n = 0; n < 2 && index->nr < index->split - index->split / 4; n++)
 		ksm_index_shrink(domain);
 }

@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ksmd: wakes up, spends its budget on whose turn it is, sleeps.
+ * ksmd: wakes up, spends its budget on the slots whose turn it is, sleeps.
  *
- * The budget of a batch is pages_to_scan whole pages read; a first look costs
- * a sixteenth of that, an empty page table entry a five-hundredth. It is there to
- * bound what is spent on memory that is known and brings nothing: what is new,
- * and what is merged, takes a KSM_GAIN-th of that from it. So who always makes
- * new memory can have a batch do KSM_GAIN times as much, and no more. Among
- * cgroups all work counts in full. A batch is served in slices, each to one
- * slot, with that slot's domain and mm locked for no longer.
+ * The budget of a batch is the cost of reading pages_to_scan pages whole. It
+ * bounds the work on known memory that gains nothing: work that merges a page,
+ * or indexes a new one, costs only a KSM_GAIN-th. So a source of ever new
+ * memory makes a batch do at most KSM_GAIN times as much work. Between cgroups
+ * all work counts in full. A batch is served in slices of one slot each; the
+ * slot's domain and mm are locked for one slice only.
  *
- * One thread, the first, keeps time: it grants the budget and sleeps between
- * two batches. The others help to spend it, so that the number of threads does
- * not change what is spent. A domain is for one thread at a time, as all of its
- * index is under one lock: a thread whose turn falls on a domain that another is
- * in puts that group aside until the other is through with its slice, and takes
- * the next.
+ * The first thread keeps time: it grants the budget and sleeps between two
+ * batches. The others help to spend the budget, so the number of threads does
+ * not change how much is spent. A domain is scanned by one thread at a time, as
+ * one mutex covers all of its index; see queue.c.
  */
 #include <linux/cpumask.h>
 #include <linux/freezer.h>
@@ -28,21 +25,21 @@
 #include <trace/events/ksm.h>
 
 #include "advisor.h"
-#include "ksm.h"
+#include "scan.h"
 
 /*
- * What a slice costs besides what it looks at: or a process with a single page
- * would take half of the CPU time that it shares with one that has a million.
+ * The fixed cost of a slice. Without it, a process of one page would get as
+ * much CPU time as a sibling of a million pages.
  */
-#define KSM_SLICE_BASE	KSM_PAGE_LINES
+#define KSM_SLICE_BASE	KSM_PAGE_CACHELINES
 
 /**
  * struct ksm_thread - a scanner thread
  * @link: on ksm_threads (ksm_threads_mutex)
  * @task: the thread; set before it runs, read under ksm_threads_mutex
- * @booked: run time that was booked so far (the thread's alone)
+ * @booked: run time that was booked so far, in ns (the thread)
  *
- * Made and freed under ksm_threads_mutex, freed when the thread has ended.
+ * Allocated and freed under ksm_threads_mutex; freed after the thread ended.
  */
 struct ksm_thread {
 	struct list_head link;
@@ -50,67 +47,31 @@ struct ksm_thread {
 	u64 booked;
 };
 
-/* The first one stays for ever, further ones come and go. */
+/* The first thread never stops, further ones come and go. */
 static DEFINE_MUTEX(ksm_threads_mutex);
 static LIST_HEAD(ksm_threads);
-/* Written under ksm_threads_mutex; read anywhere, for how many to wake. */
+/* Written under ksm_threads_mutex. */
 static unsigned int ksm_nr_threads;
 
-/* Lines that may still be spent in the present batch. */
+/* Cache lines that may still be spent in the present batch. */
 static atomic_long_t ksm_budget = ATOMIC_LONG_INIT(0);
-/* Run time of all threads, in nanoseconds. */
+/* Run time of all threads, in ns. */
 static atomic64_t ksm_run_time = ATOMIC64_INIT(0);
 
-static DECLARE_WAIT_QUEUE_HEAD(ksm_work_wait);	/* the first thread */
-static DECLARE_WAIT_QUEUE_HEAD(ksm_help_wait);	/* the others */
-static DECLARE_WAIT_QUEUE_HEAD(ksm_sleep_wait);	/* the pause */
-static DECLARE_WAIT_QUEUE_HEAD(ksm_turn_wait);	/* a domain that is free */
+static DECLARE_WAIT_QUEUE_HEAD(ksm_help_wait);	/* idle further threads */
+static DECLARE_WAIT_QUEUE_HEAD(ksm_sleep_wait);	/* the first one's pause */
 
 /**
- * ksm_wake - there may be something to scan
+ * ksmd_wake_sleeper - the length of the pause between batches changed
  *
  * Context: any that allows a spinlock.
  */
-void ksm_wake(void)
-{
-	wake_up_interruptible(&ksm_work_wait);
-}
-
-/**
- * ksm_wake_sleeper - the length of the pause between batches changed
- */
-void ksm_wake_sleeper(void)
+void ksmd_wake_sleeper(void)
 {
 	wake_up_interruptible(&ksm_sleep_wait);
 }
 
-/**
- * ksm_wake_turn - a domain can be scanned by another thread
- *
- * Context: any that allows a spinlock.
- */
-void ksm_wake_turn(void)
-{
-	if (READ_ONCE(ksm_nr_threads) > 1)
-		wake_up_interruptible_all(&ksm_turn_wait);
-}
-
-/**
- * ksmd_run_time - CPU time of the scanner threads
- *
- * Return: nanoseconds, including threads that are gone.
- */
-u64 ksmd_run_time(void)
-{
-	return atomic64_read(&ksm_run_time);
-}
-
-static bool ksm_has_work(void)
-{
-	return ksm_running() && READ_ONCE(ksm_root_group.sched.active);
-}
-
-/* A slice's worth of what is left of the budget, less if there is less. */
+/* Take a slice's worth of the budget, or what is left of it. */
 static long ksm_budget_take(void)
 {
 	long left = atomic_long_read(&ksm_budget), part;
@@ -123,116 +84,126 @@ static long ksm_budget_take(void)
 	return part;
 }
 
-/* One slice with everything locked; true if the slot's siblings are next. */
+/* One slice under all locks; true if the slot's siblings are next. */
 static bool ksm_scan_locked(struct ksm_scan *scan)
 {
-	struct ksm_mm *slot = scan->slot;
+	struct ksm_slot *slot = scan->slot;
+	struct ksm_pass *pass = &slot->pass;
 	struct mm_struct *mm = slot->mm;
 	bool done;
 
-	/* a process in exit, or one that is busy mapping: not now */
+	/* the process exits, or is busy mapping: not now */
 	if (!mmap_read_trylock(mm))
 		return true;
-	if (!atomic_read(&mm->mm_users)) {
+	if (!ksm_mm_live(mm)) {
 		mmap_read_unlock(mm);
+		/* its exit may take long, and no round waits for that */
+		ksm_pass_skip(slot);
 		return true;
 	}
-	scan->cursor = slot->cursor;
-	if (!slot->cursor)
-		ksm_slot_pass_begin(slot);
+	scan->cursor = pass->cursor;
+	if (!pass->cursor.addr)
+		ksm_pass_begin(slot);
 	done = ksm_walk_slot(scan);
-	slot->cursor = scan->cursor;
+	pass->cursor = scan->cursor;
+	pass->missed |= scan->missed;
 	mmap_read_unlock(mm);
-	slot->undrained |= scan->drain;
-	slot->held |= scan->held;
-	slot->unstocked |= scan->unstocked;
 	if (done) {
 		ksm_track_sweep(scan);
-		ksm_slot_pass_end(slot);
+		ksm_pass_end(slot);
 	}
 	return done;
 }
 
+/* One slice under the gate and the domain's mutex; returns the same. */
+static bool ksm_scan_domain(struct ksm_scan *scan)
+{
+	struct ksm_domain *domain = scan->domain;
+	struct ksm_slot *slot = scan->slot;
+	bool rotate = false;
+
+	ksm_gate_read_lock();
+	mutex_lock(&domain->mutex);
+	if (ksm_running() && ksm_track_enter(slot, domain))
+		rotate = ksm_scan_locked(scan);
+	mutex_unlock(&domain->mutex);
+	ksm_gate_read_unlock();
+	ksm_recs_free(&scan->dead_recs);
+
+	/* the slot moved here but is still tracked in its old domain */
+	if (READ_ONCE(slot->track.domain) &&
+	    READ_ONCE(slot->track.domain) != domain &&
+	    READ_ONCE(slot->books.domain) == domain)
+		ksm_track_drop(slot);
+	return rotate;
+}
+
 /**
  * ksm_scan_slot - scan one slot for a slice
- * @thread: who
+ * @thread: the thread
  * @slot: the slot
- * @domain: its domain, which nobody else scans; given back
- * @budget: lines that may be spent
+ * @domain: its domain, which no other thread scans; the reference is dropped
+ * @budget: cache lines that may be spent
  *
  * Context: sleeps; no locks.
- * Return: lines that it costs the batch.
+ * Return: what the slice costs the batch, in cache lines.
  */
 static unsigned long ksm_scan_slot(struct ksm_thread *thread,
-				   struct ksm_mm *slot,
+				   struct ksm_slot *slot,
 				   struct ksm_domain *domain,
 				   unsigned long budget)
 {
 	struct ksm_scan scan = {
 		.slot = slot,
 		.domain = domain,
-		.pages = ULONG_MAX,
-		.budget = budget,
-		.end = ULONG_MAX,
+		.limit.pages = ULONG_MAX,
+		.limit.budget = budget,
+		.limit.end = ULONG_MAX,
+		.limit.window = KSM_BLOCK_PAGES,
+		.limit.may_sleep = true,
+		.limit.may_resume = true,
 	};
-	unsigned long work, cost;
+	unsigned long work, gain, cost;
 	bool rotate = true;
 	u64 now;
 
-	/* not before its foreign mappings are gone, but nobody waits for that */
-	if (READ_ONCE(slot->gauge[KSM_G_FOREIGN])) {
-		if (READ_ONCE(slot->stuck))
-			ksm_slot_pass_over(slot);
-		goto out;
-	}
-
-	ksm_gate_enter();
-	mutex_lock(&domain->mutex);
-	if (!ksm_running())
-		rotate = false;
-	else if (ksm_track_enter(slot, domain))
-		rotate = ksm_scan_locked(&scan);
-	else
-		rotate = false;
-	mutex_unlock(&domain->mutex);
-	ksm_gate_leave();
-
-	/* what it left behind in another domain; nothing is merged there now */
-	if (READ_ONCE(slot->tracked) && READ_ONCE(slot->tracked) != domain &&
-	    READ_ONCE(slot->domain) == domain)
-		ksm_track_drop(slot);
-out:
-	/* since the last slice, so that what lies between them has its payer */
+	/* foreign mappings must go first; if that fails, no round waits */
+	if (!READ_ONCE(slot->books.gauge[KSM_G_FOREIGN]))
+		rotate = ksm_scan_domain(&scan);
+	else if (READ_ONCE(slot->undo.failing))
+		ksm_pass_skip(slot);
+	/* since the last slice, so that the time in between is booked too */
 	now = task_sched_runtime(current);
-	ksm_scan_book(&scan, now - thread->booked);
+	ksm_books_add(slot, scan.delta, scan.event, now - thread->booked);
 	atomic64_add(now - thread->booked, &ksm_run_time);
 	thread->booked = now;
 	work = scan.work + KSM_SLICE_BASE;
-	scan.gain = min(scan.gain, work);
-	cost = work - scan.gain + scan.gain / KSM_GAIN;
+	gain = min(scan.gain, work);
+	cost = work - gain + gain / KSM_GAIN;
 	trace_ksm_slice(slot, work, cost);
-	ksm_slot_scanned(slot, domain, work, rotate);
+	ksm_queue_scanned(slot, domain, work, rotate);
 	return cost;
 }
 
-/* One slice to whose turn it is; false if there is no more for this batch. */
+/* One slice for the slot whose turn it is; false if the batch is over. */
 static bool ksm_scan_turn(struct ksm_thread *thread)
 {
-	unsigned long turns = ksm_turns();
+	unsigned long turns = ksm_queue_turns();
 	struct ksm_domain *domain;
-	struct ksm_mm *slot;
+	struct ksm_slot *slot;
 	long budget, spent;
 
 	budget = ksm_budget_take();
 	if (!budget)
 		return false;
-	slot = ksm_slot_next(&domain);
+	slot = ksm_queue_next(&domain, ksmd_threads());
 	if (IS_ERR_OR_NULL(slot)) {
 		atomic_long_add(budget, &ksm_budget);
 		if (!slot)
 			return false;
-		/* others are in the domains whose turn it is */
-		wait_event_freezable(ksm_turn_wait, turns != ksm_turns() ||
+		/* other threads are scanning the domains whose turn it is */
+		wait_event_freezable(ksm_turn_wait,
+				     turns != ksm_queue_turns() ||
 				     kthread_should_stop());
 		return true;
 	}
@@ -242,6 +213,12 @@ static bool ksm_scan_turn(struct ksm_thread *thread)
 	return true;
 }
 
+static void ksmd_drain_lru(bool force)
+{
+	if (ksm_drain_lru(force))
+		ksm_round_drained();
+}
+
 static void ksm_scan_batch(struct ksm_thread *thread, bool first)
 {
 	do {
@@ -249,13 +226,14 @@ static void ksm_scan_batch(struct ksm_thread *thread, bool first)
 			break;
 		ksm_pool_refill(UINT_MAX);
 		if (first)
-			ksm_drain_lru();
+			ksmd_drain_lru(false);
 		cond_resched();
 	} while (!try_to_freeze() && ksm_scan_turn(thread));
 }
 
 static int ksmd(void *data)
 {
+	const unsigned int *sleep_ms = &ksm_knobs.sleep_ms;
 	struct ksm_thread *thread = data;
 	unsigned int ms;
 	u64 pages;
@@ -263,26 +241,28 @@ static int ksmd(void *data)
 	set_freezable();
 	set_user_nice(current, 5);
 	while (!kthread_should_stop()) {
-		if (!ksm_has_work()) {
+		if (!ksm_queue_has_work()) {
 			ksm_pool_drain();
-			wait_event_freezable(ksm_work_wait, ksm_has_work() ||
+			wait_event_freezable(ksm_work_wait,
+					     ksm_queue_has_work() ||
 					     kthread_should_stop());
 			continue;
 		}
 		ksm_merging_begin();
-		/* of what is left of the last one, no more than a slice is kept */
 		pages = READ_ONCE(ksm_knobs.pages_to_scan);
-		atomic_long_set(&ksm_budget, min_t(u64, pages * KSM_PAGE_LINES,
-						   LONG_MAX / 2));
+		atomic_long_set(&ksm_budget,
+				min_t(u64, pages * KSM_PAGE_CACHELINES,
+				      LONG_MAX / 2));
 		if (READ_ONCE(ksm_nr_threads) > 1)
 			wake_up_interruptible_all(&ksm_help_wait);
 		ksm_scan_batch(thread, true);
-		ksm_drain_lru();
-		ksm_advisor_check(pages);
-		ms = READ_ONCE(ksm_knobs.sleep_ms);
+		ksm_advisor_check(pages, atomic64_read(&ksm_run_time));
+		ms = READ_ONCE(*sleep_ms);
+		/* a long pause limits the rate of drains as well */
+		ksmd_drain_lru(ms >= KSM_DRAIN_MS);
 		if (ms)
 			wait_event_freezable_timeout(ksm_sleep_wait,
-						     ms != READ_ONCE(ksm_knobs.sleep_ms),
+						     ms != READ_ONCE(*sleep_ms),
 						     msecs_to_jiffies(ms));
 		else
 			cond_resched();
@@ -292,7 +272,7 @@ static int ksmd(void *data)
 
 static bool ksm_help_wanted(void)
 {
-	return ksm_has_work() && atomic_long_read(&ksm_budget) > 0;
+	return ksm_queue_has_work() && atomic_long_read(&ksm_budget) > 0;
 }
 
 static int ksmd_helper(void *data)
@@ -305,8 +285,8 @@ static int ksmd_helper(void *data)
 		wait_event_freezable(ksm_help_wait, ksm_help_wanted() ||
 				     kthread_should_stop());
 		ksm_scan_batch(thread, false);
-		/* the first thread may have seen that before we stocked up */
-		if (!ksm_has_work())
+		/* the first thread may have drained before this one refilled */
+		if (!ksm_queue_has_work())
 			ksm_pool_drain();
 	}
 	return 0;
@@ -319,11 +299,12 @@ static int ksm_thread_start(void)
 
 	if (!thread)
 		return -ENOMEM;
-	/* the name that is looked for is the first one's */
+	/* tools look for a thread of this name */
 	if (!nr)
 		thread->task = kthread_create(ksmd, thread, "ksmd");
 	else
-		thread->task = kthread_create(ksmd_helper, thread, "ksmd/%u", nr);
+		thread->task = kthread_create(ksmd_helper, thread, "ksmd/%u",
+					      nr);
 	if (IS_ERR(thread->task)) {
 		int err = PTR_ERR(thread->task);
 
@@ -348,7 +329,10 @@ static void ksm_thread_stop(void)
 }
 
 /**
- * ksmd_threads - how many scanner threads there are
+ * ksmd_threads - the number of scanner threads
+ *
+ * Context: any.
+ * Return: the number.
  */
 unsigned int ksmd_threads(void)
 {
@@ -357,12 +341,12 @@ unsigned int ksmd_threads(void)
 
 /**
  * ksmd_set_threads - start or stop scanner threads
- * @nr: how many there are to be
+ * @nr: the number wanted
  *
- * Context: sleeps, until a thread that goes is through with its slice; the
- * caller does not hold the gate.
- * Return: 0; -EINVAL unless @nr is from 1 to the number of CPUs; -ENOMEM, or
- * -EINTR for a signal that kills: then there are fewer than wanted.
+ * Context: sleeps until a stopping thread ends its slice; the caller does not
+ * hold the gate.
+ * Return: 0; -EINVAL unless @nr is from 1 to the number of CPUs; -EINTR for a
+ * fatal signal; -ENOMEM, also with fewer threads started than wanted.
  */
 int ksmd_set_threads(unsigned int nr)
 {
@@ -383,13 +367,14 @@ int ksmd_set_threads(unsigned int nr)
 /**
  * ksmd_init - start the scanner: a thread for each node that has memory
  *
- * Return: 0 or the reason why it cannot scan.
+ * Context: boot.
+ * Return: 0, or an errno if not even the first thread starts.
  */
 int __init ksmd_init(void)
 {
 	int err = ksmd_set_threads(1);
 
-	/* without the others it is slower and no worse */
+	/* without the other threads scanning is slower, no worse */
 	if (!err)
 		ksmd_set_threads(min_t(unsigned int, num_node_state(N_MEMORY),
 				       num_online_cpus()));

@@ -3,20 +3,25 @@
  * Merging: a page table entry that maps a page of its own is made to map a
  * merged frame of the same content, or the zero page.
  *
- * The entry is cleared and flushed before anything is compared: from then on
- * nobody can write to the page through it, and a fault waits for the page
- * table lock. If then somebody else could hold the page, or a byte differs,
- * the old entry goes back. Nothing is decided by a fingerprint.
+ * The entry is cleared and flushed before the bytes are compared: from then on
+ * nothing writes to the page through it, and a fault waits for the page table
+ * lock. If the page may then be held in another way, or a byte differs, the old
+ * entry is restored. Fingerprints decide nothing.
+ *
+ * Only splitting a large folio and calling MMU notifiers may sleep here. A
+ * caller that must not sleep calls ksm_page_may_sleep() first.
  */
 #include <linux/highmem.h>
 #include <linux/mmu_notifier.h>
 #include <linux/pagewalk.h>
 #include <linux/swap.h>
 
+#include "../internal.h"
+#include "scan.h"
+
 #include <trace/events/ksm.h>
 
-#include "../internal.h"
-#include "ksm.h"
+/* ---------------------------------------------------------- a page at hand */
 
 /**
  * ksm_page_get - find the page of a process at an address
@@ -24,9 +29,9 @@
  * @vma: where
  * @addr: the address, in @vma
  *
- * Context: mmap_lock.
- * Return: true if there is an anonymous page, unmerged and in memory; put it
- * with ksm_page_put().
+ * Context: mmap_lock; does not sleep.
+ * Return: true if there is an anonymous page, unmerged and in memory;
+ * ksm_page_put() follows.
  */
 bool ksm_page_get(struct ksm_page *kp, struct vm_area_struct *vma,
 		  unsigned long addr)
@@ -51,26 +56,30 @@ bool ksm_page_get(struct ksm_page *kp, struct vm_area_struct *vma,
 	return fit;
 }
 
+/**
+ * ksm_page_put - drop the reference on a page
+ * @kp: the page
+ *
+ * Context: any that may free a page.
+ */
 void ksm_page_put(struct ksm_page *kp)
 {
 	folio_put(kp->folio);
 }
 
 /**
- * ksm_page_sleeps - would merging a page take what a brief scan may not do?
- * @scan: the scan
+ * ksm_page_may_sleep - may merging this page sleep?
  * @kp: the page
  *
- * A large folio is split first, and who has a secondary MMU is notified. That
- * there is one, or none, mmap_lock keeps as it is.
+ * Context: mmap_lock, which keeps notifiers from coming or going.
+ * Return: true if a large folio is to be split or a notifier to be called.
  */
-bool ksm_page_sleeps(struct ksm_scan *scan, struct ksm_page *kp)
+bool ksm_page_may_sleep(struct ksm_page *kp)
 {
-	return scan->brief && (folio_test_large(kp->folio) ||
-			       mm_has_notifiers(kp->vma->vm_mm));
+	return folio_test_large(kp->folio) || mm_has_notifiers(kp->vma->vm_mm);
 }
 
-/* Lock the page's folio for a merge, and split it to that page if it is large. */
+/* Lock the page's folio for a merge; split it first if it is large. */
 static bool ksm_page_lock(struct ksm_page *kp)
 {
 	if (!folio_trylock(kp->folio))
@@ -86,10 +95,11 @@ static bool ksm_page_lock(struct ksm_page *kp)
 }
 
 /**
- * ksm_page_split - split the huge page that a page is in
- * @kp: the page, the only one that the caller holds of it
+ * ksm_page_split - split the large folio that a page is in
+ * @kp: the page; the caller holds no other reference on the folio
  *
- * Return: false if that could not be done now.
+ * Context: sleeps.
+ * Return: false if that is not possible now.
  */
 bool ksm_page_split(struct ksm_page *kp)
 {
@@ -99,7 +109,9 @@ bool ksm_page_split(struct ksm_page *kp)
 	return true;
 }
 
-/* The entry that maps @page where @old mapped an equal one; never writable. */
+/* --------------------------------------------------------- replacing a page */
+
+/* The entry to map @page, which equals the page that @old maps; read-only. */
 static pte_t ksm_make_pte(struct vm_area_struct *vma, struct page *page,
 			  pte_t old)
 {
@@ -113,7 +125,7 @@ static pte_t ksm_make_pte(struct vm_area_struct *vma, struct page *page,
 	pte = pte_wrprotect(pte);
 	if (!pte_young(old))
 		pte = pte_mkold(pte);
-	/* who watches writes has seen none */
+	/* nothing was written: soft-dirty must not report a write */
 	if (pte_soft_dirty(old))
 		pte = pte_mksoft_dirty(pte);
 	else
@@ -123,88 +135,80 @@ static pte_t ksm_make_pte(struct vm_area_struct *vma, struct page *page,
 	return pte;
 }
 
-/* Given up with MADV_FREE and not written since. */
-static bool ksm_given_up(struct folio *folio, pte_t pte)
+/* Was the page given up with MADV_FREE and not written since? */
+static bool ksm_madv_freed(struct folio *folio, pte_t pte)
 {
 	return !folio_test_swapbacked(folio) && !pte_dirty(pte) &&
 	       !folio_test_dirty(folio);
 }
 
 /*
- * With the entry cleared: is the page ours alone, and what we want? The
- * reference count is looked at only now, as get_user_pages_fast() needs no
- * lock to take a reference through an entry that it can see.
+ * With the entry cleared: do only mappings hold the page? The reference count
+ * is read only now, as get_user_pages_fast() takes a reference without a lock
+ * as long as it finds the entry.
  */
-static int ksm_check_alone(struct ksm_scan *scan, struct ksm_page *kp, pte_t old)
+static enum ksm_outcome ksm_check_alone(struct ksm_scan *scan,
+					struct ksm_page *kp, pte_t old)
 {
 	struct folio *folio = kp->folio;
 	int expected = folio_mapcount(folio) + 1 + folio_test_swapcache(folio);
 
-	if (ksm_given_up(folio, old))
-		return -ESTALE;
+	if (ksm_madv_freed(folio, old))
+		return KSM_FREED;
 	if (folio_ref_count(folio) == expected)
-		return 0;
-	/* a CPU's batch, of what is to become active, or anybody else */
-	scan->held = true;
-	return -EBUSY;
+		return KSM_MERGED;
+	/* held by an LRU batch of pages to be activated, or by a pin */
+	scan->missed |= KSM_MISSED_HELD;
+	return KSM_HELD;
 }
 
-static int ksm_take_bytes(struct ksm_page *kp, struct page *to, bool copy)
+static enum ksm_outcome ksm_take_bytes(struct ksm_page *kp, struct page *to,
+				       bool copy)
 {
 	if (copy)
-		return copy_mc_highpage(to, kp->page) ? -EHWPOISON : 0;
-	return pages_identical(kp->page, to) ? 0 : -EUCLEAN;
+		return copy_mc_highpage(to, kp->page) ? KSM_POISONED :
+							KSM_MERGED;
+	return pages_identical(kp->page, to) ? KSM_MERGED : KSM_DIFFERS;
 }
 
 /*
- * Make @kp's entry map @to. @kp's folio is locked and small; @to is the zero
- * page or a locked frame; @copy: @to is fresh and gets the content now.
+ * With the page table locked: make @kp's entry map @to. If @copy, @to is fresh
+ * and gets the content now.
  */
-static int ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
-		       struct page *to, bool copy)
+static enum ksm_outcome ksm_replace_locked(struct ksm_scan *scan,
+					   struct ksm_page *kp,
+					   struct page *to, bool copy,
+					   pte_t *ptep)
 {
 	struct vm_area_struct *vma = kp->vma;
 	struct mm_struct *mm = vma->vm_mm;
-	struct mmu_notifier_range range;
-	struct folio_walk fw;
-	struct folio *folio;
-	int err = -EAGAIN;
+	struct folio *folio = kp->folio;
+	enum ksm_outcome outcome;
 	pte_t old;
 
-	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm, kp->addr,
-				kp->addr + PAGE_SIZE);
-	/* in a brief scan there is nobody, see ksm_page_sleeps() */
-	if (!scan->brief)
-		mmu_notifier_invalidate_range_start(&range);
-	folio = folio_walk_start(&fw, vma, kp->addr, 0);
-	if (!folio)
-		goto out;
-	if (folio != kp->folio || fw.level != FW_LEVEL_PTE ||
-	    mm_tlb_flush_pending(mm))
-		goto end;
 	/*
-	 * Off the LRU, it is held: if it is fresh, by a CPU's batch that is on its
-	 * way there. Who touches many should not have to flush for each of them.
+	 * A page that is not on the LRU is held; a fresh one by an LRU batch.
+	 * Check that before the flush: a program that touches many pages
+	 * should not pay for a flush of each.
 	 */
 	if (!folio_test_lru(folio)) {
-		scan->drain = true;
-		err = -EBUSY;
-		goto end;
+		scan->missed |= KSM_MISSED_LRU;
+		return KSM_HELD;
 	}
 
 	flush_cache_page(vma, kp->addr, page_to_pfn(kp->page));
-	old = ptep_clear_flush(vma, kp->addr, fw.ptep);
-	err = ksm_check_alone(scan, kp, old);
-	if (!err)
-		err = ksm_take_bytes(kp, to, copy);
+	old = ptep_clear_flush(vma, kp->addr, ptep);
+	outcome = ksm_check_alone(scan, kp, old);
+	if (outcome == KSM_MERGED)
+		outcome = ksm_take_bytes(kp, to, copy);
 	if (copy)
-		smp_wmb(); /* bytes before the entry: pairs with any reader's walk */
-	if (!err && PageAnonExclusive(kp->page) &&
+		smp_wmb(); /* bytes before the entry: pairs with page walks */
+	if (outcome == KSM_MERGED && PageAnonExclusive(kp->page) &&
 	    folio_try_share_anon_rmap_pte(folio, kp->page))
-		err = -EBUSY;
-	if (err) {
-		set_pte_at(mm, kp->addr, fw.ptep, old);
-		goto end;
+		outcome = KSM_HELD;
+	if (outcome != KSM_MERGED) {
+		set_pte_at(mm, kp->addr, ptep, old);
+		return outcome;
 	}
 
 	if (is_zero_pfn(page_to_pfn(to))) {
@@ -215,19 +219,50 @@ static int ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
 		folio_add_anon_rmap_pte(page_folio(to), to, vma, kp->addr,
 					RMAP_NONE);
 	}
-	set_pte_at(mm, kp->addr, fw.ptep, ksm_make_pte(vma, to, old));
+	set_pte_at(mm, kp->addr, ptep, ksm_make_pte(vma, to, old));
 
 	folio_remove_rmap_pte(folio, kp->page, vma);
 	if (!folio_mapped(folio))
 		folio_free_swap(folio);
 	folio_put(folio);
-end:
-	folio_walk_end(&fw, vma);
-out:
-	if (!scan->brief)
-		mmu_notifier_invalidate_range_end(&range);
-	return err;
+	return KSM_MERGED;
 }
+
+/*
+ * Make @kp's entry map @to, the zero page or a locked frame. The folio of @kp
+ * is locked and small.
+ */
+static enum ksm_outcome ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
+				    struct page *to, bool copy)
+{
+	struct vm_area_struct *vma = kp->vma;
+	struct mm_struct *mm = vma->vm_mm;
+	/* mmap_lock keeps notifiers from coming or going */
+	bool notify = mm_has_notifiers(mm);
+	enum ksm_outcome outcome = KSM_BUSY;
+	struct mmu_notifier_range range;
+	struct folio_walk fw;
+	struct folio *folio;
+
+	if (notify) {
+		mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm,
+					kp->addr, kp->addr + PAGE_SIZE);
+		mmu_notifier_invalidate_range_start(&range);
+	}
+	folio = folio_walk_start(&fw, vma, kp->addr, 0);
+	if (folio) {
+		if (folio == kp->folio && fw.level == FW_LEVEL_PTE &&
+		    !mm_tlb_flush_pending(mm))
+			outcome = ksm_replace_locked(scan, kp, to, copy,
+						     fw.ptep);
+		folio_walk_end(&fw, vma);
+	}
+	if (notify)
+		mmu_notifier_invalidate_range_end(&range);
+	return outcome;
+}
+
+/* ---------------------------------------------------------- ways to merge */
 
 /**
  * ksm_merge_zero - map the zero page for a page of zeroes
@@ -235,19 +270,36 @@ out:
  * @kp: the page
  *
  * Context: mmap_lock.
- * Return: 0 or an errno that says why not, see ksm_merge_into().
+ * Return: the outcome.
  */
-int ksm_merge_zero(struct ksm_scan *scan, struct ksm_page *kp)
+enum ksm_outcome ksm_merge_zero(struct ksm_scan *scan, struct ksm_page *kp)
 {
-	int err = -EAGAIN;
+	enum ksm_outcome outcome = KSM_BUSY;
 
 	if (ksm_page_lock(kp)) {
-		err = ksm_replace(scan, kp, ZERO_PAGE(kp->addr), false);
+		outcome = ksm_replace(scan, kp, ZERO_PAGE(kp->addr), false);
 		folio_unlock(kp->folio);
 	}
 	trace_ksm_merge_one_page(scan->slot, page_to_pfn(ZERO_PAGE(kp->addr)),
-				 NULL, kp->vma->vm_mm, err);
-	return err;
+				 NULL, kp->vma->vm_mm, outcome);
+	return outcome;
+}
+
+/* The frame's folio is locked: may this slot map it? */
+static enum ksm_outcome ksm_frame_usable(struct ksm_frame *frame,
+					 struct folio *folio,
+					 struct ksm_slot *slot)
+{
+	if (ksm_folio_frame(folio) != frame || folio_test_hwpoison(folio) ||
+	    (!READ_ONCE(ksm_knobs.merge_across_nodes) &&
+	     folio_nid(folio) != frame->nid))
+		return KSM_FRAME_GONE;
+	if (atomic_read(&frame->mapped) >=
+	    READ_ONCE(ksm_knobs.max_page_sharing))
+		return KSM_FRAME_FULL;
+	if (!ksm_books_claim(slot, frame->domain))
+		return KSM_LEAVING;
+	return KSM_MERGED;
 }
 
 /**
@@ -255,127 +307,126 @@ int ksm_merge_zero(struct ksm_scan *scan, struct ksm_page *kp)
  * @scan: the scan
  * @slot: whose page
  * @kp: the page
- * @node: the frame
+ * @frame: the frame
  *
  * Context: mmap_lock, domain->mutex, ksm_gate.
- * Return: 0, or -ENOENT: the frame is gone or must not be used any more,
- * -EMLINK: it has all the mappings it may have, -EUCLEAN: the contents differ,
- * -EBUSY: somebody holds the page, -EPERM: the slot is leaving the domain,
- * -EAGAIN, -ESTALE, -EHWPOISON.
+ * Return: the outcome.
  */
-int ksm_merge_into(struct ksm_scan *scan, struct ksm_mm *slot,
-		   struct ksm_page *kp, struct ksm_node *node)
+enum ksm_outcome ksm_merge_into(struct ksm_scan *scan, struct ksm_slot *slot,
+				struct ksm_page *kp, struct ksm_frame *frame)
 {
-	struct folio *frame = ksm_node_folio(node);
-	int err = -EAGAIN;
+	struct folio *folio = ksm_frame_folio(frame);
+	enum ksm_outcome outcome = KSM_BUSY;
 
-	if (!frame)
-		return -ENOENT;
-	if (!folio_trylock(frame))
+	if (!folio)
+		return KSM_FRAME_GONE;
+	if (!folio_trylock(folio))
 		goto put;
-	err = -ENOENT;
-	if (ksm_folio_node(frame) != node || folio_test_hwpoison(frame) ||
-	    (!READ_ONCE(ksm_knobs.merge_across_nodes) &&
-	     folio_nid(frame) != node->nid))
+	outcome = ksm_frame_usable(frame, folio, slot);
+	if (outcome != KSM_MERGED)
 		goto unlock;
-	err = -EMLINK;
-	if (atomic_read(&node->mapped) >= READ_ONCE(ksm_knobs.max_page_sharing))
-		goto unlock;
-	err = -EPERM;
-	if (!ksm_slot_claim(slot, node->domain))
-		goto unlock;
-	err = -EAGAIN;
-	if (!ksm_page_lock(kp))
-		goto unlock;
-	if (ksm_recs_hold(scan, slot, kp, node)) {
-		err = ksm_replace(scan, kp, folio_page(frame, 0), false);
-		if (!err)
-			ksm_rec_add(scan, slot, kp, node);
-		ksm_recs_release(scan, node);
+	outcome = KSM_BUSY;
+	if (ksm_page_lock(kp)) {
+		outcome = ksm_replace(scan, kp, folio_page(folio, 0), false);
+		/* without memory for a record, the next visit adds it */
+		if (outcome == KSM_MERGED)
+			ksm_rec_add(scan, slot, kp, frame);
+		folio_unlock(kp->folio);
 	}
-	folio_unlock(kp->folio);
 unlock:
-	folio_unlock(frame);
+	folio_unlock(folio);
 put:
-	trace_ksm_merge_with_ksm_page(slot, folio_page(frame, 0),
-				      folio_pfn(frame), node, kp->vma->vm_mm,
-				      err);
-	folio_put(frame);
-	return err;
+	trace_ksm_merge_with_ksm_page(slot, folio_page(folio, 0),
+				      folio_pfn(folio), frame, kp->vma->vm_mm,
+				      outcome);
+	folio_put(folio);
+	return outcome;
+}
+
+static void ksm_frame_fill(struct ksm_frame *frame, struct folio *folio)
+{
+	__folio_set_locked(folio);
+	__folio_set_swapbacked(folio);
+	__folio_mark_uptodate(folio);
+	/* otherwise reclaim would drop it, as if given up with MADV_FREE */
+	folio_set_dirty(folio);
+	frame->pfn = folio_pfn(folio);
+	frame->nid = folio_nid(folio);
+	ksm_folio_set_frame(folio, frame);
+}
+
+static void ksm_frame_empty(struct folio *folio)
+{
+	folio->mapping = NULL;
+	folio_clear_dirty(folio);
+	__folio_clear_swapbacked(folio);
+	folio_unlock(folio);
+	folio_put(folio);
+}
+
+/* Copy a page to a frame and map the frame in its place. */
+static enum ksm_outcome ksm_merge_first(struct ksm_scan *scan,
+					struct ksm_page *kp,
+					struct ksm_frame *frame,
+					struct folio *folio)
+{
+	enum ksm_outcome outcome = KSM_NO_MEMORY;
+
+	if (!ksm_page_lock(kp))
+		return KSM_BUSY;
+	if (!ksm_charge_frame(scan->slot, kp->folio, folio))
+		outcome = ksm_replace(scan, kp, folio_page(folio, 0), true);
+	if (outcome == KSM_MERGED)
+		ksm_rec_add(scan, scan->slot, kp, frame);
+	folio_unlock(kp->folio);
+	return outcome;
 }
 
 /**
- * ksm_merge_fresh - make a merged frame of a page
- * @scan: the scan
- * @slot: whose page
+ * ksm_merge_fresh - make a merged frame from a page
+ * @scan: the scan, of the slot that has the page
  * @kp: the page
- * @look: first look and
- * @whole: whole fingerprint by which the frame will be found
+ * @sample: the sample by which the frame will be found
+ * @digest: the digest by which the frame will be found
+ * @result: set to the frame, which is mapped in place of the page
  *
  * Context: mmap_lock, domain->mutex, ksm_gate.
- * Return: the node of the frame, mapped in place of the page; or an ERR_PTR
- * as from ksm_merge_into(), or -ENOMEM.
+ * Return: the outcome.
  */
-struct ksm_node *ksm_merge_fresh(struct ksm_scan *scan, struct ksm_mm *slot,
-				 struct ksm_page *kp, u32 look, u64 whole)
+enum ksm_outcome ksm_merge_fresh(struct ksm_scan *scan, struct ksm_page *kp,
+				 u32 sample, u64 digest,
+				 struct ksm_frame **result)
 {
 	struct ksm_domain *domain = scan->domain;
-	struct ksm_node *node;
-	struct folio *frame;
-	int err = -ENOMEM;
+	enum ksm_outcome outcome = KSM_LEAVING;
+	struct ksm_frame *frame;
+	struct folio *folio;
 
-	node = ksm_node_alloc(domain);
-	if (!node)
-		return ERR_PTR(-ENOMEM);
-	frame = ksm_pool_get(folio_nid(kp->folio));
-	scan->unstocked |= !frame;
+	frame = ksm_frame_alloc(domain);
 	if (!frame)
-		goto free;
-	__folio_set_locked(frame);
-	__folio_set_swapbacked(frame);
-	__folio_mark_uptodate(frame);
-	/* clean and without a dirty entry, reclaim would take it for lost */
-	folio_set_dirty(frame);
-	node->pfn = folio_pfn(frame);
-	node->nid = folio_nid(frame);
-	ksm_folio_set_node(frame, node);
-
-	err = -EPERM;
-	if (!ksm_slot_claim(slot, domain))
-		goto put;
-	err = ksm_content_add(domain, node, look, whole);
-	if (err)
-		goto put;
-	err = -EAGAIN;
-	if (!ksm_page_lock(kp))
-		goto put;
-	if (ksm_recs_hold(scan, slot, kp, node)) {
-		err = ksm_payer_first(slot, kp->folio, frame);
-		if (!err)
-			err = ksm_replace(scan, kp, folio_page(frame, 0), true);
-		if (!err)
-			ksm_rec_add(scan, slot, kp, node);
-		ksm_recs_release(scan, node);
+		return KSM_NO_MEMORY;
+	folio = ksm_pool_get(folio_nid(kp->folio));
+	if (!folio) {
+		scan->missed |= KSM_MISSED_FRAME;
+		ksm_frame_free(frame);
+		return KSM_NO_MEMORY;
 	}
-	folio_unlock(kp->folio);
-	if (err)
-		goto put;
-
-	trace_ksm_merge_one_page(slot, node->pfn, node, slot->mm, 0);
-	list_add(&node->link, &domain->nodes);
-	folio_add_lru(frame);
-	folio_unlock(frame);
-	folio_put(frame);
-	return node;
-
-put:
-	trace_ksm_merge_one_page(slot, node->pfn, node, slot->mm, err);
-	frame->mapping = NULL;
-	folio_clear_dirty(frame);
-	__folio_clear_swapbacked(frame);
-	folio_unlock(frame);
-	folio_put(frame);
-free:
-	ksm_node_free(node);
-	return ERR_PTR(err);
+	ksm_frame_fill(frame, folio);
+	if (ksm_books_claim(scan->slot, domain))
+		outcome = ksm_content_add(frame, sample, digest) ?
+			  KSM_NO_MEMORY :
+			  ksm_merge_first(scan, kp, frame, folio);
+	trace_ksm_merge_one_page(scan->slot, frame->pfn, frame, scan->slot->mm,
+				 outcome);
+	if (outcome != KSM_MERGED) {
+		ksm_frame_empty(folio);
+		ksm_frame_free(frame);
+		return outcome;
+	}
+	list_add(&frame->link, &domain->frames);
+	folio_add_lru(folio);
+	folio_unlock(folio);
+	folio_put(folio);
+	*result = frame;
+	return KSM_MERGED;
 }

@@ -2,28 +2,36 @@
 /*
  * From a merged frame back to the page tables that map it.
  *
- * An ordinary anonymous folio belongs to one anon_vma; a merged frame belongs
- * to any number of them. So every mapping that the scanner makes or meets gets
- * a record of the anon_vma and the offset in it. Mappings that fork makes are
- * found through the parent's record, as the child's VMA is in the parent's
- * anon_vma too. When the parent goes and such relatives remain, its record
- * stays with the frame as an orphan until they have records of their own.
+ * An ordinary anonymous folio belongs to one anon_vma, a merged one to any
+ * number. So every mapping that the scanner makes or finds gets a record of its
+ * anon_vma and its offset there. Mappings that fork makes are found through the
+ * parent's record, as the child's VMA is in the parent's anon_vma too. When the
+ * parent's mapping goes and such relatives remain, its record stays with the
+ * frame as an orphan until they have records of their own.
  *
- * Records may be out of date: rmap_one() looks at the page table.
+ * Records may be out of date: rmap_one() checks the page table.
+ *
+ * The scan never waits here. A record is added under the domain's mutex alone,
+ * which does not disturb walkers; it is removed with the walkers' semaphore
+ * held for writing. The scan only tries to take that: a record that it cannot
+ * remove becomes an orphan, which review.c removes.
  */
 #include <linux/hash.h>
+#include <linux/rculist.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
-#include <linux/vmstat.h>
 
 #include <trace/events/ksm.h>
 
 #include "../internal.h"
-#include "ksm.h"
+#include "scan.h"
 
 #define KSM_RMAP_SEM_BITS	6
 
+struct kmem_cache *ksm_rec_cache;
+
+/* Each covers the removal of records from frames that hash to it. */
 static struct rw_semaphore ksm_rmap_sem[1 << KSM_RMAP_SEM_BITS];
 
 void __init ksm_rmap_init(void)
@@ -34,45 +42,57 @@ void __init ksm_rmap_init(void)
 		init_rwsem(&ksm_rmap_sem[i]);
 }
 
-static struct rw_semaphore *ksm_node_sem(const struct ksm_node *node)
+static struct rw_semaphore *ksm_frame_sem(const struct ksm_frame *frame)
 {
-	return &ksm_rmap_sem[hash_ptr(node, KSM_RMAP_SEM_BITS)];
+	return &ksm_rmap_sem[hash_ptr(frame, KSM_RMAP_SEM_BITS)];
 }
 
+/* ---------------------------------------------------------------- records */
+
+/* Dropping the last reference on an anon_vma may sleep. */
 static void ksm_rec_free(struct ksm_rec *rec)
 {
 	put_anon_vma(rec->anon_vma);
 	kmem_cache_free(ksm_rec_cache, rec);
 }
 
-static void ksm_recs_free(struct hlist_head *recs)
+/**
+ * ksm_recs_free - free records that were removed
+ * @recs: the records
+ *
+ * Context: sleeps.
+ */
+void ksm_recs_free(struct hlist_head *recs)
 {
-	struct ksm_rec *rec;
 	struct hlist_node *next;
+	struct ksm_rec *rec;
 
-	hlist_for_each_entry_safe(rec, next, recs, link)
+	hlist_for_each_entry_safe(rec, next, recs, link) {
 		ksm_rec_free(rec);
+		cond_resched();
+	}
+	INIT_HLIST_HEAD(recs);
 }
 
 /* Has this process a record of its own for the frame at this place? */
 static bool ksm_vma_has_rec(struct ksm_rec *rec, struct vm_area_struct *vma,
 			    unsigned long addr)
 {
-	struct ksm_mm *slot = vma->vm_mm->ksm;
+	struct ksm_slot *slot = vma->vm_mm->ksm;
 	struct ksm_rec *own;
 
-	/* its records are covered by the mutex that we hold, or not for us */
-	if (!slot || READ_ONCE(slot->tracked) != rec->node->domain)
+	/* the domain's mutex covers only records of slots tracked in it */
+	if (!slot || READ_ONCE(slot->track.domain) != rec->frame->domain)
 		return false;
-	own = xa_load(&slot->recs, addr >> PAGE_SHIFT);
-	return own && own != rec && own->node == rec->node;
+	own = xa_load(&slot->track.recs, addr >> PAGE_SHIFT);
+	return own && own != rec && own->frame == rec->frame;
 }
 
 /*
- * Is the frame mapped here, or may it be again? It may where it is in swap, or
- * on its way to another place; then node->mapped tells nothing either.
+ * Is the frame mapped here, or may it be again? It may if the page is in swap
+ * or under migration, which frame->mapped does not count.
  */
-static bool ksm_vma_may_map(struct ksm_node *node, struct vm_area_struct *vma,
+static bool ksm_vma_may_map(struct ksm_frame *frame, struct vm_area_struct *vma,
 			    unsigned long addr)
 {
 	pmd_t *pmd = mm_find_pmd(vma->vm_mm, addr);
@@ -87,37 +107,35 @@ static bool ksm_vma_may_map(struct ksm_node *node, struct vm_area_struct *vma,
 	pte = ptep_get(ptep);
 	pte_unmap_unlock(ptep, ptl);
 	if (pte_present(pte))
-		return pte_pfn(pte) == READ_ONCE(node->pfn);
+		return pte_pfn(pte) == READ_ONCE(frame->pfn);
 	return is_swap_pte(pte);
 }
 
-/* Does this record lead to a mapping of its frame that no other is for? */
+/*
+ * Does this record lead to a mapping that has no record of its own? The
+ * record's anon_vma is locked.
+ */
 static bool ksm_rec_leads(struct ksm_rec *rec)
 {
 	struct anon_vma_chain *avc;
-	bool leads = false;
 
-	anon_vma_lock_read(rec->anon_vma);
 	anon_vma_interval_tree_foreach(avc, &rec->anon_vma->rb_root, rec->pgoff,
 				       rec->pgoff) {
 		unsigned long addr = vma_address(avc->vma, rec->pgoff, 1);
 
-		leads = addr != -EFAULT &&
-			!ksm_vma_has_rec(rec, avc->vma, addr) &&
-			ksm_vma_may_map(rec->node, avc->vma, addr);
-		if (leads)
-			break;
+		if (addr != -EFAULT && !ksm_vma_has_rec(rec, avc->vma, addr) &&
+		    ksm_vma_may_map(rec->frame, avc->vma, addr))
+			return true;
 	}
-	anon_vma_unlock_read(rec->anon_vma);
-	return leads;
+	return false;
 }
 
 /* Does another record lead where this one does? */
-static bool ksm_rec_double(struct ksm_node *node, struct ksm_rec *rec)
+static bool ksm_rec_is_double(struct ksm_frame *frame, struct ksm_rec *rec)
 {
 	struct ksm_rec *pos;
 
-	hlist_for_each_entry(pos, &node->recs, link) {
+	hlist_for_each_entry(pos, &frame->recs, link) {
 		if (pos != rec && pos->anon_vma == rec->anon_vma &&
 		    pos->pgoff == rec->pgoff)
 			return true;
@@ -125,174 +143,184 @@ static bool ksm_rec_double(struct ksm_node *node, struct ksm_rec *rec)
 	return false;
 }
 
-/*
- * Take out the orphans of a node that lead nowhere, or @all; its semaphore is
- * held for writing.
- */
-static void ksm_orphans_take(struct ksm_node *node, struct hlist_head *orphans,
-			     bool all)
-{
-	struct ksm_rec *rec;
-	struct hlist_node *next;
-
-	hlist_for_each_entry_safe(rec, next, &node->recs, link) {
-		if (rec->orphan && (all || !ksm_rec_leads(rec))) {
-			hlist_del(&rec->link);
-			hlist_add_head(&rec->link, orphans);
-			node->nr_orphans--;
-		}
-	}
-}
-
 /**
- * ksm_recs_hold - will a brief scan be able to add a record?
+ * ksm_rec_add - record that a slot maps a frame
  * @scan: the scan
  * @slot: the slot
  * @kp: where
- * @node: the frame
+ * @frame: the frame
  *
- * It cannot wait for that when the mapping is made, and nobody could find the
- * mapping without.
- *
- * Return: true if so, and for any other scan; ksm_recs_release() follows.
+ * Context: domain->mutex, mmap_lock of the slot's mm; the frame's folio is
+ * locked, or mapped by the slot. Does not sleep.
+ * Return: false without memory; the mapping then gets its record at the next
+ * visit.
  */
-bool ksm_recs_hold(struct ksm_scan *scan, struct ksm_mm *slot,
-		   struct ksm_page *kp, struct ksm_node *node)
+bool ksm_rec_add(struct ksm_scan *scan, struct ksm_slot *slot,
+		 struct ksm_page *kp, struct ksm_frame *frame)
 {
-	if (!scan->brief)
-		return true;
-	/* one that is out of date is to be deleted first */
-	return !xa_load(&slot->recs, kp->addr >> PAGE_SHIFT) &&
-	       down_write_trylock(ksm_node_sem(node));
-}
-
-/**
- * ksm_recs_release - the record was added, or is not needed
- * @scan: the scan
- * @node: the frame
- */
-void ksm_recs_release(struct ksm_scan *scan, struct ksm_node *node)
-{
-	if (scan->brief)
-		up_write(ksm_node_sem(node));
-}
-
-/**
- * ksm_rec_add - a slot maps a frame here
- * @scan: the scan
- * @slot: the slot
- * @kp: where
- * @node: the frame
- *
- * Context: domain->mutex, mmap_lock of the slot's mm; the frame is locked or
- * mapped by the slot; a brief scan has ksm_recs_hold().
- * Return: 0 or -ENOMEM; then the mapping is found when it is visited again.
- */
-int ksm_rec_add(struct ksm_scan *scan, struct ksm_mm *slot,
-		struct ksm_page *kp, struct ksm_node *node)
-{
-	const gfp_t gfp = GFP_NOWAIT | __GFP_HIGH | __GFP_NOWARN;
+	struct xarray *recs = &slot->track.recs;
 	unsigned long index = kp->addr >> PAGE_SHIFT;
 	struct anon_vma *anon_vma = kp->vma->anon_vma;
-	struct ksm_rec *rec = xa_load(&slot->recs, index);
+	struct ksm_rec *rec = xa_load(recs, index);
 	long bytes = sizeof(*rec);
-	HLIST_HEAD(orphans);
 
-	if (rec && rec->node == node && rec->anon_vma == anon_vma)
-		return 0;
+	if (rec && rec->frame == frame && rec->anon_vma == anon_vma)
+		return true;
 	if (rec)
 		ksm_rec_del(scan, slot, kp->addr);
 
-	if (!scan->brief)
-		down_write(ksm_node_sem(node));
-	rec = kmem_cache_alloc(ksm_rec_cache, gfp);
+	rec = kmem_cache_alloc(ksm_rec_cache, KSM_GFP_MERGE);
 	if (!rec)
-		goto unlock;
-	bytes += ksm_array_bytes(&slot->recs, kp->addr, PAGE_SHIFT);
-	if (xa_err(xa_store(&slot->recs, index, rec, gfp))) {
+		return false;
+	bytes += ksm_array_bytes(recs, kp->addr, PAGE_SHIFT);
+	if (xa_err(xa_store(recs, index, rec, KSM_GFP_MERGE))) {
 		kmem_cache_free(ksm_rec_cache, rec);
-		rec = NULL;
-		goto unlock;
+		return false;
 	}
 	get_anon_vma(anon_vma);
-	rec->node = node;
+	rec->frame = frame;
 	rec->anon_vma = anon_vma;
 	rec->pgoff = linear_page_index(kp->vma, kp->addr);
 	rec->orphan = false;
-
-	hlist_add_head(&rec->link, &node->recs);
-	if (node->nr_orphans && !scan->brief)
-		ksm_orphans_take(node, &orphans, false);
-unlock:
-	if (!scan->brief)
-		up_write(ksm_node_sem(node));
-	if (!rec)
-		return -ENOMEM;
-	ksm_recs_free(&orphans);
+	/* concurrent walkers see the record initialized or not at all */
+	hlist_add_head_rcu(&rec->link, &frame->recs);
 	ksm_slot_mod(slot, KSM_G_METADATA, bytes);
-	return 0;
+	/* an orphan that led here may no longer be needed */
+	if (frame->nr_orphans)
+		ksm_frame_review(frame);
+	return true;
+}
+
+/*
+ * Take a record off its frame. Returns false if it stays as an orphan, because
+ * it is the only one that leads to some mapping, or that is not known now.
+ */
+static bool ksm_rec_unlink(struct ksm_frame *frame, struct ksm_rec *rec)
+{
+	struct rw_semaphore *sem = ksm_frame_sem(frame);
+	bool known = false, keep = true;
+
+	if (down_write_trylock(sem)) {
+		known = anon_vma_trylock_read(rec->anon_vma);
+		if (known) {
+			keep = ksm_rec_leads(rec) &&
+			       !ksm_rec_is_double(frame, rec);
+			anon_vma_unlock_read(rec->anon_vma);
+		}
+		if (!keep)
+			hlist_del(&rec->link);
+		up_write(sem);
+	}
+	if (keep) {
+		rec->orphan = true;
+		frame->nr_orphans++;
+	}
+	if (!known)
+		ksm_frame_review(frame);
+	return !keep;
 }
 
 /**
- * ksm_rec_del - a slot no longer maps a frame here
- * @scan: the scan, or NULL
+ * ksm_rec_del - delete the record of a slot's mapping
+ * @scan: the scan, or NULL if the caller may sleep
  * @slot: the slot
  * @addr: where
  *
- * Context: domain->mutex; sleeps.
+ * Context: domain->mutex. Does not sleep with a @scan.
  */
-void ksm_rec_del(struct ksm_scan *scan, struct ksm_mm *slot, unsigned long addr)
+void ksm_rec_del(struct ksm_scan *scan, struct ksm_slot *slot,
+		 unsigned long addr)
 {
-	unsigned long index = addr >> PAGE_SHIFT;
-	struct ksm_rec *rec = xa_erase(&slot->recs, index);
-	struct ksm_node *node;
+	struct ksm_rec *rec = xa_erase(&slot->track.recs, addr >> PAGE_SHIFT);
+	struct ksm_frame *frame;
 
 	if (!rec)
 		return;
 	ksm_slot_mod(slot, KSM_G_METADATA, -(long)sizeof(*rec) -
-		     ksm_array_bytes(&slot->recs, addr, PAGE_SHIFT));
-	node = rec->node;
-	if (node) {
-		trace_ksm_remove_rmap_item(slot, READ_ONCE(node->pfn), rec,
+		     ksm_array_bytes(&slot->track.recs, addr, PAGE_SHIFT));
+	frame = rec->frame;
+	if (frame) {
+		trace_ksm_remove_rmap_item(slot, READ_ONCE(frame->pfn), rec,
 					   slot->mm);
-		down_write(ksm_node_sem(node));
-		/* somebody may map the frame whom no record but this leads to */
-		if (ksm_rec_leads(rec) && !ksm_rec_double(node, rec)) {
-			rec->orphan = true;
-			node->nr_orphans++;
-			rec = NULL;
-		} else {
-			hlist_del(&rec->link);
-		}
-		up_write(ksm_node_sem(node));
+		if (!ksm_rec_unlink(frame, rec))
+			return;
 	}
-	if (rec)
+	if (scan)
+		hlist_add_head(&rec->link, &scan->dead_recs);
+	else
 		ksm_rec_free(rec);
 }
 
 /**
- * ksm_node_drop_recs - a node goes: nothing leads to its frame any more
- * @node: the node
+ * ksm_frame_prune_orphans - free the orphans of a frame that lead nowhere
+ * @frame: the frame
+ *
+ * Only tries locks, as reclaim may be throttled while it holds them.
+ *
+ * Context: domain->mutex; sleeps.
+ * Return: false if some could not be checked.
+ */
+bool ksm_frame_prune_orphans(struct ksm_frame *frame)
+{
+	struct hlist_node *next;
+	struct ksm_rec *rec;
+	bool known = true;
+	HLIST_HEAD(dead);
+
+	if (!frame->nr_orphans)
+		return true;
+	if (!down_write_trylock(ksm_frame_sem(frame)))
+		return false;
+	hlist_for_each_entry_safe(rec, next, &frame->recs, link) {
+		bool keep;
+
+		if (!rec->orphan)
+			continue;
+		if (!anon_vma_trylock_read(rec->anon_vma)) {
+			known = false;
+			continue;
+		}
+		keep = ksm_rec_leads(rec) && !ksm_rec_is_double(frame, rec);
+		anon_vma_unlock_read(rec->anon_vma);
+		if (keep)
+			continue;
+		hlist_del(&rec->link);
+		hlist_add_head(&rec->link, &dead);
+		frame->nr_orphans--;
+	}
+	up_write(ksm_frame_sem(frame));
+	ksm_recs_free(&dead);
+	return known;
+}
+
+/**
+ * ksm_frame_drop_recs - take all records off a frame that is about to be freed
+ * @frame: the frame
  *
  * Context: domain->mutex; sleeps.
  */
-void ksm_node_drop_recs(struct ksm_node *node)
+void ksm_frame_drop_recs(struct ksm_frame *frame)
 {
+	struct hlist_node *next;
 	struct ksm_rec *rec;
 	HLIST_HEAD(orphans);
 
-	if (hlist_empty(&node->recs))
+	if (hlist_empty(&frame->recs))
 		return;
-	down_write(ksm_node_sem(node));
-	ksm_orphans_take(node, &orphans, true);
-	while (!hlist_empty(&node->recs)) {
-		rec = hlist_entry(node->recs.first, struct ksm_rec, link);
+	down_write(ksm_frame_sem(frame));
+	hlist_for_each_entry_safe(rec, next, &frame->recs, link) {
 		hlist_del_init(&rec->link);
-		rec->node = NULL;
+		if (rec->orphan)
+			hlist_add_head(&rec->link, &orphans);
+		else
+			rec->frame = NULL;
 	}
-	up_write(ksm_node_sem(node));
+	frame->nr_orphans = 0;
+	up_write(ksm_frame_sem(frame));
 	ksm_recs_free(&orphans);
 }
+
+/* ---------------------------------------------------------------- walking */
 
 static bool ksm_rmap_walk_rec(struct folio *folio, struct ksm_rec *rec,
 			      struct rmap_walk_control *rwc)
@@ -327,171 +355,55 @@ static bool ksm_rmap_walk_rec(struct folio *folio, struct ksm_rec *rec,
 }
 
 /**
- * rmap_walk_ksm - visit the mappings of a merged frame
- * @folio: the frame, locked
+ * ksm_rmap_walk - visit the mappings of a merged folio
+ * @folio: the folio, locked
  * @rwc: what to do there
+ *
+ * Context: sleeps, unless @rwc says to try.
  */
-void rmap_walk_ksm(struct folio *folio, struct rmap_walk_control *rwc)
+void ksm_rmap_walk(struct folio *folio, struct rmap_walk_control *rwc)
 {
-	struct ksm_node *node = ksm_folio_node(folio);
+	struct ksm_frame *frame = ksm_folio_frame(folio);
+	struct rw_semaphore *sem;
 	struct ksm_rec *rec;
 
 	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
-	if (!node)
+	if (!frame)
 		return;
-	if (!down_read_trylock(ksm_node_sem(node))) {
+	sem = ksm_frame_sem(frame);
+	if (!down_read_trylock(sem)) {
 		if (rwc->try_lock) {
 			rwc->contended = true;
 			return;
 		}
-		down_read(ksm_node_sem(node));
+		down_read(sem);
 	}
-	hlist_for_each_entry(rec, &node->recs, link) {
+	hlist_for_each_entry_rcu(rec, &frame->recs, link,
+				 lockdep_is_held(sem)) {
 		if (!ksm_rmap_walk_rec(folio, rec, rwc))
 			break;
 	}
-	up_read(ksm_node_sem(node));
-}
-
-#ifdef CONFIG_MEMORY_FAILURE
-static void ksm_collect_rec(struct ksm_rec *rec, struct page *page,
-			    struct list_head *to_kill, int force_early)
-{
-	struct anon_vma_chain *avc;
-	struct task_struct *p, *t;
-
-	for_each_process(p) {
-		t = task_early_kill(p, force_early);
-		if (!t)
-			continue;
-		anon_vma_interval_tree_foreach(avc, &rec->anon_vma->rb_root,
-					       rec->pgoff, rec->pgoff) {
-			struct vm_area_struct *vma = avc->vma;
-			unsigned long addr = vma_address(vma, rec->pgoff, 1);
-
-			if (vma->vm_mm == t->mm && addr != -EFAULT)
-				add_to_kill_ksm(t, page, vma, to_kill, addr);
-		}
-	}
+	up_read(sem);
 }
 
 /**
- * collect_procs_ksm - whom a broken merged frame hits
- * @folio: the frame, locked
- * @page: its page
- * @to_kill: list to add to
- * @force_early: see mm/memory-failure.c
+ * ksm_rmap_for_each - call a function for every record of a frame
+ * @frame: the frame
+ * @fn: the function; false ends the walk
+ * @arg: its argument
+ *
+ * Context: the folio is locked; sleeps.
  */
-void collect_procs_ksm(struct folio *folio, struct page *page,
-		       struct list_head *to_kill, int force_early)
+void ksm_rmap_for_each(struct ksm_frame *frame, ksm_rec_fn fn, void *arg)
 {
-	struct ksm_node *node = ksm_folio_node(folio);
+	struct rw_semaphore *sem = ksm_frame_sem(frame);
 	struct ksm_rec *rec;
 
-	if (!node)
-		return;
-	down_read(ksm_node_sem(node));
-	hlist_for_each_entry(rec, &node->recs, link) {
-		anon_vma_lock_read(rec->anon_vma);
-		rcu_read_lock();
-		ksm_collect_rec(rec, page, to_kill, force_early);
-		rcu_read_unlock();
-		anon_vma_unlock_read(rec->anon_vma);
+	down_read(sem);
+	hlist_for_each_entry_rcu(rec, &frame->recs, link,
+				 lockdep_is_held(sem)) {
+		if (!fn(rec, arg))
+			break;
 	}
-	up_read(ksm_node_sem(node));
-}
-#endif
-
-#ifdef CONFIG_MIGRATION
-/**
- * folio_migrate_ksm - a merged frame is moved to another
- * @newfolio: where to; its mapping is set already
- * @folio: where from
- *
- * Context: both locked.
- */
-void folio_migrate_ksm(struct folio *newfolio, struct folio *folio)
-{
-	struct ksm_node *node = ksm_folio_node(folio);
-
-	if (!node)
-		return;
-	VM_WARN_ON_FOLIO(newfolio->mapping != folio->mapping, newfolio);
-	WRITE_ONCE(node->pfn, folio_pfn(newfolio));
-	/* pairs with ksm_node_folio(): whoever sees the old mapping gone sees this */
-	smp_wmb();
-	ksm_folio_set_node(folio, NULL);
-}
-#endif
-
-/* May a folio found in the swap cache be mapped here as it is? */
-static bool ksm_swapin_fits(struct folio *folio, struct vm_area_struct *vma,
-			    unsigned long addr)
-{
-	struct anon_vma *anon_vma = folio_anon_vma(folio);
-	struct ksm_node *node = ksm_folio_node(folio);
-	struct ksm_mm *slot = vma->vm_mm->ksm;
-
-	if (folio_test_ksm(folio))
-		return node && slot && READ_ONCE(slot->takes_part) &&
-		       READ_ONCE(slot->domain) == node->domain &&
-		       READ_ONCE(ksm_knobs.run) != KSM_RUN_UNMERGE &&
-		       ksm_vma_eligible(ksm_slot_policy(slot), vma);
-	/* what others have in swap, they may have from merging in another domain */
-	if (slot && READ_ONCE(slot->crossed) && folio_test_swapcache(folio) &&
-	    (folio_mapped(folio) || __swap_count(folio->swap) > 1))
-		return false;
-	/* it was merged when it went out; fresh from swap it belongs nowhere */
-	if (!anon_vma)
-		return true;
-	return anon_vma->root == vma->anon_vma->root &&
-	       folio->index == linear_page_index(vma, addr);
-}
-
-/**
- * ksm_might_need_to_copy - a folio found in the swap cache is to be mapped
- * @folio: the folio, locked
- * @vma: where
- * @addr: at which address
- *
- * A folio that came back for one process stands in that process's anon_vma;
- * another one that swapped it out as a merged frame cannot map it, and neither
- * may a merged frame get into another domain.
- *
- * Return: @folio, or a locked copy for this mapping alone; NULL without
- * memory, ERR_PTR(-EHWPOISON) where the copy met broken memory.
- */
-struct folio *ksm_might_need_to_copy(struct folio *folio,
-				     struct vm_area_struct *vma,
-				     unsigned long addr)
-{
-	struct folio *copy;
-
-	if (folio_test_large(folio) || ksm_swapin_fits(folio, vma, addr))
-		return folio;
-	if (folio_test_hwpoison(folio))
-		return ERR_PTR(-EHWPOISON);
-	/* the fault reports the error better than we could */
-	if (!folio_test_uptodate(folio))
-		return folio;
-
-	copy = vma_alloc_folio(GFP_HIGHUSER_MOVABLE, 0, vma, addr, false);
-	if (!copy)
-		return NULL;
-	if (mem_cgroup_charge(copy, vma->vm_mm, GFP_KERNEL)) {
-		folio_put(copy);
-		return NULL;
-	}
-	if (copy_mc_user_highpage(folio_page(copy, 0), folio_page(folio, 0),
-				  addr, vma)) {
-		folio_put(copy);
-		return ERR_PTR(-EHWPOISON);
-	}
-	__folio_set_locked(copy);
-	__folio_mark_uptodate(copy);
-	folio_set_dirty(copy);
-#ifdef CONFIG_SWAP
-	count_vm_event(KSM_SWPIN_COPY);
-#endif
-	return copy;
+	up_read(sem);
 }

@@ -2,37 +2,39 @@
 /*
  * Which cgroup is scanned next: weighted fair queueing by virtual time.
  *
- * At every level of the tree, the mean of the children's virtual times goes on
- * as each of them would if all were served at once, each by its weight. Served
- * is, of the children that are not ahead of it, the one that is to be through
- * with its next batch first; so on down to a leaf. The work is then charged to
- * the leaf and to all above it.
+ * At every level of the tree, the mean of the children's virtual times
+ * advances as each of them would if all were served at once by weight. A child
+ * is eligible if it is not ahead of that mean; the eligible child with the
+ * earliest deadline, the end of its next batch, is picked, and so on down to a
+ * leaf. The work is then charged to the leaf and everything above it.
  *
  * Both conditions are needed. The least virtual time alone would serve a
- * hundred children of weight 1 in a row before one of weight 10000 is served
- * again, and the nearest deadline alone the one of weight 10000 ten thousand
- * times in a row. With both, siblings are never more than a batch behind or
- * ahead, so that work over any stretch is within two batches of the share.
- * That is their share of what their parent gets, whatever goes on below them.
- * Of the whole, nobody is more than a batch ahead either; being behind can add
- * up, by less than a batch for every further level.
+ * hundred children of weight 1 in a row before a child of weight 10000 is
+ * served again, and the earliest deadline alone would serve the child of
+ * weight 10000 ten thousand times in a row. With both, siblings are never more
+ * than a batch behind or ahead, so work over any stretch is within two batches
+ * of the share. This share is relative to what the parent gets, whatever goes
+ * on below the siblings. Relative to the whole tree, no entity is more than a
+ * batch ahead either; lag can add up, by less than a batch for every further
+ * level.
  *
  * A subtree without work is not in the tree, so its share goes to its siblings
- * at once; when it comes back it starts level with them: having saved up
- * nothing, and still owing what it had too much.
+ * at once. When it comes back it starts level with them: an idle entity earns
+ * no credit, and still owes what it received beyond its share.
  *
  * With several servers, a leaf that cannot be served at the moment is held. It
- * still has work and counts in the mean, so its siblings get no more than their
- * share meanwhile, and a slack, even if that leaves a server without anything to
- * do. The slack is there so that servers need not wait for one another each time:
- * they are not through at once, nor equally fast, and take a while to wake up. It
- * adds to what a child may be ahead or behind, at each level, once for each server
- * but the first, and so does a batch that each of them is in the midst of.
+ * still has work and counts in the mean, so its siblings meanwhile get no more
+ * than their share plus a slack, even if that leaves a server idle. The slack
+ * spares servers from waiting for one another every time: they finish at
+ * different times, run at different speeds and take a while to wake up. At
+ * each level it adds to how far a child may be ahead or behind, once for each
+ * server but the first; so does the batch that each of those servers is
+ * working on.
  *
- * O(log n) in the siblings of each level, once more for each that is held.
+ * O(log n) in the siblings of each level, once more for each held entity.
  *
- * Pure arithmetic: no locks, no time, nothing of memory management; tested
- * alone by tests/sched-kunit.h.
+ * Pure arithmetic: no locks, no time, no memory management; tested on its own
+ * by tests/sched-kunit.h.
  */
 #include <linux/math64.h>
 #include <linux/minmax.h>
@@ -41,14 +43,14 @@
 #include "sched.h"
 
 /*
- * Virtual time of one unit of work at weight 1 is 2^12. So a sum of 2^30 of
- * weights times the largest charge fits in 63 bits.
+ * One cache line of work at weight 1 is 2^12 of virtual time. The largest
+ * charge times a sum of weights of 2^30 then fits in 63 bits.
  */
 #define KSM_VTIME_SHIFT		12
 
 #define ksm_sched_entry(rb)	rb_entry_safe(rb, struct ksm_sched, node)
 
-/* Virtual time wraps around: only differences mean something. */
+/* Virtual time wraps around: only differences are meaningful. */
 static bool ksm_sched_before(u64 a, u64 b)
 {
 	return (s64)(a - b) < 0;
@@ -60,7 +62,7 @@ static bool ksm_sched_less(struct rb_node *a, const struct rb_node *b)
 				ksm_sched_entry(b)->deadline);
 }
 
-/* Keep @least; false as long as nodes above may have to follow. */
+/* Update @least; false while the nodes above may need an update, too. */
 static bool ksm_sched_settle(struct ksm_sched *e, bool stop)
 {
 	struct ksm_sched *left = ksm_sched_entry(e->node.rb_left);
@@ -80,13 +82,13 @@ static bool ksm_sched_settle(struct ksm_sched *e, bool stop)
 RB_DECLARE_CALLBACKS(static, ksm_sched_augment, struct ksm_sched, node, least,
 		     ksm_sched_settle);
 
-/* What a batch adds to the virtual time. */
+/* The virtual time that a batch takes. */
 static u64 ksm_sched_batch(const struct ksm_sched *e)
 {
 	return div_u64((u64)KSM_SCHED_BATCH << KSM_VTIME_SHIFT, e->weight);
 }
 
-/* How far the mean of the children is past @vtime, times their weights. */
+/* How far the children's mean is past @vtime, times the sum of weights. */
 static s64 ksm_sched_past(const struct ksm_sched *parent, u64 vtime)
 {
 	return parent->sum - parent->weights * vtime;
@@ -146,7 +148,8 @@ static void ksm_sched_dequeue(struct ksm_sched *e)
 /* The mean of the children's virtual times. */
 static u64 ksm_sched_mean(const struct ksm_sched *parent)
 {
-	struct ksm_sched *first = ksm_sched_entry(rb_first_cached(&parent->children));
+	struct rb_node *rb = rb_first_cached(&parent->children);
+	struct ksm_sched *first = ksm_sched_entry(rb);
 	u64 near = first ? first->vtime : parent->clock;
 
 	if (!parent->weights)
@@ -157,8 +160,10 @@ static u64 ksm_sched_mean(const struct ksm_sched *parent)
 /**
  * ksm_sched_init - set up an entity without work
  * @e: the entity
- * @parent: where it competes, NULL for the root of a tree
- * @weight: its weight among the children of @parent
+ * @parent: the entity's parent, NULL for the root of a tree
+ * @weight: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX, relative to its siblings
+ *
+ * Context: the caller serializes calls on the tree.
  */
 void ksm_sched_init(struct ksm_sched *e, struct ksm_sched *parent, u32 weight)
 {
@@ -173,14 +178,15 @@ void ksm_sched_init(struct ksm_sched *e, struct ksm_sched *parent, u32 weight)
 }
 
 /*
- * Among its siblings again: not behind them, and ahead by what it was. Their
- * mean is without it so far: where it weighs much, the mean of all is nearer.
+ * Rejoin the siblings: level with their mean if behind it, else as far ahead as
+ * before, within bounds. Their mean excludes @e so far: the heavier @e is, the
+ * closer the mean of all gets to it.
  */
 static void ksm_sched_enter(struct ksm_sched *e)
 {
 	u64 mean = ksm_sched_mean(e->parent);
 	u64 weights = e->parent->weights, most;
-	/* as far as any can be: by one that is dear, from where it may begin one */
+	/* at most: the largest charge to an entity ahead by all of the slack */
 	u64 owes = div_u64((u64)(KSM_SCHED_CHARGE_MAX + KSM_SCHED_SLACK_MAX) <<
 			   KSM_VTIME_SHIFT, e->weight);
 
@@ -207,8 +213,12 @@ static void ksm_sched_unhold(struct ksm_sched *e)
 }
 
 /**
- * ksm_sched_hold - an entity is not to be served for now
- * @e: the entity, active and not held; ksm_sched_pick() holds those above it
+ * ksm_sched_hold - stop serving an entity for now
+ * @e: the entity, active and not held
+ *
+ * ksm_sched_pick() holds the ancestors as needed.
+ *
+ * Context: the caller serializes calls on the tree.
  */
 void ksm_sched_hold(struct ksm_sched *e)
 {
@@ -219,8 +229,10 @@ void ksm_sched_hold(struct ksm_sched *e)
 }
 
 /**
- * ksm_sched_release - an entity can be served again
- * @e: the entity, and with it all above it; it need not be held
+ * ksm_sched_release - let an entity and its ancestors be served again
+ * @e: the entity; it need not be held
+ *
+ * Context: the caller serializes calls on the tree.
  */
 void ksm_sched_release(struct ksm_sched *e)
 {
@@ -230,7 +242,9 @@ void ksm_sched_release(struct ksm_sched *e)
 
 /**
  * ksm_sched_wake - an entity has work
- * @e: the entity; nothing happens if it was known to have
+ * @e: the entity; nothing happens if it is active
+ *
+ * Context: the caller serializes calls on the tree.
  */
 void ksm_sched_wake(struct ksm_sched *e)
 {
@@ -248,7 +262,9 @@ void ksm_sched_wake(struct ksm_sched *e)
 
 /**
  * ksm_sched_sleep - an entity has no more work
- * @e: the entity, a leaf; nothing happens if it was known to have none
+ * @e: the entity; nothing happens if it is idle or a descendant has work
+ *
+ * Context: the caller serializes calls on the tree.
  */
 void ksm_sched_sleep(struct ksm_sched *e)
 {
@@ -263,18 +279,20 @@ void ksm_sched_sleep(struct ksm_sched *e)
 }
 
 /*
- * Those who are not ahead are all held: a server is in each, or in its domain. Who
- * is ahead may go on as long as they are behind by no more than @slack, together.
+ * All children that are not ahead are held: a server is in each or in its
+ * domain. A child that is ahead may be served while the held children together
+ * are behind by no more than @slack.
  */
 static struct ksm_sched *ksm_sched_ahead(const struct ksm_sched *parent,
 					 u32 slack)
 {
-	struct ksm_sched *e = ksm_sched_entry(rb_first_cached(&parent->children));
+	struct rb_node *first = rb_first_cached(&parent->children);
+	struct ksm_sched *e = ksm_sched_entry(first);
 	s64 mean, held;
 
 	if (!e)
 		return NULL;
-	/* from where the first one stands, as virtual times wrap around */
+	/* relative to the first child, as virtual times wrap around */
 	mean = div64_s64(ksm_sched_past(parent, e->vtime), parent->weights);
 	held = parent->held_sum - parent->held_weights * e->vtime;
 	if ((s64)parent->held_weights * mean - held >
@@ -283,7 +301,7 @@ static struct ksm_sched *ksm_sched_ahead(const struct ksm_sched *parent,
 	return e;
 }
 
-/* Of the children that are not ahead, the one that is to be through first. */
+/* The earliest deadline among the children that are not ahead. */
 static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent,
 					 u32 slack)
 {
@@ -302,20 +320,21 @@ static struct ksm_sched *ksm_sched_child(const struct ksm_sched *parent,
 	}
 	if (parent->nr_held)
 		return ksm_sched_ahead(parent, slack);
-	/* some child is not ahead: this is for broken figures */
+	/* not reached unless the sums are broken: some child is not ahead */
 	return ksm_sched_entry(rb_first_cached(&parent->children));
 }
 
 /**
- * ksm_sched_slack - how far those who are held may be behind
- * @budget: work is to be within two of it of the share among siblings, in lines
- * @servers: how many serve
+ * ksm_sched_slack - how far held entities may be behind
+ * @budget: work should be within twice this of the share, in cache lines
+ * @servers: number of servers
  *
- * While one server is in a child, each of the others may use up the slack, and is
- * then in the midst of one more batch. So with a small budget, or many servers,
- * the least slack is more than that.
+ * While one server is in a child, each of the others may use up the slack and
+ * is then working on one more batch. With a small budget or many servers, even
+ * the least slack exceeds @budget.
  *
- * Return: what ksm_sched_pick() is to be given.
+ * Context: any.
+ * Return: the slack for ksm_sched_pick(), in cache lines.
  */
 u32 ksm_sched_slack(u64 budget, unsigned int servers)
 {
@@ -325,12 +344,13 @@ u32 ksm_sched_slack(u64 budget, unsigned int servers)
 }
 
 /**
- * ksm_sched_pick - whose turn it is
+ * ksm_sched_pick - choose the leaf to serve next
  * @root: the tree
- * @slack: how far those who are held may be behind, at each level, in lines
+ * @slack: how far held entities may be behind at each level, in cache lines
  *
- * Return: the leaf to serve, NULL if there is no work, or none but what is held
- * and what is too far ahead of that.
+ * Context: the caller serializes calls on the tree.
+ * Return: the leaf, or NULL if there is no work, or if all work is held or too
+ * far ahead of what is held.
  */
 struct ksm_sched *ksm_sched_pick(struct ksm_sched *root, u32 slack)
 {
@@ -341,7 +361,7 @@ struct ksm_sched *ksm_sched_pick(struct ksm_sched *root, u32 slack)
 		if (!child && e == root)
 			return NULL;
 		if (!child) {
-			/* until one below it is released: look elsewhere */
+			/* until a descendant is released; start over */
 			ksm_sched_hold(e);
 			child = root;
 		}
@@ -351,9 +371,11 @@ struct ksm_sched *ksm_sched_pick(struct ksm_sched *root, u32 slack)
 }
 
 /**
- * ksm_sched_charge - book work to a leaf and everything above it
+ * ksm_sched_charge - charge work to a leaf and everything above it
  * @e: the leaf, active or not
- * @work: how much, in lines
+ * @work: the work, in cache lines; at most KSM_SCHED_CHARGE_MAX counts
+ *
+ * Context: the caller serializes calls on the tree.
  */
 void ksm_sched_charge(struct ksm_sched *e, u64 work)
 {
@@ -372,8 +394,10 @@ void ksm_sched_charge(struct ksm_sched *e, u64 work)
  * @e: the entity
  * @weight: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX
  *
- * Holds for work charged from now: how much work the entity is behind or ahead
- * stays the same.
+ * The new weight applies to work charged from now on: the amount of work by
+ * which the entity is behind or ahead stays the same.
+ *
+ * Context: the caller serializes calls on the tree.
  */
 void ksm_sched_set_weight(struct ksm_sched *e, u32 weight)
 {
@@ -385,7 +409,7 @@ void ksm_sched_set_weight(struct ksm_sched *e, u32 weight)
 		return;
 	}
 	mean = ksm_sched_mean(e->parent);
-	/* who has no work has saved up nothing, however long ago that was */
+	/* an idle entity earns no credit, however long it idled */
 	if (!e->active && ksm_sched_before(e->vtime, mean))
 		e->vtime = mean;
 	behind = (s64)(mean - e->vtime) * e->weight;

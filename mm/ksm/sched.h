@@ -5,39 +5,39 @@
 #include <linux/rbtree.h>
 #include <linux/types.h>
 
-#include <asm/page.h>
+#include "units.h"
 
 #define KSM_WEIGHT_MIN		1
 #define KSM_WEIGHT_DFL		100
 #define KSM_WEIGHT_MAX		10000
 
-/* What one turn is taken to cost: KSM_SLICE, in lines. */
-#define KSM_SCHED_BATCH		PAGE_SIZE
+/* Nominal cost of one turn, in cache lines. */
+#define KSM_SCHED_BATCH		KSM_SLICE
 
-/* Those who are held may be behind by so much; more slack helps no further. */
+/* Largest slack, in cache lines; more would not help. */
 #define KSM_SCHED_SLACK_MAX	(4 * KSM_SCHED_BATCH)
 
-/* More than this at once is not held against anybody. */
+/* Largest charge, in cache lines; the excess is dropped. */
 #define KSM_SCHED_CHARGE_MAX	0x100000U
 
 /**
- * struct ksm_sched - one that is served by weight among its siblings
+ * struct ksm_sched - an entity that is served by weight among its siblings
  * @node: in @parent->children while @active and not @held
- * @children: children that can be served, the one to be through first leftmost
+ * @children: children that can be served, earliest @deadline leftmost
  * @parent: NULL for the root
- * @vtime: work received divided by weight
+ * @vtime: work received divided by @weight, in 2^-12 cache lines
  * @deadline: @vtime after one more batch
- * @least: least @vtime in the part of the tree that hangs on @node
- * @sum: of weight times @vtime of the active children, modulo 2^64
+ * @least: least @vtime in the rbtree below @node, itself included
+ * @sum: sum of weight times @vtime over the active children, modulo 2^64
  * @weights: sum of the weights of the active children
- * @held_sum: the part of @sum that is of children which are @held
- * @held_weights: likewise of @weights
- * @clock: where @vtime of the children stands while none is in @children
- * @rest: work that @vtime does not show yet, as too little
+ * @held_sum: what @held children contribute to @sum
+ * @held_weights: what @held children contribute to @weights
+ * @clock: stands in for the children's @vtime while @children is empty
+ * @rest: remainder of the division by @weight, carried to the next charge
  * @weight: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX
- * @nr_held: active children that are @held
- * @active: it, or something below it, has work
- * @held: it is not to be served before something changes below it
+ * @nr_held: number of active children that are @held
+ * @active: the entity or a descendant has work
+ * @held: not served until the entity or a descendant is released
  *
  * The caller serializes all calls on one tree.
  */

@@ -2,10 +2,10 @@
 /*
  * /sys/kernel/mm/ksm: the knobs and figures of the host.
  *
- * Names, units and what reads back are the stock kernel's; run takes 3 in
- * addition. Figures are the sum of all groups' books at the time of reading.
- * Knobs change with the gate held alone, so that nothing is being
- * scanned under the old value when the write returns.
+ * Names, units and formats are the stock kernel's; run takes 3 in addition.
+ * Figures are sums over the books of all groups at the time of reading. Knobs
+ * change with the gate held for writing, so no scan under the old value is
+ * still running when the write returns.
  */
 #include <linux/kobject.h>
 #include <linux/kstrtox.h>
@@ -14,17 +14,14 @@
 #include "advisor.h"
 #include "ksm.h"
 
-/**
- * ksm_host_sums - the books of the host
- * @sums: filled in
- */
-void ksm_host_sums(struct ksm_sums *sums)
+/* The books of the host. */
+static void ksm_host_sums(struct ksm_sums *sums)
 {
 	struct ksm_group *group;
 
 	memset(sums, 0, sizeof(*sums));
 	spin_lock(&ksm_lock);
-	list_for_each_entry(group, &ksm_groups, link)
+	list_for_each_entry(group, &ksm_groups, queue.link)
 		ksm_group_sums(group, sums);
 	spin_unlock(&ksm_lock);
 }
@@ -38,11 +35,11 @@ static ssize_t ksm_store_uint(unsigned int *knob, const char *buf, size_t count,
 
 	if (err || value < min || value > max)
 		return -EINVAL;
-	if (ksm_gate_hold())
+	if (ksm_gate_write_lock())
 		return -EINTR;
 	WRITE_ONCE(*knob, value);
-	ksm_gate_release();
-	ksm_wake_sleeper();
+	ksm_gate_write_unlock();
+	ksmd_wake_sleeper();
 	return count;
 }
 
@@ -52,10 +49,10 @@ static ssize_t ksm_store_bool(bool *knob, const char *buf, size_t count)
 
 	if (kstrtobool(buf, &value))
 		return -EINVAL;
-	if (ksm_gate_hold())
+	if (ksm_gate_write_lock())
 		return -EINTR;
 	WRITE_ONCE(*knob, value);
-	ksm_gate_release();
+	ksm_gate_write_unlock();
 	return count;
 }
 
@@ -161,7 +158,8 @@ static ssize_t stable_node_dups_show(struct kobject *kobj,
 	return sysfs_emit(buf, "%ld\n", atomic_long_read(&ksm_nr_dups));
 }
 
-static struct kobj_attribute stable_node_dups_attr = __ATTR_RO(stable_node_dups);
+static struct kobj_attribute stable_node_dups_attr =
+	__ATTR_RO(stable_node_dups);
 
 static ssize_t pages_to_scan_show(struct kobject *kobj,
 				  struct kobj_attribute *attr, char *buf)
@@ -169,14 +167,15 @@ static ssize_t pages_to_scan_show(struct kobject *kobj,
 	return sysfs_emit(buf, "%u\n", READ_ONCE(ksm_knobs.pages_to_scan));
 }
 
-/* The advisor's while there is one. */
+/* While the advisor is on, only it sets pages_to_scan. */
 static ssize_t pages_to_scan_store(struct kobject *kobj,
 				   struct kobj_attribute *attr,
 				   const char *buf, size_t count)
 {
 	if (READ_ONCE(ksm_advisor.on))
 		return -EINVAL;
-	return ksm_store_uint(&ksm_knobs.pages_to_scan, buf, count, 0, UINT_MAX);
+	return ksm_store_uint(&ksm_knobs.pages_to_scan, buf, count, 0,
+			      UINT_MAX);
 }
 
 static struct kobj_attribute pages_to_scan_attr = __ATTR_RW(pages_to_scan);
@@ -203,7 +202,7 @@ static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr,
 	run = READ_ONCE(ksm_knobs.run);
 	spin_lock(&ksm_lock);
 	ksm_round_restart();
-	ksm_groups_serve();
+	ksm_queue_serve();
 	spin_unlock(&ksm_lock);
 	if (run == KSM_RUN_UNMERGE) {
 		int unmerge = ksm_unmerge_all();
@@ -220,7 +219,7 @@ unlock:
 
 static struct kobj_attribute run_attr = __ATTR_RW(run);
 
-/* Knobs that say which frames may be shared: only while none is. */
+/* Knobs that restrict sharing change only while no frame is mapped. */
 static ssize_t ksm_store_unshared(void (*set)(unsigned int value),
 				  const char *buf, size_t count,
 				  unsigned int min, unsigned int max,
@@ -233,13 +232,13 @@ static ssize_t ksm_store_unshared(void (*set)(unsigned int value),
 		return -EINVAL;
 	if (value == now)
 		return count;
-	if (ksm_gate_hold())
+	if (ksm_gate_write_lock())
 		return -EINTR;
-	if (ksm_domains_forget())
+	if (ksm_frames_forget())
 		set(value);
 	else
 		ret = -EBUSY;
-	ksm_gate_release();
+	ksm_gate_write_unlock();
 	return ret;
 }
 
@@ -258,12 +257,14 @@ static ssize_t max_page_sharing_store(struct kobject *kobj,
 				      struct kobj_attribute *attr,
 				      const char *buf, size_t count)
 {
-	/* a frame is made for two */
+	/* a frame is made to be shared by two */
 	return ksm_store_unshared(ksm_set_max_page_sharing, buf, count, 2,
-				  INT_MAX, READ_ONCE(ksm_knobs.max_page_sharing));
+				  INT_MAX,
+				  READ_ONCE(ksm_knobs.max_page_sharing));
 }
 
-static struct kobj_attribute max_page_sharing_attr = __ATTR_RW(max_page_sharing);
+static struct kobj_attribute max_page_sharing_attr =
+	__ATTR_RW(max_page_sharing);
 
 #ifdef CONFIG_NUMA
 static void ksm_set_merge_across_nodes(unsigned int value)
@@ -304,11 +305,11 @@ static ssize_t advisor_mode_store(struct kobject *kobj,
 
 	if (!on && !sysfs_streq(buf, "none"))
 		return -EINVAL;
-	if (ksm_gate_hold())
+	if (ksm_gate_write_lock())
 		return -EINTR;
 	if (on != ksm_advisor.on)
 		ksm_advisor_set(on);
-	ksm_gate_release();
+	ksm_gate_write_unlock();
 	return count;
 }
 

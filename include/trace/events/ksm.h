@@ -2,9 +2,9 @@
 /*
  * Trace events of samepage merging.
  *
- * Names and fields are the stock kernel's; where a process is known, the id of
- * the cgroup that its memory belongs to follows them, as in the inode number of
- * the cgroup's directory. Pointers tell one object from another and no more.
+ * Names and fields are the stock kernel's. Events of a process add the id of
+ * the cgroup that its memory belongs to, which is the inode number of the
+ * cgroup's directory. Pointers only tell one object from another.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM ksm
@@ -14,12 +14,39 @@
 
 #include <linux/tracepoint.h>
 
-struct ksm_mm;
-u64 ksm_slot_cgroup(struct ksm_mm *slot);
+struct ksm_slot;
+u64 ksm_slot_cgroup(struct ksm_slot *slot);
 
-/* A pass over one process: the round that it counts for, pages remembered. */
+/* The outcome of an attempt to merge a page; KSM_MERGED is 0. */
+TRACE_DEFINE_ENUM(KSM_MERGED);
+TRACE_DEFINE_ENUM(KSM_NO_TWIN);
+TRACE_DEFINE_ENUM(KSM_FRAME_GONE);
+TRACE_DEFINE_ENUM(KSM_FRAME_FULL);
+TRACE_DEFINE_ENUM(KSM_DIFFERS);
+TRACE_DEFINE_ENUM(KSM_BUSY);
+TRACE_DEFINE_ENUM(KSM_HELD);
+TRACE_DEFINE_ENUM(KSM_FREED);
+TRACE_DEFINE_ENUM(KSM_POISONED);
+TRACE_DEFINE_ENUM(KSM_LEAVING);
+TRACE_DEFINE_ENUM(KSM_NO_MEMORY);
+
+#define show_ksm_outcome(outcome)					\
+	__print_symbolic(outcome,					\
+			 { KSM_MERGED, "merged" },			\
+			 { KSM_NO_TWIN, "no_twin" },			\
+			 { KSM_FRAME_GONE, "frame_gone" },		\
+			 { KSM_FRAME_FULL, "frame_full" },		\
+			 { KSM_DIFFERS, "differs" },			\
+			 { KSM_BUSY, "busy" },				\
+			 { KSM_HELD, "held" },				\
+			 { KSM_FREED, "freed" },			\
+			 { KSM_POISONED, "poisoned" },			\
+			 { KSM_LEAVING, "leaving" },			\
+			 { KSM_NO_MEMORY, "no_memory" })
+
+/* A pass over one process: the round that it began in, and tracked pages. */
 DECLARE_EVENT_CLASS(ksm_scan_template,
-		    TP_PROTO(struct ksm_mm *slot, int seq, u32 rmap_entries),
+		    TP_PROTO(struct ksm_slot *slot, int seq, u32 rmap_entries),
 		    TP_ARGS(slot, seq, rmap_entries),
 		    TP_STRUCT__entry(__field(int, seq)
 				     __field(u32, rmap_entries)
@@ -32,19 +59,19 @@ DECLARE_EVENT_CLASS(ksm_scan_template,
 );
 
 DEFINE_EVENT(ksm_scan_template, ksm_start_scan,
-	     TP_PROTO(struct ksm_mm *slot, int seq, u32 rmap_entries),
+	     TP_PROTO(struct ksm_slot *slot, int seq, u32 rmap_entries),
 	     TP_ARGS(slot, seq, rmap_entries));
 
 DEFINE_EVENT(ksm_scan_template, ksm_stop_scan,
-	     TP_PROTO(struct ksm_mm *slot, int seq, u32 rmap_entries),
+	     TP_PROTO(struct ksm_slot *slot, int seq, u32 rmap_entries),
 	     TP_ARGS(slot, seq, rmap_entries));
 
 /*
- * A scanner thread looked at some memory of a process: the work, which counts
- * between cgroups, and what that costs the batch, both in cache lines.
+ * A slice of scanning ended: its work, which counts between cgroups, and what
+ * that costs the batch, both in cache lines.
  */
 TRACE_EVENT(ksm_slice,
-	    TP_PROTO(struct ksm_mm *slot, unsigned long work,
+	    TP_PROTO(struct ksm_slot *slot, unsigned long work,
 		     unsigned long cost),
 	    TP_ARGS(slot, work, cost),
 	    TP_STRUCT__entry(__field(unsigned long, work)
@@ -57,9 +84,9 @@ TRACE_EVENT(ksm_slice,
 		      __entry->cost, __entry->cgroup)
 );
 
-/* A process comes to be known, or exits. */
+/* A process gets a slot, or exits. */
 DECLARE_EVENT_CLASS(ksm_enter_exit_template,
-		    TP_PROTO(struct ksm_mm *slot, void *mm),
+		    TP_PROTO(struct ksm_slot *slot, void *mm),
 		    TP_ARGS(slot, mm),
 		    TP_STRUCT__entry(__field(void *, mm)
 				     __field(u64, cgroup)),
@@ -69,14 +96,14 @@ DECLARE_EVENT_CLASS(ksm_enter_exit_template,
 );
 
 DEFINE_EVENT(ksm_enter_exit_template, ksm_enter,
-	     TP_PROTO(struct ksm_mm *slot, void *mm), TP_ARGS(slot, mm));
+	     TP_PROTO(struct ksm_slot *slot, void *mm), TP_ARGS(slot, mm));
 
 DEFINE_EVENT(ksm_enter_exit_template, ksm_exit,
-	     TP_PROTO(struct ksm_mm *slot, void *mm), TP_ARGS(slot, mm));
+	     TP_PROTO(struct ksm_slot *slot, void *mm), TP_ARGS(slot, mm));
 
-/* A page gives its content to a fresh frame, or becomes the zero page. */
+/* A page is copied to a fresh frame, or replaced by the zero page. */
 TRACE_EVENT(ksm_merge_one_page,
-	    TP_PROTO(struct ksm_mm *slot, unsigned long pfn, void *rmap_item,
+	    TP_PROTO(struct ksm_slot *slot, unsigned long pfn, void *rmap_item,
 		     void *mm, int err),
 	    TP_ARGS(slot, pfn, rmap_item, mm, err),
 	    TP_STRUCT__entry(__field(unsigned long, pfn)
@@ -89,14 +116,15 @@ TRACE_EVENT(ksm_merge_one_page,
 			   __entry->mm = mm;
 			   __entry->rmap_item = rmap_item;
 			   __entry->pfn = pfn;),
-	    TP_printk("ksm pfn %lu rmap_item %p mm %p error %d cgroup %llu",
+	    TP_printk("ksm pfn %lu rmap_item %p mm %p error %d cgroup %llu %s",
 		      __entry->pfn, __entry->rmap_item, __entry->mm,
-		      __entry->err, __entry->cgroup)
+		      __entry->err, __entry->cgroup,
+		      show_ksm_outcome(__entry->err))
 );
 
-/* A page is replaced by a merged frame that was there. */
+/* A page is replaced by a merged frame that exists already. */
 TRACE_EVENT(ksm_merge_with_ksm_page,
-	    TP_PROTO(struct ksm_mm *slot, void *ksm_page, unsigned long pfn,
+	    TP_PROTO(struct ksm_slot *slot, void *ksm_page, unsigned long pfn,
 		     void *rmap_item, void *mm, int err),
 	    TP_ARGS(slot, ksm_page, pfn, rmap_item, mm, err),
 	    TP_STRUCT__entry(__field(u64, cgroup)
@@ -111,13 +139,14 @@ TRACE_EVENT(ksm_merge_with_ksm_page,
 			   __entry->rmap_item = rmap_item;
 			   __entry->pfn = pfn;
 			   __entry->ksm_page = ksm_page;),
-	    TP_printk("%spfn %lu rmap_item %p mm %p error %d cgroup %llu",
+	    TP_printk("%spfn %lu rmap_item %p mm %p error %d cgroup %llu %s",
 		      __entry->ksm_page ? "ksm " : "", __entry->pfn,
 		      __entry->rmap_item, __entry->mm, __entry->err,
-		      __entry->cgroup)
+		      __entry->cgroup,
+		      show_ksm_outcome(__entry->err))
 );
 
-/* The frame that was here is gone; who mapped it has gone before. */
+/* A frame is freed; nothing maps it any more. */
 TRACE_EVENT(ksm_remove_ksm_page,
 	    TP_PROTO(unsigned long pfn),
 	    TP_ARGS(pfn),
@@ -126,9 +155,9 @@ TRACE_EVENT(ksm_remove_ksm_page,
 	    TP_printk("pfn %lu", __entry->pfn)
 );
 
-/* A process no longer maps a frame at some place. */
+/* A process no longer maps a frame at an address. */
 TRACE_EVENT(ksm_remove_rmap_item,
-	    TP_PROTO(struct ksm_mm *slot, unsigned long pfn, void *rmap_item,
+	    TP_PROTO(struct ksm_slot *slot, unsigned long pfn, void *rmap_item,
 		     void *mm),
 	    TP_ARGS(slot, pfn, rmap_item, mm),
 	    TP_STRUCT__entry(__field(unsigned long, pfn)
@@ -143,7 +172,7 @@ TRACE_EVENT(ksm_remove_rmap_item,
 		      __entry->rmap_item, __entry->mm, __entry->cgroup)
 );
 
-/* The scan-time advisor has a new opinion of pages_to_scan. */
+/* The scan-time advisor sets pages_to_scan. */
 TRACE_EVENT(ksm_advisor,
 	    TP_PROTO(s64 ms, unsigned long pages, unsigned int percent),
 	    TP_ARGS(ms, pages, percent),

@@ -16,9 +16,9 @@ static void ksm_advisor_test_target(struct kunit *test)
 {
 	struct ksm_advisor a = KSM_AT_DEFAULTS;
 
-	/* as long as wanted: nothing changes */
+	/* on target: nothing changes */
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1000, 200000, 1000), 1000);
-	/* twice as long: twice the pages, as soon as that is not just once */
+	/* twice as long: twice the pages, without an earlier scan to smooth */
 	a.smoothed = 0;
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1000, 400000, 1000), 2000);
 	a.smoothed = 0;
@@ -49,7 +49,7 @@ static void ksm_advisor_test_bounds(struct kunit *test)
 	a.smoothed = 0;
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 30000, 20000000, 0), 30000);
 
-	/* knobs are written one by one: between two that cross the most holds */
+	/* knobs are written one by one: if they cross, max_pages wins */
 	a.min_pages = 40000;
 	a.smoothed = 0;
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1000, 1, 0), 30000);
@@ -57,7 +57,7 @@ static void ksm_advisor_test_bounds(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ksm_advisor_first(&a), 30000);
 	a.min_pages = 500;
 	KUNIT_EXPECT_EQ(test, ksm_advisor_first(&a), 500);
-	/* without a page a batch no full scan would end: there must be one */
+	/* with 0 no full scan would ever end: at least 1 */
 	a.min_pages = 0;
 	KUNIT_EXPECT_EQ(test, ksm_advisor_first(&a), 1);
 	a.smoothed = 0;
@@ -71,17 +71,17 @@ static void ksm_advisor_test_cpu(struct kunit *test)
 {
 	struct ksm_advisor a = KSM_AT_DEFAULTS;
 
-	/* just what is allowed */
+	/* exactly at the limit */
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 2000, 200000, 140000), 2000);
 	/* all of a CPU where 70 percent are allowed */
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 2000, 200000, 200000), 1400);
-	/* the limit goes before the least number of pages */
+	/* the limit takes precedence over min_pages */
 	a.max_cpu = 10;
 	a.smoothed = 0;
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 600, 200000, 200000), 60);
 	a.max_cpu = 0;
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 600, 200000, 200000), 1);
-	/* a limit is not a wish */
+	/* a limit is not a target */
 	a.max_cpu = 100;
 	a.smoothed = 0;
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1000, 200000, 200000), 1000);
@@ -95,15 +95,16 @@ static void ksm_advisor_test_huge(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 0, 0, 0), 500);
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1000, 0, 1), 500);
 
-	/* pages times milliseconds do not fit in 64 bits */
+	/* the product of pages and milliseconds does not fit in 64 bits */
 	a.smoothed = 0;
 	a.max_pages = UINT_MAX;
-	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1U << 31, 1ULL << 33, 0), UINT_MAX);
+	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1U << 31, 1ULL << 33, 0),
+			UINT_MAX);
 	a.target_secs = 1;
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, UINT_MAX, longest, 0), UINT_MAX);
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, UINT_MAX, U64_MAX, 0), UINT_MAX);
 	KUNIT_EXPECT_EQ(test, a.smoothed, UINT_MAX);
-	/* limited by CPU: 70 percent of what it was */
+	/* limited by CPU: 70 percent of the previous pages_to_scan */
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, UINT_MAX, longest, longest),
 			div_u64(UINT_MAX * 70ULL, 100));
 
@@ -115,7 +116,7 @@ static void ksm_advisor_test_huge(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ksm_advise(&a, 1000000, longest / 2, 0), 500000);
 }
 
-/* What the limit would take, for it is looked at during a scan as well. */
+/* The CPU limit alone, as it is checked during a scan as well. */
 static void ksm_advisor_test_limit(struct kunit *test)
 {
 	struct ksm_advisor a = KSM_AT_DEFAULTS;
@@ -124,15 +125,17 @@ static void ksm_advisor_test_limit(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 2000, 1000, 700), 2000);
 	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1000, 350), 2000);
 	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1000, 1400), 500);
-	/* of several threads */
+	/* several threads */
 	a.max_cpu = 20;
 	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1000, 4000), 50);
-	/* months for a millisecond, and as much as figures can say */
+	/* a millisecond of CPU time in months, and the largest values */
 	a.max_cpu = 100;
-	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, UINT_MAX, 1ULL << 42, 1), UINT_MAX);
-	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1ULL << 42, 1ULL << 43), 500);
+	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, UINT_MAX, 1ULL << 42, 1),
+			UINT_MAX);
+	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1ULL << 42, 1ULL << 43),
+			500);
 	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1, U64_MAX), 1);
-	/* never nothing at all */
+	/* never 0 */
 	a.max_cpu = 0;
 	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1000, 0), 1);
 	KUNIT_EXPECT_EQ(test, ksm_advise_cpu(&a, 1000, 1000, 1000), 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Unit tests of how often unchanged pages are looked at.
+ * Unit tests of how often unchanged pages are sampled and read.
  */
 #ifdef CONFIG_KSM_KUNIT_TEST
 
@@ -9,14 +9,14 @@
 
 #include <kunit/test.h>
 
-/* Less and less often, but one in @floor. */
+/* Visits are due ever more rarely, but at least one in @floor. */
 static void ksm_backoff_check(struct kunit *test, bool (*due)(unsigned int),
 			      unsigned int floor)
 {
 	unsigned int visit, last = 0, gap, before = 0, i;
 	u8 age = 0;
 
-	/* the first two make it known */
+	/* the first two visits make the page known */
 	KUNIT_EXPECT_TRUE(test, due(1));
 	KUNIT_EXPECT_TRUE(test, due(2));
 	KUNIT_EXPECT_FALSE(test, due(3));
@@ -31,7 +31,7 @@ static void ksm_backoff_check(struct kunit *test, bool (*due)(unsigned int),
 	}
 	KUNIT_EXPECT_EQ(test, before, floor);
 
-	/* also where the count does not fit the gap never grows beyond that */
+	/* the gap stays below @floor where the count wraps, too */
 	for (i = 0, gap = 0; i < 3 * U8_MAX; i++) {
 		age = ksm_backoff_age(age);
 		KUNIT_EXPECT_NE(test, age, 0);
@@ -40,27 +40,27 @@ static void ksm_backoff_check(struct kunit *test, bool (*due)(unsigned int),
 	}
 }
 
-static void ksm_backoff_test_look(struct kunit *test)
+static void ksm_backoff_test_sample(struct kunit *test)
 {
 	KUNIT_EXPECT_EQ(test, ksm_backoff_age(0), 1);
 	ksm_backoff_check(test, ksm_backoff_due, KSM_BACKOFF_FLOOR);
 }
 
-static void ksm_backoff_test_whole(struct kunit *test)
+static void ksm_backoff_test_read(struct kunit *test)
 {
 	unsigned int visit;
 
-	ksm_backoff_check(test, ksm_backoff_whole_due, KSM_BACKOFF_WHOLE);
-	/* what smart scan passes over is not to be read */
+	ksm_backoff_check(test, ksm_backoff_read_due, KSM_BACKOFF_READ);
+	/* a page that smart scan skips is not read */
 	for (visit = 1; visit <= U8_MAX; visit++) {
-		if (ksm_backoff_whole_due(visit))
+		if (ksm_backoff_read_due(visit))
 			KUNIT_EXPECT_TRUE(test, ksm_backoff_due(visit));
 	}
 }
 
 static struct kunit_case ksm_backoff_test_cases[] = {
-	KUNIT_CASE(ksm_backoff_test_look),
-	KUNIT_CASE(ksm_backoff_test_whole),
+	KUNIT_CASE(ksm_backoff_test_sample),
+	KUNIT_CASE(ksm_backoff_test_read),
 	{}
 };
 

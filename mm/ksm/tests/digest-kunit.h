@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Unit tests of fingerprints.
+ * Unit tests of samples and digests.
  */
 #ifdef CONFIG_KSM_KUNIT_TEST
 
@@ -36,66 +36,67 @@ static void ksm_digest_test_same(struct kunit *test)
 	memcpy(b, a, PAGE_SIZE);
 	ksm_secret_init(&one);
 	ksm_secret_init(&other);
-	KUNIT_EXPECT_EQ(test, ksm_digest_look(&one, a), ksm_digest_look(&one, b));
-	KUNIT_EXPECT_EQ(test, ksm_digest_whole(&one, a), ksm_digest_whole(&one, b));
+	KUNIT_EXPECT_EQ(test, ksm_sample(&one, a), ksm_sample(&one, b));
+	KUNIT_EXPECT_EQ(test, ksm_digest(&one, a), ksm_digest(&one, b));
 
-	/* the seed alone makes the difference, and to both */
+	/* the seed alone makes a difference, to both fingerprints */
 	KUNIT_EXPECT_NE(test, one.seed, other.seed);
-	memcpy(other.line, one.line, sizeof(one.line));
+	memcpy(other.cacheline, one.cacheline, sizeof(one.cacheline));
 	other.seed = one.seed ^ 1;
-	KUNIT_EXPECT_NE(test, ksm_digest_look(&one, a), ksm_digest_look(&other, a));
-	KUNIT_EXPECT_NE(test, ksm_digest_whole(&one, a), ksm_digest_whole(&other, a));
+	KUNIT_EXPECT_NE(test, ksm_sample(&one, a), ksm_sample(&other, a));
+	KUNIT_EXPECT_NE(test, ksm_digest(&one, a), ksm_digest(&other, a));
 }
 
-static void ksm_digest_test_lines(struct kunit *test)
+static void ksm_digest_test_cachelines(struct kunit *test)
 {
-	DECLARE_BITMAP(drawn, KSM_PAGE_LINES);
-	const unsigned int quarter = KSM_PAGE_LINES / KSM_LOOK_LINES;
+	DECLARE_BITMAP(drawn, KSM_PAGE_CACHELINES);
+	const unsigned int quarter = KSM_PAGE_CACHELINES /
+				     KSM_SAMPLE_CACHELINES;
 	struct ksm_secret secret;
 	unsigned int i, n;
 
-	bitmap_zero(drawn, KSM_PAGE_LINES);
+	bitmap_zero(drawn, KSM_PAGE_CACHELINES);
 	for (n = 0; n < 100 * quarter; n++) {
 		ksm_secret_init(&secret);
-		for (i = 0; i < KSM_LOOK_LINES; i++) {
-			KUNIT_ASSERT_EQ(test, secret.line[i] / quarter, i);
-			__set_bit(secret.line[i], drawn);
+		for (i = 0; i < KSM_SAMPLE_CACHELINES; i++) {
+			KUNIT_ASSERT_EQ(test, secret.cacheline[i] / quarter, i);
+			__set_bit(secret.cacheline[i], drawn);
 		}
 	}
-	/* no line is safe from being looked at */
-	KUNIT_EXPECT_TRUE(test, bitmap_full(drawn, KSM_PAGE_LINES));
+	/* any cache line may be sampled */
+	KUNIT_EXPECT_TRUE(test, bitmap_full(drawn, KSM_PAGE_CACHELINES));
 }
 
-static void ksm_digest_test_look(struct kunit *test)
+static void ksm_digest_test_sample(struct kunit *test)
 {
 	u8 *page = ksm_dt_random(test);
 	struct ksm_secret secret;
 	unsigned int i, byte;
 	bool sampled;
-	u64 whole;
-	u32 look;
+	u64 digest;
+	u32 sample;
 
 	ksm_secret_init(&secret);
-	look = ksm_digest_look(&secret, page);
-	whole = ksm_digest_whole(&secret, page);
+	sample = ksm_sample(&secret, page);
+	digest = ksm_digest(&secret, page);
 	for (byte = 0; byte < PAGE_SIZE; byte++) {
 		sampled = false;
-		for (i = 0; i < KSM_LOOK_LINES; i++)
-			sampled |= byte / KSM_LINE == secret.line[i];
+		for (i = 0; i < KSM_SAMPLE_CACHELINES; i++)
+			sampled |= byte / KSM_CACHELINE == secret.cacheline[i];
 		page[byte] ^= 0x10;
-		KUNIT_ASSERT_EQ_MSG(test, ksm_digest_look(&secret, page) != look,
+		KUNIT_ASSERT_EQ_MSG(test, ksm_sample(&secret, page) != sample,
 				    sampled, "byte %u", byte);
-		KUNIT_ASSERT_NE_MSG(test, ksm_digest_whole(&secret, page), whole,
+		KUNIT_ASSERT_NE_MSG(test, ksm_digest(&secret, page), digest,
 				    "byte %u", byte);
 		page[byte] ^= 0x10;
 	}
 
-	/* the same bytes elsewhere are another page */
-	for (i = 0; i < KSM_LINE; i++)
-		swap(page[secret.line[0] * KSM_LINE + i],
-		     page[secret.line[1] * KSM_LINE + i]);
-	KUNIT_EXPECT_NE(test, ksm_digest_look(&secret, page), look);
-	KUNIT_EXPECT_NE(test, ksm_digest_whole(&secret, page), whole);
+	/* swapped cache lines make a different page */
+	for (i = 0; i < KSM_CACHELINE; i++)
+		swap(page[secret.cacheline[0] * KSM_CACHELINE + i],
+		     page[secret.cacheline[1] * KSM_CACHELINE + i]);
+	KUNIT_EXPECT_NE(test, ksm_sample(&secret, page), sample);
+	KUNIT_EXPECT_NE(test, ksm_digest(&secret, page), digest);
 }
 
 static void ksm_digest_test_zero(struct kunit *test)
@@ -103,45 +104,48 @@ static void ksm_digest_test_zero(struct kunit *test)
 	void *zero = page_address(ZERO_PAGE(0));
 	struct ksm_secret secret, other;
 	u8 *page = ksm_dt_page(test);
-	u32 look;
+	u32 sample;
 
 	ksm_secret_init(&secret);
 	ksm_secret_init(&other);
-	look = ksm_digest_look(&secret, zero);
-	KUNIT_EXPECT_EQ(test, look, ksm_digest_look(&secret, page));
-	KUNIT_EXPECT_NE(test, look, ksm_digest_look(&other, zero));
-	page[secret.line[KSM_LOOK_LINES - 1] * KSM_LINE + KSM_LINE - 1] = 1;
-	KUNIT_EXPECT_NE(test, look, ksm_digest_look(&secret, page));
-	/* zeroes are not the digest 0, nor is the seed to be read off it */
-	KUNIT_EXPECT_NE(test, look, ksm_digest_fold(secret.seed));
+	sample = ksm_sample(&secret, zero);
+	KUNIT_EXPECT_EQ(test, sample, ksm_sample(&secret, page));
+	KUNIT_EXPECT_NE(test, sample, ksm_sample(&other, zero));
+	page[secret.cacheline[KSM_SAMPLE_CACHELINES - 1] * KSM_CACHELINE +
+	     KSM_CACHELINE - 1] = 1;
+	KUNIT_EXPECT_NE(test, sample, ksm_sample(&secret, page));
+	/* the sample of a zero page does not give the seed away */
+	KUNIT_EXPECT_NE(test, sample, ksm_digest_fold(secret.seed));
 }
 
 static void ksm_digest_test_fold(struct kunit *test)
 {
+	u64 digest = 0x0123456789abcdefULL, other;
 	unsigned int bit;
-	u64 whole = 0x0123456789abcdefULL;
 
-	for (bit = 0; bit < 64; bit++)
-		KUNIT_EXPECT_NE_MSG(test, ksm_digest_fold(whole ^ BIT_ULL(bit)),
-				    ksm_digest_fold(whole), "bit %u", bit);
+	for (bit = 0; bit < 64; bit++) {
+		other = digest ^ BIT_ULL(bit);
+		KUNIT_EXPECT_NE_MSG(test, ksm_digest_fold(other),
+				    ksm_digest_fold(digest), "bit %u", bit);
+	}
 }
 
 static void ksm_digest_test_nid(struct kunit *test)
 {
-	u64 whole = 0x0123456789abcdefULL, a, b;
+	u64 digest = 0x0123456789abcdefULL, a, b;
 	int m, n;
 
 	for (m = 0; m < 64; m++) {
-		a = ksm_digest_nid(whole, m);
-		KUNIT_EXPECT_NE(test, a, whole);
-		KUNIT_EXPECT_EQ(test, a, ksm_digest_nid(whole, m));
-		KUNIT_EXPECT_EQ(test, whole, ksm_digest_nid(a, m));
+		a = ksm_digest_nid(digest, m);
+		KUNIT_EXPECT_NE(test, a, digest);
+		KUNIT_EXPECT_EQ(test, a, ksm_digest_nid(digest, m));
+		KUNIT_EXPECT_EQ(test, digest, ksm_digest_nid(a, m));
 		for (n = 0; n < m; n++) {
-			b = ksm_digest_nid(whole, n);
+			b = ksm_digest_nid(digest, n);
 			KUNIT_EXPECT_NE(test, a, b);
 			KUNIT_EXPECT_NE(test, ksm_digest_fold(a),
 					ksm_digest_fold(b));
-			/* first looks are keyed this way too: 32 bits of it */
+			/* also in the 32 bits that key samples */
 			KUNIT_EXPECT_NE(test, (u32)a, (u32)b);
 		}
 	}
@@ -149,8 +153,8 @@ static void ksm_digest_test_nid(struct kunit *test)
 
 static struct kunit_case ksm_digest_test_cases[] = {
 	KUNIT_CASE(ksm_digest_test_same),
-	KUNIT_CASE(ksm_digest_test_lines),
-	KUNIT_CASE(ksm_digest_test_look),
+	KUNIT_CASE(ksm_digest_test_cachelines),
+	KUNIT_CASE(ksm_digest_test_sample),
 	KUNIT_CASE(ksm_digest_test_zero),
 	KUNIT_CASE(ksm_digest_test_fold),
 	KUNIT_CASE(ksm_digest_test_nid),

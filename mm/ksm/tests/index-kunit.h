@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Unit tests of the index, against a model: an entry is in the index if and
- * only if its block says so.
+ * Unit tests of the index, against a model: a page is in the index if and only
+ * if its block says so.
  */
 #ifdef CONFIG_KSM_KUNIT_TEST
 
@@ -22,7 +22,7 @@ struct ksm_it {
 	struct rnd_state rnd;
 };
 
-/* A different number for every number, with nothing regular in it. */
+/* A bijection without visible regularity. */
 static u32 ksm_it_key(u32 n)
 {
 	n ^= n >> 16;
@@ -39,7 +39,7 @@ static void ksm_it_free(void *arg)
 
 	for (n = 0; n < KSM_IT_BLOCKS; n++) {
 		if (it->block[n])
-			kfree(it->block[n]->whole);
+			kfree(it->block[n]->digest);
 		kfree(it->block[n]);
 	}
 	xa_destroy(&it->domain.blocks);
@@ -49,33 +49,37 @@ static struct ksm_it *ksm_it_make(struct kunit *test)
 {
 	struct ksm_it *it = kunit_kzalloc(test, sizeof(*it), GFP_KERNEL);
 	struct ksm_block *block;
-	int n, i;
+	int n, i, err;
 
 	KUNIT_ASSERT_NOT_NULL(test, it);
 	prandom_seed_state(&it->rnd, 6012);
 	xa_init(&it->domain.blocks);
 	ksm_index_init(&it->domain.index);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, ksm_it_free, it), 0);
+	err = kunit_add_action_or_reset(test, ksm_it_free, it);
+	KUNIT_ASSERT_EQ(test, err, 0);
 	for (n = 0; n < KSM_IT_BLOCKS; n++) {
 		block = kzalloc(sizeof(*block), GFP_KERNEL);
 		it->block[n] = block;
 		KUNIT_ASSERT_NOT_NULL(test, block);
-		block->whole = kcalloc(KSM_BLOCK_PAGES, sizeof(u32), GFP_KERNEL);
-		KUNIT_ASSERT_NOT_NULL(test, block->whole);
+		block->digest = kcalloc(KSM_BLOCK_PAGES, sizeof(u32),
+					GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, block->digest);
 		/* ids with gaps */
 		block->id = 1 + 3 * n;
-		KUNIT_ASSERT_EQ(test, xa_err(xa_store(&it->domain.blocks, block->id,
-						      block, GFP_KERNEL)), 0);
+		err = xa_err(xa_store(&it->domain.blocks, block->id, block,
+				      GFP_KERNEL));
+		KUNIT_ASSERT_EQ(test, err, 0);
 		for (i = 0; i < KSM_BLOCK_PAGES; i++) {
-			/* what is the look of one is the whole of its neighbour */
-			block->look[i] = ksm_it_key(n * KSM_BLOCK_PAGES + i);
-			block->whole[i] = ksm_it_key(n * KSM_BLOCK_PAGES + (i ^ 1));
+			/* a page's sample is its neighbour's digest */
+			block->sample[i] = ksm_it_key(n * KSM_BLOCK_PAGES + i);
+			block->digest[i] = ksm_it_key(n * KSM_BLOCK_PAGES +
+						      (i ^ 1));
 		}
 	}
 	return it;
 }
 
-/* What holds after every change, while there is memory. */
+/* Invariants after every change, unless memory runs out. */
 static void ksm_it_check(struct kunit *test, struct ksm_it *it)
 {
 	struct ksm_index *index = &it->domain.index;
@@ -87,7 +91,7 @@ static void ksm_it_check(struct kunit *test, struct ksm_it *it)
 		return;
 	}
 	KUNIT_ASSERT_GE(test, index->split, KSM_INDEX_MIN);
-	/* not more than an entry a bucket, not less than three for four */
+	/* at most one entry per bucket, at least three per four */
 	KUNIT_ASSERT_LE(test, index->nr, index->split);
 	if (index->split > KSM_INDEX_MIN)
 		KUNIT_ASSERT_GE(test, index->nr + 2, index->split / 4 * 3);
@@ -100,8 +104,8 @@ static void ksm_it_add(struct kunit *test, struct ksm_it *it, unsigned int n)
 	struct ksm_block *block = it->block[n / KSM_BLOCK_PAGES];
 	unsigned int i = n % KSM_BLOCK_PAGES;
 
-	block->state[i] = prandom_u32_state(&it->rnd) & 1 ? KSM_S_WATCHED :
-							    KSM_S_WHOLE;
+	block->state[i] = prandom_u32_state(&it->rnd) & 1 ? KSM_S_BY_SAMPLE :
+							    KSM_S_BY_DIGEST;
 	KUNIT_ASSERT_EQ(test, ksm_index_add(&it->domain, block, i), 0);
 	it->nr++;
 	ksm_it_check(test, it);
@@ -123,7 +127,7 @@ static bool ksm_it_has(struct ksm_it *it, unsigned int n)
 	return it->block[n / KSM_BLOCK_PAGES]->state[n % KSM_BLOCK_PAGES];
 }
 
-/* Every entry is found by its key and nothing else is. */
+/* Every entry is found by its key, and nothing else is found. */
 static void ksm_it_compare(struct kunit *test, struct ksm_it *it)
 {
 	struct ksm_index *index = &it->domain.index;
@@ -131,16 +135,18 @@ static void ksm_it_compare(struct kunit *test, struct ksm_it *it)
 	struct ksm_block *block;
 	unsigned int n, k;
 	void *page;
-	u32 loc;
+	u32 loc, found;
 
 	for (n = 0; n < KSM_IT_ENTRIES; n++) {
 		block = it->block[n / KSM_BLOCK_PAGES];
 		k = n % KSM_BLOCK_PAGES;
 		loc = ksm_loc(block, k);
-		KUNIT_ASSERT_EQ(test, ksm_index_find(&it->domain, block->look[k], false),
-				block->state[k] == KSM_S_WATCHED ? loc : 0);
-		KUNIT_ASSERT_EQ(test, ksm_index_find(&it->domain, block->whole[k], true),
-				block->state[k] == KSM_S_WHOLE ? loc : 0);
+		found = ksm_index_find(&it->domain, block->sample[k], false);
+		KUNIT_ASSERT_EQ(test, found,
+				block->state[k] == KSM_S_BY_SAMPLE ? loc : 0);
+		found = ksm_index_find(&it->domain, block->digest[k], true);
+		KUNIT_ASSERT_EQ(test, found,
+				block->state[k] == KSM_S_BY_DIGEST ? loc : 0);
 	}
 
 	xa_for_each(&index->heads, i, page)
@@ -149,8 +155,10 @@ static void ksm_it_compare(struct kunit *test, struct ksm_it *it)
 	for (i = 0; i < index->split; i++) {
 		chain = 0;
 		for (loc = *ksm_index_head(index, i); loc;
-		     loc = ksm_loc_block(&it->domain, loc)->next[loc % KSM_BLOCK_PAGES])
+		     loc = block->next[loc % KSM_BLOCK_PAGES]) {
+			block = ksm_loc_block(&it->domain, loc);
 			chain++;
+		}
 		longest = max(longest, chain);
 		entries += chain;
 	}
@@ -172,32 +180,36 @@ static void ksm_index_test_empty(struct kunit *test)
 	ksm_it_compare(test, it);
 }
 
-/* One number as first look and as whole fingerprint: two keys. */
+/* The same number as a sample and as a digest: two keys. */
 static void ksm_index_test_apart(struct kunit *test)
 {
 	struct ksm_it *it = ksm_it_make(test);
 	struct ksm_block *block = it->block[7];
-	u32 key = block->look[0];
+	u32 key = block->sample[0];
 
-	KUNIT_ASSERT_EQ(test, key, block->whole[1]);
-	block->state[0] = KSM_S_WATCHED;
+	KUNIT_ASSERT_EQ(test, key, block->digest[1]);
+	block->state[0] = KSM_S_BY_SAMPLE;
 	KUNIT_ASSERT_EQ(test, ksm_index_add(&it->domain, block, 0), 0);
-	KUNIT_EXPECT_EQ(test, ksm_index_find(&it->domain, key, false), ksm_loc(block, 0));
+	KUNIT_EXPECT_EQ(test, ksm_index_find(&it->domain, key, false),
+			ksm_loc(block, 0));
 	KUNIT_EXPECT_EQ(test, ksm_index_find(&it->domain, key, true), 0);
-	block->state[1] = KSM_S_WHOLE;
+	block->state[1] = KSM_S_BY_DIGEST;
 	KUNIT_ASSERT_EQ(test, ksm_index_add(&it->domain, block, 1), 0);
-	KUNIT_EXPECT_EQ(test, ksm_index_find(&it->domain, key, false), ksm_loc(block, 0));
-	KUNIT_EXPECT_EQ(test, ksm_index_find(&it->domain, key, true), ksm_loc(block, 1));
+	KUNIT_EXPECT_EQ(test, ksm_index_find(&it->domain, key, false),
+			ksm_loc(block, 0));
+	KUNIT_EXPECT_EQ(test, ksm_index_find(&it->domain, key, true),
+			ksm_loc(block, 1));
 	ksm_index_del(&it->domain, block, 0);
 	block->state[0] = KSM_S_NONE;
 	KUNIT_EXPECT_EQ(test, ksm_index_find(&it->domain, key, false), 0);
-	KUNIT_EXPECT_EQ(test, ksm_index_find(&it->domain, key, true), ksm_loc(block, 1));
+	KUNIT_EXPECT_EQ(test, ksm_index_find(&it->domain, key, true),
+			ksm_loc(block, 1));
 	ksm_index_del(&it->domain, block, 1);
 	block->state[1] = KSM_S_NONE;
 	ksm_it_check(test, it);
 }
 
-/* Also those of one bucket with the same key: each goes when it is told to. */
+/* Entries of one bucket with the same key are deleted one by one. */
 static void ksm_index_test_same_key(struct kunit *test)
 {
 	struct ksm_it *it = ksm_it_make(test);
@@ -205,14 +217,15 @@ static void ksm_index_test_same_key(struct kunit *test)
 	unsigned int i, n;
 
 	for (i = 0; i < KSM_BLOCK_PAGES; i++) {
-		block->look[i] = 42;
-		block->state[i] = KSM_S_WATCHED;
+		block->sample[i] = 42;
+		block->state[i] = KSM_S_BY_SAMPLE;
 		KUNIT_ASSERT_EQ(test, ksm_index_add(&it->domain, block, i), 0);
 	}
 	for (n = 0; n < KSM_BLOCK_PAGES; n++) {
 		/* from the middle, the ends last */
 		i = (n * 37 + 20) % KSM_BLOCK_PAGES;
-		KUNIT_EXPECT_NE(test, ksm_index_find(&it->domain, 42, false), 0);
+		KUNIT_EXPECT_NE(test, ksm_index_find(&it->domain, 42, false),
+				0);
 		ksm_index_del(&it->domain, block, i);
 		block->state[i] = KSM_S_NONE;
 		KUNIT_EXPECT_NE(test, ksm_index_find(&it->domain, 42, false),
@@ -223,10 +236,11 @@ static void ksm_index_test_same_key(struct kunit *test)
 
 static void ksm_index_test_rounds(struct kunit *test)
 {
-	/* entries wanted at the end of each round */
+	/* number of entries at the end of each round */
 	static const unsigned int want[] = { KSM_IT_ENTRIES, 3000, 40000, 900,
 					     1100, 20000, 0, 30000, 0 };
 	struct ksm_it *it = ksm_it_make(test);
+	const unsigned int part = KSM_IT_ENTRIES / 8;
 	unsigned int round, n;
 	bool grow, back, del;
 
@@ -234,9 +248,9 @@ static void ksm_index_test_rounds(struct kunit *test)
 		grow = want[round] > it->nr;
 		while (it->nr != want[round]) {
 			n = prandom_u32_state(&it->rnd) % KSM_IT_ENTRIES;
-			/* both mix, except for the last way to full or empty */
+			/* mix both, except close to full or empty */
 			back = !(prandom_u32_state(&it->rnd) % 16) &&
-			       it->nr > KSM_IT_ENTRIES / 8 && it->nr < KSM_IT_ENTRIES / 8 * 7;
+			       it->nr > part && it->nr < part * 7;
 			del = grow == back;
 			if (ksm_it_has(it, n) != del)
 				continue;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Unit tests of the scheduler: who gets how much, and when.
+ * Unit tests of the scheduler: how much work an entity gets, and when.
  */
 #ifdef CONFIG_KSM_KUNIT_TEST
 
@@ -12,18 +12,16 @@
 
 #include "../ksm.h"
 
-static_assert(KSM_SLICE == KSM_SCHED_BATCH);
-
 #define KSM_ST_MAX	240
 
 /**
- * struct ksm_st - a tree and what every entity of it got
+ * struct ksm_st - a tree and what each of its entities received
  * @e: the entities, e[0] is the root
- * @nr: how many
- * @work: what each was charged since ksm_st_begin()
- * @share: its part of all work since then, 2^32 for everything
- * @low: the most that it was behind its share since then
- * @high: the most that it was ahead
+ * @nr: number of entities
+ * @work: charged to each since ksm_st_begin(), in cache lines
+ * @share: each entity's share of all work since then, in 2^-32
+ * @low: largest lag behind the share since then, in cache lines, negative
+ * @high: largest lead over the share since then, in cache lines
  * @rnd: repeatable randomness
  */
 struct ksm_st {
@@ -66,7 +64,7 @@ static int ksm_st_add(struct ksm_st *st, int parent, u32 weight)
 	return i;
 }
 
-/* A stretch in which all that are active now stay so. Parents come first. */
+/* Begin a stretch without sleeps and wake-ups. Parents precede children. */
 static void ksm_st_begin(struct ksm_st *st)
 {
 	int i, j;
@@ -105,7 +103,7 @@ static void ksm_st_book(struct ksm_st *st, struct ksm_sched *e, u64 work)
 	}
 }
 
-/* Serve some turns; each takes a whole batch, or less by luck. */
+/* Serve some turns; each takes a whole batch, or a random part of it. */
 static void ksm_st_serve(struct kunit *test, struct ksm_st *st, int turns,
 			 bool whole)
 {
@@ -121,7 +119,7 @@ static void ksm_st_serve(struct kunit *test, struct ksm_st *st, int turns,
 	}
 }
 
-/* The largest difference from the share in any stretch since ksm_st_begin(). */
+/* The largest deviation from the share in any stretch since ksm_st_begin(). */
 static s64 ksm_st_worst(struct ksm_st *st)
 {
 	s64 worst = 0;
@@ -152,10 +150,12 @@ static void ksm_sched_test_empty(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, ksm_sched_pick(&st->e[0], KSM_SLICE));
 	ksm_sched_wake(&st->e[b]);
 	ksm_sched_wake(&st->e[b]);
-	KUNIT_EXPECT_PTR_EQ(test, ksm_sched_pick(&st->e[0], KSM_SLICE), &st->e[b]);
-	/* something below has work: it is not for the one above to sleep */
+	KUNIT_EXPECT_PTR_EQ(test, ksm_sched_pick(&st->e[0], KSM_SLICE),
+			    &st->e[b]);
+	/* a descendant has work: its ancestor cannot sleep */
 	ksm_sched_sleep(&st->e[a]);
-	KUNIT_EXPECT_PTR_EQ(test, ksm_sched_pick(&st->e[0], KSM_SLICE), &st->e[b]);
+	KUNIT_EXPECT_PTR_EQ(test, ksm_sched_pick(&st->e[0], KSM_SLICE),
+			    &st->e[b]);
 	ksm_sched_sleep(&st->e[b]);
 	ksm_sched_sleep(&st->e[b]);
 	KUNIT_EXPECT_NULL(test, ksm_sched_pick(&st->e[0], KSM_SLICE));
@@ -182,7 +182,7 @@ static void ksm_sched_test_weights(struct kunit *test)
 	KUNIT_EXPECT_LE(test, ksm_st_worst(st), 2 * KSM_SLICE);
 }
 
-/* What is too little for a step of virtual time is not lost. */
+/* Work too small for a step of virtual time is not lost. */
 static void ksm_sched_test_crumbs(struct kunit *test)
 {
 	struct ksm_st *st = ksm_st_make(test);
@@ -194,7 +194,7 @@ static void ksm_sched_test_crumbs(struct kunit *test)
 	ksm_st_begin(st);
 	for (i = 0; i < 200000; i++)
 		ksm_st_book(st, ksm_sched_pick(&st->e[0], KSM_SLICE), 1);
-	/* the deadlines are those of whole batches, but nothing adds up */
+	/* deadlines are for whole batches, but deviations do not add up */
 	KUNIT_EXPECT_LE(test, ksm_st_worst(st), KSM_SLICE / 32);
 }
 
@@ -210,7 +210,7 @@ static void ksm_sched_test_extremes(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, st->work[a], 3 * KSM_SLICE);
 	KUNIT_EXPECT_EQ(test, st->work[b], 30000 * KSM_SLICE);
 
-	/* many small ones do not get their turns all at once */
+	/* many small entities do not get their turns all at once */
 	for (i = 0; i < 100; i++)
 		ksm_st_add(st, 0, KSM_WEIGHT_MIN);
 	ksm_st_begin(st);
@@ -299,12 +299,12 @@ static void ksm_sched_test_random_nested(struct kunit *test)
 		for (i = 0; i < n; i++)
 			ksm_st_new(st, ksm_st_below(st, st->nr),
 				   ksm_st_weight(st, trial));
-		/* a leaf for all, as each has processes of its own */
+		/* a leaf for each, as every cgroup has processes of its own */
 		for (i = 0; i <= n; i++)
 			ksm_st_add(st, i, KSM_WEIGHT_DFL);
 		ksm_st_begin(st);
 		ksm_st_serve(test, st, 2000, trial & 4);
-		/* lagging adds up over the levels, running ahead does not */
+		/* lag adds up over the levels, lead does not */
 		for (i = 1; i < st->nr; i++)
 			KUNIT_ASSERT_LE(test, st->high[i] - st->low[i],
 					(1 + ksm_st_depth(st, i)) * KSM_SLICE);
@@ -339,7 +339,7 @@ static void ksm_sched_test_sleep(struct kunit *test)
 	ksm_st_serve(test, st, 9990, true);
 	KUNIT_EXPECT_LE(test, ksm_st_worst(st), 2 * KSM_SLICE);
 
-	/* alone for long it owes nobody anything for that */
+	/* being served alone for long leaves no debt */
 	ksm_sched_sleep(&st->e[b]);
 	ksm_sched_sleep(&st->e[c]);
 	ksm_st_serve(test, st, 5000, true);
@@ -349,7 +349,7 @@ static void ksm_sched_test_sleep(struct kunit *test)
 	ksm_st_serve(test, st, 10000, true);
 	KUNIT_EXPECT_LE(test, ksm_st_worst(st), 2 * KSM_SLICE);
 
-	/* after a time without any work all begin level */
+	/* after a time without any work all start level */
 	ksm_sched_sleep(&st->e[b]);
 	ksm_sched_sleep(&st->e[a]);
 	ksm_st_serve(test, st, 5000, true);
@@ -362,7 +362,7 @@ static void ksm_sched_test_sleep(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, st->e[b].vtime, st->e[group].vtime);
 }
 
-/* Nobody gets more by having nothing to do after every turn. */
+/* Sleeping after every turn earns an entity no more than its share. */
 static void ksm_sched_test_nap(struct kunit *test)
 {
 	struct ksm_st *st = ksm_st_make(test);
@@ -390,14 +390,14 @@ static void ksm_sched_test_nap(struct kunit *test)
 #define KSM_ST_SERVERS	4
 
 /**
- * struct ksm_st_servers - several servers, none beside another in one domain
- * @busy: whom each serves
- * @held: put aside, by domain
- * @nr_held: how many
- * @domains: entity i is of domain i % @domains
- * @serving: servers that had somebody, added up over all turns
- * @dear: whose turns cost KSM_ST_DEAR, unless NULL
- * @slack: for ksm_sched_pick(); 0 is a slice
+ * struct ksm_st_servers - several servers, at most one in each domain
+ * @busy: the entity that each serves, or NULL
+ * @held: held entities, by domain
+ * @nr_held: number of held entities, by domain
+ * @domains: number of domains; entity i is in domain i % @domains
+ * @serving: number of busy servers, added up over all turns
+ * @dear: an entity whose turns cost KSM_ST_DEAR, or NULL
+ * @slack: for ksm_sched_pick(), in cache lines; 0 stands for KSM_SLICE
  */
 struct ksm_st_servers {
 	struct ksm_sched *busy[KSM_ST_SERVERS];
@@ -409,8 +409,9 @@ struct ksm_st_servers {
 	u32 slack;
 };
 
-/* A server that is free takes one whose domain is nobody's. */
-static void ksm_st_take(struct ksm_st *st, struct ksm_st_servers *sv, int server)
+/* An idle server takes an entity in a domain without a server. */
+static void ksm_st_take(struct ksm_st *st, struct ksm_st_servers *sv,
+			int server)
 {
 	u32 slack = sv->slack ?: KSM_SLICE;
 	struct ksm_sched *e;
@@ -432,7 +433,8 @@ static void ksm_st_take(struct ksm_st *st, struct ksm_st_servers *sv, int server
 	}
 }
 
-static void ksm_st_done(struct ksm_st *st, struct ksm_st_servers *sv, int server)
+static void ksm_st_done(struct ksm_st *st, struct ksm_st_servers *sv,
+			int server)
 {
 	struct ksm_sched *e = sv->busy[server];
 	int domain = (e - st->e) % sv->domains;
@@ -444,7 +446,7 @@ static void ksm_st_done(struct ksm_st *st, struct ksm_st_servers *sv, int server
 		ksm_sched_release(sv->held[domain][--sv->nr_held[domain]]);
 }
 
-/* Does every node know the least below it? */
+/* Check @least of every node. */
 static bool ksm_st_sound(struct ksm_st *st)
 {
 	int i;
@@ -467,7 +469,7 @@ static bool ksm_st_sound(struct ksm_st *st)
 	return true;
 }
 
-/* Serve with several servers that are through in any order. */
+/* Serve with several servers that finish in random order. */
 static void ksm_st_parallel(struct kunit *test, struct ksm_st *st,
 			    struct ksm_st_servers *sv,
 			    int servers, int turns)
@@ -496,16 +498,18 @@ static void ksm_st_parallel(struct kunit *test, struct ksm_st *st,
 	}
 }
 
-/* Shares do not depend on how many serve. */
+/* Shares do not depend on the number of servers. */
 static void ksm_sched_test_servers(struct kunit *test)
 {
 	static const u32 weight[][6] = {
-		{ 900, 100, 0 }, { 1, 10000, 0 }, { 600, 100, 100, 100, 100, 0 },
+		{ 900, 100, 0 }, { 1, 10000, 0 },
+		{ 600, 100, 100, 100, 100, 0 },
 	};
-	struct ksm_st_servers *sv = kunit_kzalloc(test, sizeof(*sv), GFP_KERNEL);
+	struct ksm_st_servers *sv;
 	struct ksm_st *st = ksm_st_make(test);
 	int i, servers, set;
 
+	sv = kunit_kzalloc(test, sizeof(*sv), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, sv);
 	for (servers = 1; servers <= KSM_ST_SERVERS; servers++) {
 		for (set = 0; set < 2 * ARRAY_SIZE(weight); set++) {
@@ -521,7 +525,7 @@ static void ksm_sched_test_servers(struct kunit *test)
 		}
 	}
 	sv->slack = KSM_SLICE;
-	/* two who take turns that are not equally long seldom wait for each other */
+	/* two servers with turns of unequal length seldom wait */
 	ksm_st_reset(st);
 	for (i = 0; i < 2; i++)
 		ksm_st_add(st, 0, 100);
@@ -530,7 +534,7 @@ static void ksm_sched_test_servers(struct kunit *test)
 	ksm_st_parallel(test, st, sv, 2, 10000);
 	KUNIT_EXPECT_GE(test, sv->serving, 10000 * 2 * 8 / 10);
 	KUNIT_EXPECT_LE(test, ksm_st_ahead(st), 2 * KSM_SLICE);
-	/* and with more slack they hardly ever do */
+	/* and hardly ever with more slack */
 	ksm_st_reset(st);
 	for (i = 0; i < 2; i++)
 		ksm_st_add(st, 0, 100);
@@ -541,7 +545,7 @@ static void ksm_sched_test_servers(struct kunit *test)
 	KUNIT_EXPECT_LE(test, ksm_st_ahead(st), 5 * KSM_SLICE);
 	KUNIT_EXPECT_GE(test, ksm_st_ahead(st), 3 * KSM_SLICE);
 	sv->slack = KSM_SLICE;
-	/* equals: all servers have something to do nearly all the time */
+	/* equal weights: all servers are busy nearly all the time */
 	ksm_st_reset(st);
 	for (i = 0; i < 2 * KSM_ST_SERVERS; i++)
 		ksm_st_add(st, 0, 100);
@@ -549,13 +553,15 @@ static void ksm_sched_test_servers(struct kunit *test)
 	ksm_st_begin(st);
 	ksm_st_parallel(test, st, sv, KSM_ST_SERVERS, 10000);
 	KUNIT_EXPECT_GE(test, sv->serving, 10000 * KSM_ST_SERVERS * 8 / 10);
-	KUNIT_EXPECT_LE(test, ksm_st_worst(st), (2 + KSM_ST_SERVERS) * KSM_SLICE);
+	KUNIT_EXPECT_LE(test, ksm_st_worst(st),
+			(2 + KSM_ST_SERVERS) * KSM_SLICE);
 }
 
-/* The least and the most, and between them what two budgets allow each server. */
+/* Both bounds, and between them what two budgets leave to each server. */
 static void ksm_sched_test_slack(struct kunit *test)
 {
 	const u32 least = KSM_SLICE, most = KSM_SCHED_SLACK_MAX;
+	const u64 budget = (u64)UINT_MAX * KSM_PAGE_CACHELINES;
 
 	KUNIT_EXPECT_EQ(test, ksm_sched_slack(0, 2), least);
 	KUNIT_EXPECT_EQ(test, ksm_sched_slack(KSM_SLICE, 2), least);
@@ -565,15 +571,13 @@ static void ksm_sched_test_slack(struct kunit *test)
 			2 * KSM_SLICE - KSM_SLICE / 2);
 	KUNIT_EXPECT_EQ(test, ksm_sched_slack(5 * KSM_SLICE, 2), most);
 	KUNIT_EXPECT_EQ(test, ksm_sched_slack(5 * KSM_SLICE, 5), least);
-	/* one server never asks, and no number is too large */
+	/* a single server never uses the slack; no number is too large */
 	KUNIT_EXPECT_EQ(test, ksm_sched_slack(5 * KSM_SLICE, 1), most);
-	KUNIT_EXPECT_EQ(test, ksm_sched_slack((u64)UINT_MAX * KSM_PAGE_LINES, 2),
-			most);
-	KUNIT_EXPECT_EQ(test, ksm_sched_slack((u64)UINT_MAX * KSM_PAGE_LINES,
-					      UINT_MAX), least);
+	KUNIT_EXPECT_EQ(test, ksm_sched_slack(budget, 2), most);
+	KUNIT_EXPECT_EQ(test, ksm_sched_slack(budget, UINT_MAX), least);
 }
 
-/* Nor by having nothing to do after every turn, while the others are held. */
+/* Nor does an entity earn more by it while the others are held. */
 static void ksm_st_napper(struct kunit *test, struct ksm_st *st,
 			  struct ksm_st_servers *sv, bool dear)
 {
@@ -612,25 +616,27 @@ static void ksm_st_napper(struct kunit *test, struct ksm_st *st,
 
 static void ksm_sched_test_servers_nap(struct kunit *test)
 {
-	struct ksm_st_servers *sv = kunit_kzalloc(test, sizeof(*sv), GFP_KERNEL);
+	struct ksm_st_servers *sv;
 	struct ksm_st *st = ksm_st_make(test);
 
+	sv = kunit_kzalloc(test, sizeof(*sv), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, sv);
 	ksm_st_napper(test, st, sv, false);
-	/* what one turn took too much is owed after a nap, however much it is */
+	/* the excess of a turn is still owed after a nap, however large */
 	ksm_st_napper(test, st, sv, true);
 }
 
 /*
- * Trees in which some share a domain. What each is off adds up over servers and
- * levels, but not over time; and all is released in the end.
+ * Trees in which entities share domains. Deviations add up over servers and
+ * levels, but not over time, and everything is released in the end.
  */
 static void ksm_sched_test_servers_nested(struct kunit *test)
 {
-	struct ksm_st_servers *sv = kunit_kzalloc(test, sizeof(*sv), GFP_KERNEL);
+	struct ksm_st_servers *sv;
 	struct ksm_st *st = ksm_st_make(test);
 	int i, n, trial, servers;
 
+	sv = kunit_kzalloc(test, sizeof(*sv), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, sv);
 	for (trial = 0; trial < 60; trial++) {
 		ksm_st_reset(st);
@@ -650,8 +656,9 @@ static void ksm_sched_test_servers_nested(struct kunit *test)
 					(2 * KSM_SLICE + servers * sv->slack) *
 					(2 + ksm_st_depth(st, i)));
 		for (i = 0; i < st->nr; i++)
-			KUNIT_ASSERT_TRUE(test, !st->e[i].held && !st->e[i].nr_held);
-		/* what is held can sleep, and wake as anybody */
+			KUNIT_ASSERT_TRUE(test,
+					  !st->e[i].held && !st->e[i].nr_held);
+		/* a held entity can sleep, and wakes without the hold */
 		ksm_sched_hold(&st->e[n + 1]);
 		ksm_sched_sleep(&st->e[n + 1]);
 		KUNIT_ASSERT_FALSE(test, st->e[n + 1].held || st->e[0].nr_held);
@@ -661,7 +668,7 @@ static void ksm_sched_test_servers_nested(struct kunit *test)
 	}
 }
 
-/* Groups appear, sleep, wake and go; between that all get their share. */
+/* Groups appear, sleep, wake and go; in between, all get their share. */
 static void ksm_sched_test_churn(struct kunit *test)
 {
 	struct ksm_st *st = ksm_st_make(test);
@@ -682,7 +689,8 @@ static void ksm_sched_test_churn(struct kunit *test)
 			} else if (!e->active) {
 				if (ksm_st_below(st, 2))
 					ksm_sched_init(e, &st->e[0],
-						       ksm_st_weight(st, trial));
+						       ksm_st_weight(st,
+								     trial));
 				ksm_sched_wake(e);
 				active++;
 			}
@@ -709,7 +717,7 @@ static void ksm_sched_test_set_weight(struct kunit *test)
 		KUNIT_ASSERT_LE(test, ksm_st_worst(st), 2 * KSM_SLICE);
 	}
 
-	/* one that owes a batch does not owe it ten thousand times over */
+	/* a debt of one batch is not multiplied by the weight */
 	ksm_st_reset(st);
 	ksm_st_add(st, 0, KSM_WEIGHT_DFL);
 	i = ksm_st_add(st, 0, KSM_WEIGHT_MIN);
@@ -722,7 +730,7 @@ static void ksm_sched_test_set_weight(struct kunit *test)
 	KUNIT_EXPECT_LE(test, ksm_st_worst(st), 2 * KSM_SLICE);
 }
 
-/* Virtual time goes past its end without anybody noticing. */
+/* Virtual time wraps around without effect. */
 static void ksm_sched_test_wrap(struct kunit *test)
 {
 	struct ksm_st *near = ksm_st_make(test), *far = ksm_st_make(test);
@@ -759,7 +767,7 @@ static void ksm_sched_test_wrap(struct kunit *test)
 				    "%d is not past the end", i);
 }
 
-/* A figure that cannot be is no reason to stop, nor to starve anybody. */
+/* An impossible charge neither stops the scheduler nor starves an entity. */
 static void ksm_sched_test_huge(struct kunit *test)
 {
 	struct ksm_st *st = ksm_st_make(test);
@@ -769,7 +777,8 @@ static void ksm_sched_test_huge(struct kunit *test)
 	ksm_sched_charge(&st->e[a], U64_MAX);
 	ksm_sched_charge(&st->e[b], U64_MAX);
 	ksm_st_begin(st);
-	ksm_st_serve(test, st, 2 * 100 * (KSM_SCHED_CHARGE_MAX / KSM_SLICE), true);
+	ksm_st_serve(test, st, 2 * 100 * (KSM_SCHED_CHARGE_MAX / KSM_SLICE),
+		     true);
 	KUNIT_EXPECT_GT(test, st->work[a], 0);
 	KUNIT_EXPECT_GT(test, st->work[b], 0);
 }

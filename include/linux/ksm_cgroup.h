@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __LINUX_KSM_CGROUP_H
+#define __LINUX_KSM_CGROUP_H
+/*
+ * The samepage merging engine as kernel/cgroup/ksm.c and ksm-files.c see it:
+ * one group for each memory cgroup, its configuration, its books, and the
+ * operations that a write to a memory.ksm* file needs.
+ *
+ * A group is opaque here. The memory controller owns it through memcg->ksm,
+ * from ksm_memcg_online() to ksm_memcg_free().
+ */
+
+#include <linux/mutex.h>
+#include <linux/types.h>
+#include <linux/workqueue.h>
+
+struct ksm_group;
+struct mem_cgroup;
+struct mm_struct;
+
+/* Values of memory.ksm. */
+enum ksm_setting {
+	KSM_INHERIT,
+	KSM_NEVER,
+	KSM_MADVISE,
+	KSM_ALWAYS,
+};
+
+/**
+ * struct ksm_config - what memory.ksm and memory.ksm.domain of a cgroup say
+ * @setting: the value of memory.ksm
+ * @join: memory.ksm.domain is "parent"
+ * @undumpable_ok: @setting was written by a task that may merge processes
+ *	which are not dumpable
+ *
+ * Assigned as a whole under ksm_config_mutex; @setting and @join are also read
+ * without it.
+ */
+struct ksm_config {
+	enum ksm_setting setting;
+	bool join;
+	bool undumpable_ok;
+};
+
+/* Gauges: they move with the process. */
+enum ksm_gauge {
+	KSM_G_MERGING,		/* mappings of merged frames */
+	KSM_G_ZERO,		/* zero page mappings that merging placed */
+	KSM_G_UNSHARED,		/* unique and watched */
+	KSM_G_VOLATILE,		/* seen once, or changed since */
+	KSM_G_FOREIGN,		/* part of MERGING: frames of another domain */
+	KSM_G_METADATA,		/* bytes */
+	KSM_G_PROCESSES,	/* slots that take part */
+	NR_KSM_GAUGES,
+};
+
+/* Events: they stay with the group in which they happened. */
+enum ksm_event {
+	KSM_E_SCANNED,
+	KSM_E_SKIPPED,
+	KSM_E_MERGED,
+	KSM_E_UNMERGED,
+	KSM_E_COW,
+	KSM_E_FAILED,
+	KSM_E_SCAN_USEC,
+	KSM_E_FULL_SCANS,
+	NR_KSM_EVENTS,
+};
+
+/**
+ * struct ksm_sums - the books of one or more groups
+ * @gauge: sums of the slots' gauges, in pages; KSM_G_METADATA in bytes
+ * @event: sums of events; KSM_E_SCAN_USEC in microseconds
+ * @shared: merged frames charged to the groups, in pages
+ *
+ * Lives on the reader's stack.
+ */
+struct ksm_sums {
+	long gauge[NR_KSM_GAUGES];
+	unsigned long event[NR_KSM_EVENTS];
+	long shared;
+};
+
+/* Settings and the shape of the group tree. */
+extern struct mutex ksm_config_mutex;
+
+/* Life of a group. */
+bool ksm_ready(void);
+struct ksm_group *ksm_group_of(struct mem_cgroup *memcg);
+bool ksm_group_is_root(const struct ksm_group *group);
+struct mem_cgroup *ksm_group_memcg(const struct ksm_group *group);
+struct ksm_group *ksm_group_create(struct ksm_group *parent,
+				   struct mem_cgroup *memcg);
+bool ksm_group_is_offline(const struct ksm_group *group);
+void ksm_group_offline(struct ksm_group *group);
+void ksm_group_destroy(struct ksm_group *group);
+
+/* Configuration. */
+int ksm_group_write_lock(struct ksm_group *group);
+void ksm_group_write_unlock(struct ksm_group *group);
+void ksm_group_get_config(struct ksm_group *group, struct ksm_config *config);
+enum ksm_setting ksm_group_setting(const struct ksm_group *group);
+bool ksm_group_joins(const struct ksm_group *group);
+void ksm_group_set_config(struct ksm_group *group,
+			  const struct ksm_config *config);
+void ksm_group_reset_config(struct ksm_group *group);
+void ksm_group_refresh(struct ksm_group *group);
+int ksm_group_need_domain(struct ksm_group *group);
+enum ksm_setting ksm_group_effective(const struct ksm_group *group);
+u32 ksm_group_weight(const struct ksm_group *group);
+int ksm_group_set_weight(struct ksm_group *group, u64 weight);
+
+/* What a change of configuration takes. */
+int ksm_mm_register(struct mm_struct *mm);
+void ksm_domains_sync(void);
+int ksm_group_undo(struct ksm_group *top);
+
+/* Groups whose processes a worker in kernel/cgroup/ksm.c has to register. */
+extern struct work_struct ksm_enlist_work;
+void ksm_group_enlist(struct ksm_group *group);
+struct ksm_group *ksm_enlist_next(void);
+
+/* Scanning on demand. */
+int ksm_scan_subtree(struct ksm_group *top, unsigned long pages);
+
+/* Books. */
+void ksm_group_sums(struct ksm_group *group, struct ksm_sums *sums);
+long ksm_sums_profit(const struct ksm_sums *sums);
+unsigned long ksm_full_scans(void);
+
+#endif /* __LINUX_KSM_CGROUP_H */

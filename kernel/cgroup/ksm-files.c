@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The memory.ksm files: samepage merging scoped by cgroup.
+ *
+ * What a user may rely on:
+ *  - "1" in memory.ksm merges the memory of all processes in the subtree,
+ *    present and future, with one another; the write returns when all present
+ *    processes take part. A 0 anywhere above wins.
+ *  - A write that takes merging away first publishes the new value to the
+ *    scanner and to fork, then unshares. It fails with ENOMEM if memory is too
+ *    short for that, and with EINTR on a signal. The old value then holds
+ *    again, and a second write continues where the first one stopped.
+ *  - A write that unshares holds no lock that the files of another cgroup, or
+ *    the removal of this one, would wait for.
+ *  - The books of a removed cgroup pass to its parent.
+ *
+ * The hierarchy is in ksm.c, the engine in mm/ksm/.
+ */
+#include <linux/capability.h>
+#include <linux/cgroup.h>
+#include <linux/kernfs.h>
+#include <linux/ksm_cgroup.h>
+#include <linux/memcontrol.h>
+#include <linux/page_counter.h>
+#include <linux/seq_file.h>
+
+#include "ksm.h"
+
+static const char * const ksm_setting_names[] = {
+	[KSM_INHERIT] = "inherit",
+	[KSM_NEVER] = "0",
+	[KSM_MADVISE] = "madvise",
+	[KSM_ALWAYS] = "1",
+};
+
+/* ---------------------------------------------------------- configuration */
+
+/* Put a configuration into effect, or restore the old one on error. */
+static int ksm_config_apply(struct ksm_group *group,
+			    const struct ksm_config *config)
+{
+	struct ksm_config old;
+	int err;
+
+	ksm_group_get_config(group, &old);
+	ksm_subtree_configure(group, config);
+	ksm_domains_sync();
+	err = ksm_subtree_register(group);
+	if (!err)
+		err = ksm_group_undo(group);
+	if (err) {
+		ksm_subtree_configure(group, &old);
+		/* register processes that came while the new one held */
+		ksm_subtree_enlist(group);
+	}
+	return err;
+}
+
+/*
+ * Change one part of a group's configuration. Unsharing may take long, and the
+ * removal of the cgroup must not wait for it: break the file's active
+ * protection, and hold a reference on the cgroup instead.
+ */
+static int ksm_config_change(struct kernfs_open_file *of,
+			     void (*change)(struct ksm_config *config,
+					    const struct ksm_config *to),
+			     const struct ksm_config *to)
+{
+	struct cgroup_subsys_state *css = of_css(of);
+	struct ksm_group *group = ksm_css_group(css);
+	struct ksm_config config;
+	int err;
+
+	css_get(css);
+	kernfs_break_active_protection(of->kn);
+	err = ksm_group_write_lock(group);
+	if (err)
+		goto out;
+	ksm_group_get_config(group, &config);
+	change(&config, to);
+	if (config.setting == KSM_ALWAYS || config.setting == KSM_MADVISE)
+		err = ksm_group_need_domain(group);
+	if (!err)
+		err = ksm_config_apply(group, &config);
+	ksm_group_write_unlock(group);
+out:
+	kernfs_unbreak_active_protection(of->kn);
+	css_put(css);
+	return err;
+}
+
+/* ------------------------------------------------------------- memory.ksm */
+
+static void ksm_change_setting(struct ksm_config *config,
+			       const struct ksm_config *to)
+{
+	config->setting = to->setting;
+	config->undumpable_ok = to->undumpable_ok;
+}
+
+static ssize_t memory_ksm_write(struct kernfs_open_file *of, char *buf,
+				size_t nbytes, loff_t off)
+{
+	struct ksm_group *group = ksm_css_group(of_css(of));
+	struct ksm_config to = {};
+	int setting, err;
+
+	setting = match_string(ksm_setting_names, ARRAY_SIZE(ksm_setting_names),
+			       strstrip(buf));
+	if (setting < 0)
+		return -EINVAL;
+	if (setting == KSM_INHERIT && ksm_group_is_root(group))
+		return -EINVAL;
+	to.setting = setting;
+	/* both the opener and the writer of the file need the capability */
+	to.undumpable_ok = capable(CAP_SYS_PTRACE) &&
+			   file_ns_capable(of->file, &init_user_ns,
+					   CAP_SYS_PTRACE);
+	err = ksm_config_change(of, ksm_change_setting, &to);
+	return err ?: nbytes;
+}
+
+static int memory_ksm_show(struct seq_file *m, void *v)
+{
+	enum ksm_setting setting = ksm_group_setting(ksm_css_group(seq_css(m)));
+
+	seq_printf(m, "%s\n", ksm_setting_names[setting]);
+	return 0;
+}
+
+static int memory_ksm_effective_show(struct seq_file *m, void *v)
+{
+	struct ksm_group *group = ksm_css_group(seq_css(m));
+	enum ksm_setting setting = ksm_group_effective(group);
+
+	seq_printf(m, "%s\n", ksm_setting_names[setting]);
+	return 0;
+}
+
+/* ------------------------------------------------------ memory.ksm.domain */
+
+static void ksm_change_join(struct ksm_config *config,
+			    const struct ksm_config *to)
+{
+	config->join = to->join;
+}
+
+static ssize_t memory_ksm_domain_write(struct kernfs_open_file *of, char *buf,
+				       size_t nbytes, loff_t off)
+{
+	struct ksm_config to = {};
+	int err;
+
+	buf = strstrip(buf);
+	if (!strcmp(buf, "parent"))
+		to.join = true;
+	else if (strcmp(buf, "self"))
+		return -EINVAL;
+	err = ksm_config_change(of, ksm_change_join, &to);
+	return err ?: nbytes;
+}
+
+static int memory_ksm_domain_show(struct seq_file *m, void *v)
+{
+	bool joins = ksm_group_joins(ksm_css_group(seq_css(m)));
+
+	seq_puts(m, joins ? "parent\n" : "self\n");
+	return 0;
+}
+
+/* ------------------------------------------------------ memory.ksm.weight */
+
+static int memory_ksm_weight_write(struct cgroup_subsys_state *css,
+				   struct cftype *cft, u64 weight)
+{
+	return ksm_group_set_weight(ksm_css_group(css), weight);
+}
+
+static u64 memory_ksm_weight_read(struct cgroup_subsys_state *css,
+				  struct cftype *cft)
+{
+	return ksm_group_weight(ksm_css_group(css));
+}
+
+/* -------------------------------------------------------- memory.ksm.scan */
+
+static ssize_t memory_ksm_scan_write(struct kernfs_open_file *of, char *buf,
+				     size_t nbytes, loff_t off)
+{
+	struct cgroup_subsys_state *css = of_css(of);
+	unsigned long pages;
+	int err;
+
+	buf = strstrip(buf);
+	err = *buf ? page_counter_memparse(buf, "max", &pages) : -EINVAL;
+	if (err)
+		return err;
+	/* the removal of the cgroup must not wait for the scan */
+	css_get(css);
+	kernfs_break_active_protection(of->kn);
+	err = ksm_scan_subtree(ksm_css_group(css), pages);
+	kernfs_unbreak_active_protection(of->kn);
+	css_put(css);
+	return err ?: nbytes;
+}
+
+/* -------------------------------------------------------- memory.ksm.stat */
+
+static int memory_ksm_stat_show(struct seq_file *m, void *v)
+{
+	struct ksm_group *group = ksm_css_group(seq_css(m));
+	struct ksm_sums s;
+
+	ksm_subtree_sums(group, &s);
+	seq_printf(m, "ksm_merging_pages %ld\n", s.gauge[KSM_G_MERGING]);
+	seq_printf(m, "pages_shared %ld\n", s.shared);
+	seq_printf(m, "pages_sharing %ld\n", s.gauge[KSM_G_MERGING] - s.shared);
+	seq_printf(m, "ksm_zero_pages %ld\n", s.gauge[KSM_G_ZERO]);
+	seq_printf(m, "pages_unshared %ld\n", s.gauge[KSM_G_UNSHARED]);
+	seq_printf(m, "pages_volatile %ld\n", s.gauge[KSM_G_VOLATILE]);
+	seq_printf(m, "pages_foreign %ld\n", s.gauge[KSM_G_FOREIGN]);
+	seq_printf(m, "ksm_metadata_bytes %ld\n", s.gauge[KSM_G_METADATA]);
+	seq_printf(m, "general_profit %ld\n", ksm_sums_profit(&s));
+	seq_printf(m, "processes %ld\n", s.gauge[KSM_G_PROCESSES]);
+	seq_printf(m, "pages_scanned %lu\n", s.event[KSM_E_SCANNED]);
+	seq_printf(m, "pages_skipped %lu\n", s.event[KSM_E_SKIPPED]);
+	seq_printf(m, "pages_merged %lu\n", s.event[KSM_E_MERGED]);
+	seq_printf(m, "pages_unmerged %lu\n", s.event[KSM_E_UNMERGED]);
+	seq_printf(m, "cow_breaks %lu\n", s.event[KSM_E_COW]);
+	seq_printf(m, "merge_failures %lu\n", s.event[KSM_E_FAILED]);
+	seq_printf(m, "scan_usec %lu\n", s.event[KSM_E_SCAN_USEC]);
+	seq_printf(m, "full_scans %lu\n", ksm_group_is_root(group) ?
+		   ksm_full_scans() : s.event[KSM_E_FULL_SCANS]);
+	return 0;
+}
+
+static struct cftype ksm_files[] = {
+	{
+		.name = "ksm",
+		.seq_show = memory_ksm_show,
+		.write = memory_ksm_write,
+	},
+	{
+		.name = "ksm.effective",
+		.seq_show = memory_ksm_effective_show,
+	},
+	{
+		.name = "ksm.domain",
+		.flags = CFTYPE_NOT_ON_ROOT,
+		.seq_show = memory_ksm_domain_show,
+		.write = memory_ksm_domain_write,
+	},
+	{
+		.name = "ksm.weight",
+		.flags = CFTYPE_NOT_ON_ROOT,
+		.read_u64 = memory_ksm_weight_read,
+		.write_u64 = memory_ksm_weight_write,
+	},
+	{
+		.name = "ksm.scan",
+		.flags = CFTYPE_NS_DELEGATABLE,
+		.write = memory_ksm_scan_write,
+	},
+	{
+		.name = "ksm.stat",
+		.seq_show = memory_ksm_stat_show,
+	},
+	{ }	/* terminate */
+};
+
+/* Runs after the engine's own initcall. */
+static int __init ksm_files_init(void)
+{
+	if (mem_cgroup_disabled() || !ksm_ready())
+		return 0;
+	WARN_ON(cgroup_add_dfl_cftypes(&memory_cgrp_subsys, ksm_files));
+	return 0;
+}
+fs_initcall(ksm_files_init);

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Configuration: what was written to the memory.ksm* files of a cgroup, and
+ * what takes effect.
+ *
+ * The effective setting of a group follows from its own and its parent's: a 0
+ * anywhere above wins, else the nearest value that is not "inherit". A group
+ * with 1 or madvise of its own is the root of a merge domain, unless it joins
+ * its parent's. kernel/cgroup/ksm-files.c parses the values.
+ */
+#include <linux/cgroup.h>
+#include <linux/memcontrol.h>
+#include <linux/slab.h>
+
+#include "ksm.h"
+
+DEFINE_MUTEX(ksm_config_mutex);
+
+/* Groups whose processes ksm_enlist_work has to register; ksm_lock. */
+static LIST_HEAD(ksm_enlist_groups);
+struct work_struct ksm_enlist_work;
+
+/**
+ * ksm_group_init - set up a group and publish it
+ * @group: zeroed memory
+ * @parent: its parent, NULL for the root
+ * @memcg: its cgroup or NULL
+ *
+ * Context: sleeps.
+ */
+void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
+		    struct mem_cgroup *memcg)
+{
+	struct ksm_group_queue *queue = &group->queue;
+
+	group->memcg = memcg;
+	group->parent = parent;
+	INIT_LIST_HEAD(&queue->slots);
+	INIT_LIST_HEAD(&queue->parked);
+	INIT_LIST_HEAD(&queue->enlist);
+	INIT_LIST_HEAD(&queue->wait);
+	mutex_init(&group->write_mutex);
+	spin_lock_init(&group->books.lock);
+	if (!parent) {
+		group->config.setting = KSM_MADVISE;
+		group->own_domain = &ksm_root_domain;
+	}
+	mutex_lock(&ksm_config_mutex);
+#ifdef CONFIG_MEMCG
+	/* from here on a write to an ancestor reaches the group */
+	if (memcg)
+		WRITE_ONCE(memcg->ksm, group);
+#endif
+	spin_lock(&ksm_lock);
+	ksm_sched_init(&group->sched, parent ? &parent->sched : NULL,
+		       KSM_WEIGHT_DFL);
+	ksm_sched_init(&group->own, &group->sched, KSM_WEIGHT_DFL);
+	list_add_tail(&queue->link, &ksm_groups);
+	spin_unlock(&ksm_lock);
+	ksm_group_refresh(group);
+	mutex_unlock(&ksm_config_mutex);
+}
+
+/**
+ * ksm_group_create - a cgroup comes online
+ * @parent: the parent's group
+ * @memcg: the cgroup
+ *
+ * Context: sleeps; charged to the current cgroup.
+ * Return: its group, or NULL without memory.
+ */
+struct ksm_group *ksm_group_create(struct ksm_group *parent,
+				   struct mem_cgroup *memcg)
+{
+	struct ksm_group *group = kzalloc(sizeof(*group), GFP_KERNEL_ACCOUNT);
+
+	if (group)
+		ksm_group_init(group, parent, memcg);
+	return group;
+}
+
+/**
+ * ksm_group_offline - the cgroup is gone: everything goes to the parent
+ * @group: the group, not the root
+ *
+ * Context: sleeps.
+ */
+void ksm_group_offline(struct ksm_group *group)
+{
+	struct ksm_group *parent = group->parent;
+	struct ksm_slot *slot, *next;
+	int i;
+
+	mutex_lock(&ksm_config_mutex);
+	spin_lock(&ksm_lock);
+	if (group->offline)
+		goto unlock;
+	spin_lock(&group->books.lock);
+	WRITE_ONCE(group->offline, true);
+	spin_lock_nested(&parent->books.lock, SINGLE_DEPTH_NESTING);
+	parent->books.shared += group->books.shared;
+	group->books.shared = 0;
+	spin_unlock(&parent->books.lock);
+	spin_unlock(&group->books.lock);
+
+	list_for_each_entry_safe(slot, next, &group->queue.slots, queue.link)
+		ksm_slot_join(slot, group);
+	list_for_each_entry_safe(slot, next, &group->queue.parked, queue.link)
+		ksm_slot_join(slot, group);
+	/* the parent has full scans of its own, see ksm_group_sums() */
+	for (i = 0; i < KSM_E_FULL_SCANS; i++)
+		atomic_long_add(atomic_long_xchg(&group->books.event[i], 0),
+				&parent->books.event[i]);
+	ksm_group_charge(group);
+	ksm_group_charge(parent);
+	list_del_init(&group->queue.enlist);
+	list_del(&group->queue.link);
+	ksm_queue_serve();
+unlock:
+	spin_unlock(&ksm_lock);
+	mutex_unlock(&ksm_config_mutex);
+}
+
+/**
+ * ksm_group_destroy - nothing refers to a cgroup any more
+ * @group: the group, not the root; freed
+ *
+ * Context: sleeps.
+ */
+void ksm_group_destroy(struct ksm_group *group)
+{
+	int i;
+
+	ksm_group_offline(group);
+	/* events counted here after the group went offline */
+	for (i = 0; i < KSM_E_FULL_SCANS; i++)
+		atomic_long_add(atomic_long_read(&group->books.event[i]),
+				&group->parent->books.event[i]);
+	WARN_ON_ONCE(group->books.shared);
+	if (group->own_domain)
+		ksm_domain_put(group->own_domain);
+	kfree(group);
+}
+
+/**
+ * ksm_group_write_lock - become the one writer of a group's configuration
+ * @group: the group
+ *
+ * Context: sleeps.
+ * Return: 0; -EINTR on a signal; -ENODEV if the cgroup is gone.
+ */
+int ksm_group_write_lock(struct ksm_group *group)
+{
+	int err = mutex_lock_interruptible(&group->write_mutex);
+
+	if (!err && ksm_group_is_offline(group)) {
+		mutex_unlock(&group->write_mutex);
+		err = -ENODEV;
+	}
+	return err;
+}
+
+/**
+ * ksm_group_write_unlock - let the next writer in
+ * @group: the group
+ *
+ * Context: the caller's ksm_group_write_lock().
+ */
+void ksm_group_write_unlock(struct ksm_group *group)
+{
+	mutex_unlock(&group->write_mutex);
+}
+
+/**
+ * ksm_group_get_config - what was written to a cgroup's files
+ * @group: the group
+ * @config: filled in
+ *
+ * Context: sleeps.
+ */
+void ksm_group_get_config(struct ksm_group *group, struct ksm_config *config)
+{
+	mutex_lock(&ksm_config_mutex);
+	*config = group->config;
+	mutex_unlock(&ksm_config_mutex);
+}
+
+/**
+ * ksm_group_setting - the value of memory.ksm
+ * @group: the group
+ *
+ * Context: any.
+ * Return: what was written.
+ */
+enum ksm_setting ksm_group_setting(const struct ksm_group *group)
+{
+	return READ_ONCE(group->config.setting);
+}
+
+/**
+ * ksm_group_joins - the value of memory.ksm.domain
+ * @group: the group
+ *
+ * Context: any.
+ * Return: true for "parent".
+ */
+bool ksm_group_joins(const struct ksm_group *group)
+{
+	return READ_ONCE(group->config.join);
+}
+
+/**
+ * ksm_group_set_config - take over what was written to a cgroup's files
+ * @group: the group
+ * @config: the new configuration
+ *
+ * Context: ksm_config_mutex; ksm_group_refresh() of the subtree follows.
+ */
+void ksm_group_set_config(struct ksm_group *group,
+			  const struct ksm_config *config)
+{
+	lockdep_assert_held(&ksm_config_mutex);
+	WRITE_ONCE(group->config.setting, config->setting);
+	WRITE_ONCE(group->config.join, config->join);
+	WRITE_ONCE(group->config.undumpable_ok, config->undumpable_ok);
+}
+
+/**
+ * ksm_group_reset_config - put the defaults back
+ * @group: the group
+ *
+ * Context: ksm_config_mutex; ksm_group_refresh() of the subtree follows.
+ */
+void ksm_group_reset_config(struct ksm_group *group)
+{
+	const struct ksm_config config = {
+		.setting = group->parent ? KSM_INHERIT : KSM_MADVISE,
+	};
+
+	ksm_group_set_config(group, &config);
+	ksm_group_set_weight(group, KSM_WEIGHT_DFL);
+}
+
+static bool ksm_group_owns(const struct ksm_group *group)
+{
+	return group->config.setting == KSM_ALWAYS ||
+	       group->config.setting == KSM_MADVISE;
+}
+
+/* A group's effective configuration, from its own and its parent's. */
+static struct ksm_effective ksm_config_resolve(const struct ksm_group *group)
+{
+	const struct ksm_effective *above = group->parent ?
+					    &group->parent->effective : NULL;
+	struct ksm_effective result = {
+		.setting = group->config.setting,
+		.undumpable_ok = group->config.undumpable_ok,
+		.owned = group->config.setting == KSM_ALWAYS,
+		.domain = group->own_domain,
+	};
+
+	if (!above)
+		return result;
+	if (group->config.setting == KSM_INHERIT ||
+	    above->setting == KSM_NEVER) {
+		result.setting = above->setting;
+		result.undumpable_ok = above->undumpable_ok;
+	}
+	result.owned = ksm_group_owns(group) || above->owned;
+	if (!ksm_group_owns(group) || group->config.join)
+		result.domain = above->domain;
+	return result;
+}
+
+/**
+ * ksm_group_refresh - update the effective configuration of a group
+ * @group: the group; its parent is up to date
+ *
+ * Has the group's slots follow: to another domain, and between active and
+ * parked.
+ *
+ * Context: ksm_config_mutex; does not sleep.
+ */
+void ksm_group_refresh(struct ksm_group *group)
+{
+	struct ksm_group_queue *queue = &group->queue;
+	struct ksm_effective new;
+	struct ksm_slot *slot, *next;
+	LIST_HEAD(slots);
+
+	lockdep_assert_held(&ksm_config_mutex);
+	spin_lock(&ksm_lock);
+	if (group->offline)
+		goto unlock;
+	new = ksm_config_resolve(group);
+	WRITE_ONCE(group->effective.setting, new.setting);
+	WRITE_ONCE(group->effective.undumpable_ok, new.undumpable_ok);
+	WRITE_ONCE(group->effective.owned, new.owned);
+	WRITE_ONCE(group->effective.domain, new.domain);
+	list_splice_init(&queue->slots, &slots);
+	list_splice_init(&queue->parked, &slots);
+	list_for_each_entry_safe(slot, next, &slots, queue.link) {
+		list_move_tail(&slot->queue.link,
+			       slot->queue.state == KSM_SLOT_ACTIVE ?
+			       &queue->slots : &queue->parked);
+		ksm_slot_join(slot, group);
+	}
+	ksm_queue_serve();
+unlock:
+	spin_unlock(&ksm_lock);
+}
+
+/**
+ * ksm_group_need_domain - make sure that a group has a domain of its own
+ * @group: the group
+ *
+ * Context: ksm_group_write_lock(); sleeps.
+ * Return: 0 or -ENOMEM.
+ */
+int ksm_group_need_domain(struct ksm_group *group)
+{
+	struct ksm_domain *domain;
+
+	if (group->own_domain)
+		return 0;
+	domain = ksm_domain_alloc();
+	if (!domain)
+		return -ENOMEM;
+	mutex_lock(&ksm_config_mutex);
+	group->own_domain = domain;
+	mutex_unlock(&ksm_config_mutex);
+	return 0;
+}
+
+/**
+ * ksm_group_effective - what holds in a group
+ * @group: the group
+ *
+ * Context: any.
+ * Return: KSM_NEVER, KSM_MADVISE or KSM_ALWAYS.
+ */
+enum ksm_setting ksm_group_effective(const struct ksm_group *group)
+{
+	return READ_ONCE(group->effective.setting);
+}
+
+/**
+ * ksm_group_weight - a group's weight among its siblings
+ * @group: the group
+ *
+ * Context: any.
+ * Return: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX.
+ */
+u32 ksm_group_weight(const struct ksm_group *group)
+{
+	return READ_ONCE(group->sched.weight);
+}
+
+/**
+ * ksm_group_set_weight - change a group's weight
+ * @group: the group
+ * @weight: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX
+ *
+ * Context: takes ksm_lock.
+ * Return: 0, or -EINVAL for any other weight.
+ */
+int ksm_group_set_weight(struct ksm_group *group, u64 weight)
+{
+	if (weight < KSM_WEIGHT_MIN || weight > KSM_WEIGHT_MAX)
+		return -EINVAL;
+	spin_lock(&ksm_lock);
+	ksm_sched_set_weight(&group->sched, weight);
+	spin_unlock(&ksm_lock);
+	return 0;
+}
+
+/**
+ * ksm_group_enlist - a process without a slot came to a group
+ * @group: the group
+ *
+ * Called where no memory can be allocated and nothing may fail: if 1 holds in
+ * the group, a worker registers its processes.
+ *
+ * Context: RCU read side.
+ */
+void ksm_group_enlist(struct ksm_group *group)
+{
+	if (!IS_ENABLED(CONFIG_MEMCG) ||
+	    READ_ONCE(group->effective.setting) != KSM_ALWAYS)
+		return;
+	spin_lock(&ksm_lock);
+	group = ksm_group_online(group);
+	if (list_empty(&group->queue.enlist))
+		list_add_tail(&group->queue.enlist, &ksm_enlist_groups);
+	spin_unlock(&ksm_lock);
+	queue_work(system_unbound_wq, &ksm_enlist_work);
+}
+
+/**
+ * ksm_enlist_next - take a group whose processes are to be registered
+ *
+ * Context: takes ksm_lock.
+ * Return: the group with a reference on its cgroup's css, or NULL.
+ */
+struct ksm_group *ksm_enlist_next(void)
+{
+	struct ksm_group *found = NULL;
+#ifdef CONFIG_MEMCG
+	struct ksm_group *group;
+
+	spin_lock(&ksm_lock);
+	while (!found && !list_empty(&ksm_enlist_groups)) {
+		group = list_first_entry(&ksm_enlist_groups, struct ksm_group,
+					 queue.enlist);
+		list_del_init(&group->queue.enlist);
+		if (css_tryget_online(&group->memcg->css))
+			found = group;
+	}
+	spin_unlock(&ksm_lock);
+#endif
+	return found;
+}

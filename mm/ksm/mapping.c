@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Hooks of page table operations: mappings of merged frames and of the zero
+ * page come and go, writes break them, MADV_FREE gives them up.
+ *
+ * Most are called under a page table lock and behind ksm_merging_key, see
+ * include/linux/ksm.h.
+ */
+#include <linux/swap.h>
+
+#include "../internal.h"
+#include "ksm.h"
+
+/**
+ * __ksm_rmap_add - count a mapping of a merged frame
+ * @folio: the frame's folio
+ * @mm: the mm that maps it
+ *
+ * Context: page table lock.
+ */
+void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm)
+{
+	struct ksm_frame *frame = ksm_folio_frame(folio);
+	struct ksm_slot *slot = mm->ksm;
+	bool first, review, foreign;
+
+	if (WARN_ON_ONCE(!frame || !slot))
+		return;
+	first = atomic_inc_return(&frame->mapped) == 1;
+	if (first)
+		ksm_books_shared(folio, 1);
+
+	spin_lock(&slot->books.lock);
+	/* a swap-in may map the frame in a cgroup that does not pay for it */
+	review = first && !ksm_charged_here(slot, folio);
+	foreign = ksm_books_map(slot, frame->domain);
+	spin_unlock(&slot->books.lock);
+	if (review)
+		ksm_frame_review(frame);
+	/* a fault may still map a frame after merging was switched off here */
+	if (unlikely(foreign ||
+		     READ_ONCE(slot->queue.state) == KSM_SLOT_PARKED))
+		ksm_undo_queue(slot);
+}
+
+/**
+ * __ksm_rmap_del - a mapping of a merged frame goes
+ * @folio: the frame's folio, still mapped
+ * @mm: the mm that maps it
+ *
+ * Context: page table lock. Once the caller lowers the mapcount, the frame may
+ * be gone.
+ */
+void __ksm_rmap_del(struct folio *folio, struct mm_struct *mm)
+{
+	struct ksm_frame *frame = ksm_folio_frame(folio);
+	struct ksm_slot *slot = mm->ksm;
+	bool last, review;
+
+	if (WARN_ON_ONCE(!frame || !slot))
+		return;
+	last = atomic_dec_and_test(&frame->mapped);
+	if (last)
+		ksm_books_shared(folio, -1);
+
+	spin_lock(&slot->books.lock);
+	review = last || slot->books.gauge[KSM_G_FOREIGN] ||
+		 ksm_charge_may_be_lost(slot, folio);
+	ksm_books_unmap(slot);
+	spin_unlock(&slot->books.lock);
+	if (review)
+		ksm_frame_review(frame);
+}
+
+/**
+ * __ksm_zero_add - count mappings of the zero page that merging placed
+ * @mm: the mm that maps it
+ * @nr: the change of their number
+ *
+ * Context: page table lock, or mmap_lock for writing.
+ */
+void __ksm_zero_add(struct mm_struct *mm, long nr)
+{
+	/* a zero page that a driver mapped can look like the engine's */
+	if (mm->ksm)
+		ksm_slot_mod(mm->ksm, KSM_G_ZERO, nr);
+}
+
+/* A write breaks what was merged, see ksm_count_cow(). */
+void __ksm_count_cow(struct mm_struct *mm)
+{
+	if (mm->ksm)
+		ksm_slot_event(mm->ksm, KSM_E_COW, 1);
+}
+
+/**
+ * __ksm_madv_free - MADV_FREE reaches an entry, see ksm_madv_free()
+ * @vma: the mapping's VMA
+ * @addr: the mapping's address
+ * @ptep: the entry
+ * @pte: the entry's value
+ *
+ * An unmerged page keeps its entry, which does not show that the page was given
+ * up. So the next pass skips nothing.
+ *
+ * Context: page table lock.
+ * Return: true if the page was merged; the entry is empty now.
+ */
+bool __ksm_madv_free(struct vm_area_struct *vma, unsigned long addr,
+		     pte_t *ptep, pte_t pte)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	struct page *page = NULL;
+
+	if (!mm->ksm)
+		return false;
+	WRITE_ONCE(mm->ksm->recheck_next, true);
+	if (!is_ksm_zero_pte(pte)) {
+		page = vm_normal_page(vma, addr, pte);
+		if (!page || !folio_test_ksm(page_folio(page)))
+			return false;
+	}
+	flush_cache_page(vma, addr, pte_pfn(pte));
+	/* the entry must be cleared before the frame is freed, not deferred */
+	arch_leave_lazy_mmu_mode();
+	ptep_clear_flush(vma, addr, ptep);
+	arch_enter_lazy_mmu_mode();
+	if (page) {
+		folio_remove_rmap_pte(page_folio(page), page, vma);
+		dec_mm_counter(mm, MM_ANONPAGES);
+		free_page_and_swap_cache(page);
+	} else {
+		ksm_might_unmap_zero_page(mm, pte);
+	}
+	return true;
+}

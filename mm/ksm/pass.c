@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Passes over processes, and rounds of full_scans.
+ *
+ * Every process is passed at its own pace. A round ends when a pass that began
+ * in it has gone over the whole of each slot that takes part and is served;
+ * groups that are scanned faster do not speed it up. round.c decides whether
+ * the round counts as a full scan.
+ */
+#include <trace/events/ksm.h>
+
+#include "ksm.h"
+#include "round.h"
+
+/**
+ * struct ksm_round - the present round
+ * @nr: its number; stamps passes and slots
+ * @unpassed: slots that are served and not passed yet
+ * @missed: what its passes missed, bits KSM_MISSED_*
+ * @draining: it is to be repeated once the LRU batches were drained
+ * @past: what round.c remembers of earlier rounds
+ * @full_scans: rounds that counted
+ *
+ * One in all, static. Under ksm_lock, @full_scans also read without.
+ */
+struct ksm_round {
+	unsigned long nr;
+	unsigned long unpassed;
+	unsigned int missed;
+	bool draining;
+	struct ksm_round_past past;
+	unsigned long full_scans;
+};
+
+static struct ksm_round ksm_round = { .nr = 1 };
+
+/**
+ * ksm_full_scans - the number of rounds that counted as full scans
+ *
+ * Context: any.
+ * Return: the number since boot.
+ */
+unsigned long ksm_full_scans(void)
+{
+	return READ_ONCE(ksm_round.full_scans);
+}
+
+/**
+ * ksm_round_count - a group has more or fewer slots to be passed
+ * @group: the group
+ * @unpassed: the change of their number
+ *
+ * Context: ksm_lock.
+ */
+void ksm_round_count(struct ksm_group *group, long unpassed)
+{
+	lockdep_assert_held(&ksm_lock);
+	group->queue.unpassed += unpassed;
+	if (group->queue.served)
+		ksm_round.unpassed += unpassed;
+}
+
+/**
+ * ksm_round_waits_for - has the round still to pass this slot?
+ * @slot: the slot
+ *
+ * Context: ksm_lock.
+ * Return: true if so.
+ */
+bool ksm_round_waits_for(const struct ksm_slot *slot)
+{
+	lockdep_assert_held(&ksm_lock);
+	return slot->queue.state == KSM_SLOT_ACTIVE &&
+	       slot->queue.passed != ksm_round.nr;
+}
+
+/* Begin a round; passes that are under way do not count for it. */
+static void ksm_round_begin(void)
+{
+	struct ksm_group *group;
+
+	ksm_round.nr++;
+	ksm_round.missed = 0;
+	ksm_round.unpassed = 0;
+	list_for_each_entry(group, &ksm_groups, queue.link) {
+		group->queue.unpassed = group->queue.nr_slots;
+		if (group->queue.served)
+			ksm_round.unpassed += group->queue.unpassed;
+	}
+}
+
+/**
+ * ksm_round_restart - everything is to be passed from now on
+ *
+ * For a write to run, whose writer may wait for full scans: earlier passes and
+ * drains no longer count.
+ *
+ * Context: ksm_lock; ksm_queue_serve() follows.
+ */
+void ksm_round_restart(void)
+{
+	lockdep_assert_held(&ksm_lock);
+	ksm_round.past.drains = 0;
+	ksm_round_begin();
+}
+
+/* The round counts: count it for the groups that it served. */
+static void ksm_round_credit(void)
+{
+	struct ksm_group *group;
+
+	WRITE_ONCE(ksm_round.full_scans, ksm_round.full_scans + 1);
+	list_for_each_entry(group, &ksm_groups, queue.link) {
+		if (group->queue.served && group->queue.nr_slots)
+			atomic_long_inc(&group->books.event[KSM_E_FULL_SCANS]);
+	}
+}
+
+static bool ksm_round_serves(void)
+{
+	struct ksm_group *group;
+
+	list_for_each_entry(group, &ksm_groups, queue.link) {
+		if (group->queue.served && group->queue.nr_slots)
+			return true;
+	}
+	return false;
+}
+
+/**
+ * ksm_round_check - end the round if everything was passed
+ *
+ * Context: ksm_lock.
+ */
+void ksm_round_check(void)
+{
+	lockdep_assert_held(&ksm_lock);
+	if (ksm_round.unpassed || ksm_round.draining ||
+	    !ksm_root_group.sched.active || !ksm_round_serves())
+		return;
+	switch (ksm_round_judge(&ksm_round.past, ksm_round.missed)) {
+	case KSM_ROUND_DRAIN:
+		ksm_round.draining = true;
+		ksm_drain_want();
+		return;
+	case KSM_ROUND_COUNTS:
+		ksm_round_credit();
+		break;
+	case KSM_ROUND_AGAIN:
+		break;
+	}
+	ksm_round_begin();
+}
+
+/**
+ * ksm_round_drained - the LRU batches were drained
+ *
+ * Passes that began before do not count for a round that waits for this.
+ *
+ * Context: takes ksm_lock.
+ */
+void ksm_round_drained(void)
+{
+	spin_lock(&ksm_lock);
+	if (ksm_round.draining) {
+		ksm_round.draining = false;
+		ksm_round_begin();
+	}
+	spin_unlock(&ksm_lock);
+}
+
+/**
+ * ksm_round_serve - the groups that are served changed
+ *
+ * Context: ksm_lock.
+ */
+void ksm_round_serve(void)
+{
+	struct ksm_group *group;
+
+	lockdep_assert_held(&ksm_lock);
+	ksm_round.unpassed = 0;
+	list_for_each_entry(group, &ksm_groups, queue.link) {
+		if (group->queue.served)
+			ksm_round.unpassed += group->queue.unpassed;
+	}
+	ksm_round_check();
+}
+
+/* Pages of a slot that are tracked. */
+static u32 ksm_slot_tracked(struct ksm_slot *slot)
+{
+	const long *gauge = slot->books.gauge;
+
+	return READ_ONCE(gauge[KSM_G_UNSHARED]) +
+	       READ_ONCE(gauge[KSM_G_VOLATILE]) +
+	       READ_ONCE(gauge[KSM_G_MERGING]);
+}
+
+/**
+ * ksm_pass_begin - a pass over a slot's memory begins
+ * @slot: the slot
+ *
+ * Context: the mutex of the slot's domain, mmap_lock.
+ */
+void ksm_pass_begin(struct ksm_slot *slot)
+{
+	struct ksm_pass *pass = &slot->pass;
+
+	spin_lock(&ksm_lock);
+	pass->round = ksm_round.nr;
+	spin_unlock(&ksm_lock);
+	trace_ksm_start_scan(slot, pass->round, ksm_slot_tracked(slot));
+	pass->nr++;
+	pass->missed_before = pass->missed;
+	pass->missed = 0;
+	/* writers set it before they change an entry; entries are read later */
+	pass->recheck = READ_ONCE(slot->recheck_next);
+	if (pass->recheck)
+		WRITE_ONCE(slot->recheck_next, false);
+}
+
+static void ksm_round_passed(struct ksm_slot *slot)
+{
+	slot->queue.passed = ksm_round.nr;
+	ksm_round_count(slot->books.group, -1);
+	ksm_round_check();
+}
+
+/**
+ * ksm_pass_end - a pass over a slot's memory is complete
+ * @slot: the slot
+ *
+ * A pass counts for the round that it began in.
+ *
+ * Context: the mutex of the slot's domain.
+ */
+void ksm_pass_end(struct ksm_slot *slot)
+{
+	const unsigned int batch = KSM_MISSED_LRU | KSM_MISSED_HELD;
+	struct ksm_pass *pass = &slot->pass;
+	unsigned int missed = pass->missed;
+
+	if (missed & batch && !(pass->missed_before & batch))
+		missed |= KSM_MISSED_NEW;
+	trace_ksm_stop_scan(slot, pass->round, ksm_slot_tracked(slot));
+	spin_lock(&ksm_lock);
+	if (ksm_round_waits_for(slot) && pass->round == ksm_round.nr) {
+		ksm_round.missed |= missed;
+		ksm_round_passed(slot);
+	}
+	spin_unlock(&ksm_lock);
+}
+
+/**
+ * ksm_pass_skip - the round need not wait for a slot
+ * @slot: a slot that cannot be scanned now
+ *
+ * Context: takes ksm_lock.
+ */
+void ksm_pass_skip(struct ksm_slot *slot)
+{
+	spin_lock(&ksm_lock);
+	if (ksm_round_waits_for(slot))
+		ksm_round_passed(slot);
+	spin_unlock(&ksm_lock);
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Does this memory take part?
+ *
+ * Three parties have a say: the host by its knobs, the cgroup by its effective
+ * setting, and the process by madvise() and prctl(). What a cgroup wants is not
+ * stored in the mm but looked up each time, so the mm needs no update when the
+ * cgroup's configuration changes.
+ */
+#include <linux/hugetlb.h>
+#include <linux/sched/coredump.h>
+
+#include "ksm.h"
+
+/* Memory with properties of its page frames, not of its entries. */
+#if defined(VM_SAO)
+#define KSM_VM_SPECIAL	VM_SAO
+#elif defined(VM_SPARC_ADI)
+#define KSM_VM_SPECIAL	VM_SPARC_ADI
+#else
+#define KSM_VM_SPECIAL	VM_NONE
+#endif
+
+struct ksm_knobs ksm_knobs = {
+	.run = KSM_RUN_CGROUPS,
+	.pages_to_scan = KSM_PAGES_TO_SCAN,
+	.sleep_ms = 20,
+	.max_page_sharing = 256,
+	.prune_ms = 2000,
+	.merge_across_nodes = true,
+	.smart_scan = true,
+};
+
+/* Set at boot once everything is set up; until then nothing takes part. */
+static bool ksm_is_ready;
+
+/**
+ * ksm_ready - is there an engine?
+ *
+ * Context: any.
+ * Return: false if its initialization failed at boot.
+ */
+bool ksm_ready(void)
+{
+	return READ_ONCE(ksm_is_ready);
+}
+
+/**
+ * ksm_mark_ready - everything is set up
+ *
+ * Context: boot.
+ */
+void __init ksm_mark_ready(void)
+{
+	WRITE_ONCE(ksm_is_ready, true);
+}
+
+/**
+ * ksm_running - is anything to be scanned and merged?
+ *
+ * Context: any.
+ * Return: true unless run stops the engine.
+ */
+bool ksm_running(void)
+{
+	unsigned int run = READ_ONCE(ksm_knobs.run);
+
+	return run == KSM_RUN_ALL || run == KSM_RUN_CGROUPS;
+}
+
+/**
+ * ksm_mm_live - may the memory of an mm still be scanned?
+ * @mm: the mm
+ *
+ * Not once its last user is gone, as exit_mmap() follows; nor while the OOM
+ * reaper takes its memory, or after a failed fork left it with VMAs of its
+ * parent.
+ *
+ * Context: mmap_lock or a page table lock, which exit_mmap() waits for.
+ * Return: true if so.
+ */
+bool ksm_mm_live(struct mm_struct *mm)
+{
+	return atomic_read(&mm->mm_users) &&
+	       !test_bit(MMF_UNSTABLE, &mm->flags);
+}
+
+/**
+ * ksm_mm_forced - does the cgroup decide for this process as a whole?
+ * @mm: the process
+ * @group: its group
+ *
+ * Context: any.
+ * Return: true if the cgroup says 1, the process has not opted out, and it is
+ * dumpable or the cgroup's setting covers undumpable processes.
+ */
+bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group)
+{
+	return READ_ONCE(group->effective.setting) == KSM_ALWAYS &&
+	       !test_bit(MMF_KSM_OPT_OUT, &mm->flags) &&
+	       (READ_ONCE(group->effective.undumpable_ok) ||
+		get_dumpable(mm) == SUID_DUMP_USER);
+}
+
+/**
+ * ksm_mm_wanted - does this process take part, or could some range of it?
+ * @mm: the process, with a slot
+ * @group: its group
+ *
+ * Does not check whether the process is dumpable, as that may change: each
+ * slice checks it, see ksm_slot_policy().
+ *
+ * Context: any.
+ * Return: true if the process is to be scanned.
+ */
+bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group)
+{
+	enum ksm_setting setting = READ_ONCE(group->effective.setting);
+
+	if (setting == KSM_NEVER)
+		return false;
+	if (test_bit(MMF_VM_MERGE_ANY, &mm->flags) || mm->ksm->asked)
+		return true;
+	return setting == KSM_ALWAYS && !test_bit(MMF_KSM_OPT_OUT, &mm->flags);
+}
+
+/**
+ * ksm_slot_policy - which memory of a process takes part now
+ * @slot: the process
+ *
+ * Context: any that allows a spinlock.
+ * Return: bits KSM_P_*, 0 for nothing.
+ */
+unsigned int ksm_slot_policy(struct ksm_slot *slot)
+{
+	struct mm_struct *mm = slot->mm;
+	struct ksm_group *group;
+	unsigned int policy = 0;
+
+	spin_lock(&slot->books.lock);
+	group = slot->books.group;
+	if (READ_ONCE(group->effective.setting) != KSM_NEVER) {
+		policy = KSM_P_ASKED;
+		if (test_bit(MMF_VM_MERGE_ANY, &mm->flags))
+			policy |= KSM_P_ANY;
+		if (ksm_mm_forced(mm, group))
+			policy |= KSM_P_FORCED;
+	}
+	spin_unlock(&slot->books.lock);
+	return policy;
+}
+
+/**
+ * ksm_vma_able - can pages of this VMA be merged at all?
+ * @vma: the VMA
+ *
+ * Context: mmap_lock.
+ * Return: true if its kind allows it, whatever the settings.
+ */
+bool ksm_vma_able(struct vm_area_struct *vma)
+{
+	const unsigned long never = VM_SHARED | VM_MAYSHARE | VM_PFNMAP |
+				    VM_IO | VM_DONTEXPAND | VM_HUGETLB |
+				    VM_MIXEDMAP | VM_DROPPABLE | KSM_VM_SPECIAL;
+
+	/* exec moves the pages of its stack without telling the engine */
+	return !(vma->vm_flags & never) && !vma_is_dax(vma) &&
+	       !vma_is_temporary_stack(vma);
+}
+
+/**
+ * ksm_vma_eligible - does this VMA take part?
+ * @policy: its process's, see ksm_slot_policy()
+ * @vma: the VMA
+ *
+ * Where the process asked, all memory that can be merged takes part; where only
+ * the cgroup decides, ranges that the process marked as secret do not.
+ *
+ * Context: mmap_lock.
+ * Return: true if its pages may be merged now.
+ */
+bool ksm_vma_eligible(unsigned int policy, struct vm_area_struct *vma)
+{
+	if (!policy || vma->vm_flags & VM_NOMERGE || !ksm_vma_able(vma))
+		return false;
+	if (vma->vm_flags & VM_MERGEABLE || policy & KSM_P_ANY)
+		return true;
+	return policy & KSM_P_FORCED &&
+	       !(vma->vm_flags & (VM_DONTDUMP | VM_WIPEONFORK));
+}

@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The life of a slot.
+ *
+ * An mm gets a slot when it first asks for merging, or when 1 takes effect in
+ * its cgroup; a child gets one before its page tables are copied, as they may
+ * map merged frames, which must be counted. The slot is active while settings
+ * say that some of its memory takes part, else parked. It outlives exit_mmap(),
+ * which takes down the last merged mappings.
+ */
+#include <linux/cgroup.h>
+#include <linux/slab.h>
+
+#include <trace/events/ksm.h>
+
+#include "ksm.h"
+
+/* All slots, in the order of seq; ksm_lock. */
+static LIST_HEAD(ksm_slots);
+static unsigned long ksm_seq;
+
+/* Slots with merging to undo; ksm_lock. The worker is in undo.c. */
+LIST_HEAD(ksm_undo_slots);
+struct delayed_work ksm_undo_work;
+
+/* ------------------------------------------------------------ come and go */
+
+/**
+ * ksm_slot_alloc - allocate a slot
+ * @mm: the mm that it is for
+ *
+ * Context: sleeps.
+ * Return: the slot, which belongs to nothing yet, or NULL.
+ */
+struct ksm_slot *ksm_slot_alloc(struct mm_struct *mm)
+{
+	struct ksm_slot *slot;
+
+	if (!ksm_ready())
+		return NULL;
+	slot = kzalloc(sizeof(*slot), GFP_KERNEL);
+	if (!slot)
+		return NULL;
+	slot->mm = mm;
+	kref_init(&slot->ref);
+	spin_lock_init(&slot->books.lock);
+	INIT_LIST_HEAD(&slot->queue.all);
+	INIT_LIST_HEAD(&slot->queue.link);
+	INIT_LIST_HEAD(&slot->undo.link);
+	xa_init(&slot->track.blocks);
+	xa_init(&slot->track.recs);
+	return slot;
+}
+
+static void ksm_slot_release(struct kref *ref)
+{
+	struct ksm_slot *slot = container_of(ref, struct ksm_slot, ref);
+
+	/* until now the offlining of its cgroup moves the slot to the parent */
+	spin_lock(&ksm_lock);
+	ksm_queue_del(slot);
+	ksm_slot_mod(slot, KSM_G_METADATA, -(long)sizeof(*slot));
+	list_del(&slot->queue.all);
+	spin_unlock(&ksm_lock);
+	/* a scan after the reaper may have set this, but tracked nothing */
+	if (slot->track.domain)
+		ksm_domain_put(slot->track.domain);
+	ksm_books_release(slot);
+	mmdrop(slot->mm);
+	kfree(slot);
+}
+
+/**
+ * ksm_slot_put - drop a reference
+ * @slot: the slot
+ *
+ * Context: no spinlock of the engine.
+ */
+void ksm_slot_put(struct ksm_slot *slot)
+{
+	kref_put(&slot->ref, ksm_slot_release);
+}
+
+/**
+ * ksm_slot_attach - give an mm its slot, parked in a group
+ * @slot: the slot
+ * @group: the group, which may be offline
+ *
+ * Context: takes ksm_lock; the caller keeps @group in memory.
+ * Return: false if the mm has got a slot meanwhile.
+ */
+bool ksm_slot_attach(struct ksm_slot *slot, struct ksm_group *group)
+{
+	struct mm_struct *mm = slot->mm;
+
+	spin_lock(&ksm_lock);
+	if (mm->ksm) {
+		spin_unlock(&ksm_lock);
+		return false;
+	}
+	group = ksm_group_online(group);
+	slot->books.group = group;
+	slot->books.domain = group->effective.domain;
+	mmgrab(mm);
+	slot->seq = ++ksm_seq;
+	list_add_tail(&slot->queue.all, &ksm_slots);
+	ksm_queue_add(slot);
+	ksm_slot_mod(slot, KSM_G_METADATA, sizeof(*slot));
+	/* pairs with the acquires in ksm_slot_make() */
+	smp_store_release(&mm->ksm, slot);
+	spin_unlock(&ksm_lock);
+	trace_ksm_enter(slot, mm);
+	return true;
+}
+
+/**
+ * ksm_slot_make - the slot of an mm, a new one if need be
+ * @mm: the mm, whose mm_users the caller keeps
+ *
+ * Context: sleeps.
+ * Return: the slot, which lasts as long as mm_users; NULL without memory.
+ */
+struct ksm_slot *ksm_slot_make(struct mm_struct *mm)
+{
+	struct ksm_slot *slot;
+	bool attached;
+
+	/* pairs with ksm_slot_attach(): a slot that is seen is set up */
+	slot = smp_load_acquire(&mm->ksm);
+	if (slot)
+		return slot;
+	slot = ksm_slot_alloc(mm);
+	if (!slot)
+		return NULL;
+	rcu_read_lock();
+	attached = ksm_slot_attach(slot, ksm_mm_group(mm));
+	rcu_read_unlock();
+	if (!attached)
+		kfree(slot);
+	/* pairs as above, if another task attached its slot first */
+	return smp_load_acquire(&mm->ksm);
+}
+
+/* ----------------------------------------------------------------- states */
+
+/* Have the worker unshare mappings that the slot may not have. */
+static void ksm_undo_queue_locked(struct ksm_slot *slot)
+{
+	lockdep_assert_held(&ksm_lock);
+	if (slot->queue.state == KSM_SLOT_DEAD || !list_empty(&slot->undo.link))
+		return;
+	kref_get(&slot->ref);
+	list_add_tail(&slot->undo.link, &ksm_undo_slots);
+	queue_delayed_work(system_unbound_wq, &ksm_undo_work, 0);
+}
+
+/**
+ * ksm_undo_queue - have a worker undo mappings that a slot may not have
+ * @slot: the slot
+ *
+ * Context: any that allows a spinlock.
+ */
+void ksm_undo_queue(struct ksm_slot *slot)
+{
+	/* fork calls this for every entry that it copies */
+	if (!list_empty_careful(&slot->undo.link))
+		return;
+	spin_lock(&ksm_lock);
+	ksm_undo_queue_locked(slot);
+	spin_unlock(&ksm_lock);
+}
+
+static void ksm_slot_set_state(struct ksm_slot *slot, enum ksm_slot_state state)
+{
+	bool was = slot->queue.state == KSM_SLOT_ACTIVE;
+	bool is = state == KSM_SLOT_ACTIVE;
+
+	if (was == is) {
+		WRITE_ONCE(slot->queue.state, state);
+		return;
+	}
+	ksm_queue_del(slot);
+	WRITE_ONCE(slot->queue.state, state);
+	ksm_queue_add(slot);
+	ksm_slot_mod(slot, KSM_G_PROCESSES, is ? 1 : -1);
+	if (!is)
+		ksm_undo_queue_locked(slot);
+	ksm_round_check();
+}
+
+/**
+ * ksm_slot_refresh - update a slot's state: its or its group's settings changed
+ * @slot: the slot
+ *
+ * Context: ksm_lock.
+ */
+void ksm_slot_refresh(struct ksm_slot *slot)
+{
+	lockdep_assert_held(&ksm_lock);
+	if (slot->queue.state == KSM_SLOT_NEW ||
+	    slot->queue.state == KSM_SLOT_DEAD)
+		return;
+	ksm_slot_set_state(slot, ksm_mm_wanted(slot->mm, slot->books.group) ?
+			   KSM_SLOT_ACTIVE : KSM_SLOT_PARKED);
+}
+
+/**
+ * ksm_slot_join - move a slot to a group, and to the group's domain
+ * @slot: the slot
+ * @group: the group, which may be offline
+ *
+ * Context: ksm_lock; the caller keeps @group in memory.
+ */
+void ksm_slot_join(struct ksm_slot *slot, struct ksm_group *group)
+{
+	struct ksm_slot_books *books = &slot->books;
+	long foreign;
+
+	group = ksm_group_online(group);
+	if (books->group != group) {
+		ksm_queue_del(slot);
+		foreign = ksm_books_move(slot, group);
+		ksm_queue_add(slot);
+	} else {
+		foreign = ksm_books_move(slot, group);
+	}
+	if (foreign ||
+	    READ_ONCE(books->moves) != READ_ONCE(books->moves_seen) ||
+	    (slot->track.domain && slot->track.domain != books->domain))
+		ksm_undo_queue_locked(slot);
+	ksm_slot_refresh(slot);
+	ksm_round_check();
+}
+
+/* The group of an mm's owner, or @group if the mm has no owner. */
+static struct ksm_group *ksm_mm_group_or(struct mm_struct *mm,
+					 struct ksm_group *group)
+{
+#ifdef CONFIG_MEMCG
+	if (!rcu_access_pointer(mm->owner))
+		return group;
+#endif
+	return ksm_mm_group(mm);
+}
+
+/**
+ * ksm_slot_settle - move a slot to the group of its mm's owner
+ * @slot: the mm's slot
+ *
+ * Context: any that allows spinlocks.
+ */
+void ksm_slot_settle(struct ksm_slot *slot)
+{
+	struct ksm_group *group;
+
+	rcu_read_lock();
+	spin_lock(&ksm_lock);
+	if (slot->queue.state != KSM_SLOT_DEAD) {
+		if (slot->queue.state == KSM_SLOT_NEW)
+			ksm_slot_set_state(slot, KSM_SLOT_PARKED);
+		group = ksm_mm_group_or(slot->mm, slot->books.group);
+		ksm_slot_join(slot, group);
+	}
+	spin_unlock(&ksm_lock);
+	rcu_read_unlock();
+}
+
+/**
+ * ksm_slot_die - an mm is about to be taken down
+ * @slot: the mm's slot
+ *
+ * Context: takes ksm_lock.
+ * Return: true if the mm belonged to no process yet.
+ */
+bool ksm_slot_die(struct ksm_slot *slot)
+{
+	bool new;
+
+	spin_lock(&ksm_lock);
+	new = slot->queue.state == KSM_SLOT_NEW;
+	ksm_slot_set_state(slot, KSM_SLOT_DEAD);
+	spin_unlock(&ksm_lock);
+	trace_ksm_exit(slot, slot->mm);
+	return new;
+}
+
+/**
+ * ksm_mm_register - let a process take part as its settings say
+ * @mm: the process, whose mm_users the caller keeps
+ *
+ * Context: sleeps.
+ * Return: 0 or -ENOMEM.
+ */
+int ksm_mm_register(struct mm_struct *mm)
+{
+	struct ksm_slot *slot = ksm_slot_make(mm);
+
+	if (!slot)
+		return -ENOMEM;
+	ksm_slot_settle(slot);
+	return 0;
+}
+
+/* -------------------------------------------------------------- questions */
+
+/**
+ * ksm_slot_served - is this process to be scanned?
+ * @slot: the process
+ * @top: a group; the process must be in it or below it
+ *
+ * Context: any that allows a spinlock.
+ * Return: true if so.
+ */
+bool ksm_slot_served(struct ksm_slot *slot, struct ksm_group *top)
+{
+	bool served;
+
+	spin_lock(&slot->books.lock);
+	served = READ_ONCE(slot->queue.state) == KSM_SLOT_ACTIVE &&
+		 READ_ONCE(slot->books.group->queue.served) &&
+		 ksm_group_below(slot->books.group, top);
+	spin_unlock(&slot->books.lock);
+	return served;
+}
+
+/**
+ * ksm_slot_cgroup - the id of the cgroup that a process's memory belongs to
+ * @slot: the process
+ *
+ * Context: any that allows a spinlock.
+ * Return: the directory's inode number; 0 without memory cgroups.
+ */
+u64 ksm_slot_cgroup(struct ksm_slot *slot)
+{
+	u64 id = 0;
+
+#ifdef CONFIG_MEMCG
+	spin_lock(&slot->books.lock);
+	if (slot->books.group->memcg)
+		id = cgroup_id(slot->books.group->memcg->css.cgroup);
+	spin_unlock(&slot->books.lock);
+#endif
+	return id;
+}
+
+/**
+ * ksm_last_seq - the seq of the youngest slot, which may be gone
+ *
+ * Context: any.
+ * Return: the number; 0 if there was none.
+ */
+unsigned long ksm_last_seq(void)
+{
+	return READ_ONCE(ksm_seq);
+}
+
+/* The next slot after @slot, with a reference; drops the one on @slot. */
+static struct ksm_slot *ksm_slot_after(struct ksm_slot *slot,
+				       struct ksm_group *top)
+{
+	struct ksm_slot *next = NULL, *pos;
+
+	spin_lock(&ksm_lock);
+	pos = list_prepare_entry(slot, &ksm_slots, queue.all);
+	list_for_each_entry_continue(pos, &ksm_slots, queue.all) {
+		if (ksm_group_below(pos->books.group, top) &&
+		    kref_get_unless_zero(&pos->ref)) {
+			next = pos;
+			break;
+		}
+	}
+	spin_unlock(&ksm_lock);
+	if (slot)
+		ksm_slot_put(slot);
+	return next;
+}
+
+/**
+ * ksm_slots_walk - call a function for every slot of a subtree
+ * @group: the top of the subtree
+ * @fn: the function; it may sleep; anything but 0 ends the walk
+ * @arg: its argument
+ *
+ * Slots come in the order of seq; one that is added meanwhile is visited too.
+ *
+ * Context: sleeps.
+ * Return: what @fn returned last.
+ */
+int ksm_slots_walk(struct ksm_group *group, ksm_slot_fn fn, void *arg)
+{
+	struct ksm_slot *slot = NULL;
+	int err = 0;
+
+	while ((slot = ksm_slot_after(slot, group))) {
+		err = fn(slot, arg);
+		if (err) {
+			ksm_slot_put(slot);
+			break;
+		}
+		cond_resched();
+	}
+	return err;
+}
