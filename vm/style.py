@@ -3,8 +3,9 @@
 """Style of the sources: the kernel's own tools, shellcheck, Python.
 
 Each finding is a line; any finding is a failure. "compile" builds mm/ksm and
-kernel/cgroup/ksm.c with W=1 and sparse, "tool" the command anew, "bench" what
-measures.
+kernel/cgroup/ksm*.c with W=1 and sparse, "tool" the command anew, "bench" what
+measures; "floors" looks for calls upwards in the engine, "facts" for documents that
+differ from the sources, "kernel-doc" for functions that are described in part.
 """
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import facts
+import floors
 from common import BUILD, LOG, TOP, captured
 
 C_FOLDERS = ("mm/", "kernel/", "include/", "selftests/", "tools/")
@@ -106,15 +109,14 @@ def tool(names: list[str]) -> list[str]:
 def compile_(names: list[str]) -> list[str]:
     del names
     obj = BUILD / "obj" / "ksm"
-    for path in [*(obj / "mm" / "ksm").rglob("*.o"), *(obj / "kernel/cgroup").rglob("ksm.o")]:
+    for path in [*(obj / "mm" / "ksm").rglob("*.o"), *(obj / "kernel/cgroup").glob("ksm*.o")]:
         path.unlink()
-    targets = ["mm/ksm/"]
-    if (TOP / "kernel" / "cgroup" / "ksm.c").exists():
-        targets.append("kernel/cgroup/ksm.o")
+    targets = ["mm/ksm/", *(f"kernel/cgroup/{path.stem}.o"
+                            for path in sorted((TOP / "kernel" / "cgroup").glob("ksm*.c")))]
     # Locks of page tables are not annotated anywhere in the kernel.
     done = captured([sys.executable, TOP / "vm" / "kernel.py", "ksm",
                      "W=1", "C=2", "CF=-Wno-context", *targets])
-    ours = re.compile(r"(mm/ksm/|kernel/cgroup/ksm\.|include/linux/ksm|include/uapi)\S*:\d+.*"
+    ours = re.compile(r"(mm/ksm/|kernel/cgroup/ksm|include/linux/ksm|include/uapi)\S*:\d+.*"
                       r"(warning|error)")
     log = (LOG / "kernel-ksm.log").read_text(errors="replace")
     findings = sorted({line.rstrip().replace(f"{BUILD}/linux/", "")
@@ -137,9 +139,18 @@ def bench(names: list[str]) -> list[str]:
     return findings
 
 
+def kernel_doc(names: list[str]) -> list[str]:
+    sources = [name for name in names if name.endswith((".c", ".h")) and
+               name.startswith(("mm/ksm/", "kernel/cgroup/ksm", "include/linux/ksm"))]
+    done = captured(["perl", BUILD / "src" / "scripts" / "kernel-doc", "-none", "-Wall", *sources],
+                    cwd=TOP)
+    return compiler_findings(done.stderr, "warning|error")
+
+
 CHECKS: dict[str, Callable[[list[str]], list[str]]] = {
     "spdx": spdx, "python": python, "shell": shell, "checkpatch": checkpatch, "tool": tool,
-    "bench": bench, "compile": compile_}
+    "bench": bench, "kernel-doc": kernel_doc, "floors": lambda names: floors.check(),
+    "facts": lambda names: facts.differences(TOP), "compile": compile_}
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Test what judges the tests: the parsers, the verdicts, the console's trouble.
+"""Test what judges: the parsers of tests, their verdicts, the console's trouble, the
+comparison of documents and sources, the floors, the benchmark's tables.
 
 No VM is needed: the logs in recorded/ were taken in it, and shortened.
 """
@@ -12,7 +13,8 @@ import unittest
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+BENCH = HERE.parent.parent / "bench"
+sys.path[:0] = [str(HERE.parent), str(BENCH)]
 
 
 def main() -> int:
@@ -23,7 +25,9 @@ def main() -> int:
     arguments = parser.parse_args()
     loader = unittest.TestLoader()
     loader.testNamePatterns = arguments.pattern and [f"*{word}*" for word in arguments.pattern]
-    result = unittest.TextTestRunner(verbosity=0).run(loader.discover(str(HERE)))
+    suite = unittest.TestSuite(loader.discover(str(folder), top_level_dir=str(folder))
+                               for folder in (HERE, BENCH))
+    result = unittest.TextTestRunner(verbosity=0).run(suite)
     failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
     passed = result.testsRun - failed - len(result.skipped)
     print(f"{passed} passed, {failed} failed, {len(result.skipped)} skipped")

@@ -46,7 +46,7 @@ EDITS = (
     (COMMAND, "CGROUP self | parent", "CGROUP self | above", "ksm-cgroup.1: values of the domain"),
     (COMMAND, "Write 1, 0, madvise or", "Write 1, 0 or", "ksm-cgroup.1: values of memory.ksm"),
     (SOURCES, '= "inherit"', '= "default"', "setting names: values of memory.ksm"),
-    (SOURCES, '"parent"', '"above"', "memory.ksm.domain: no value parent"),
+    (SOURCES, '(buf, "parent")', '(buf, "above")', "memory.ksm.domain: no value parent"),
     (facts.GUIDE, "\t  2  unshare", "\t  4  unshare", "run: values: 2 missing"),
     # a default
     (facts.README, "1 to 10000, default 100", "1 to 10000, default 10", "weight: default is 10,"),
@@ -76,8 +76,9 @@ EDITS = (
     (SCAN, ".B EAGAIN\nNothing", ".B EBUSY\nNothing", "memory.ksm.scan.5: errors: EBUSY not in"),
     (FILES, ".TP\n.B ENODEV\nThe cgroup was removed meanwhile.\n", "",
      "memory.ksm.5: errors: ENODEV missing"),
-    ("kernel/cgroup", "err = -ENODEV", "err = -ENOENT", "memory.ksm: a write gives ENOENT"),
-    (SOURCES, "-EAGAIN\n * if settings", "-EBUSY\n * if settings",
+    (SOURCES, "-ENODEV if the cgroup is gone", "-ENOENT if the cgroup is gone",
+     "memory.ksm: a write gives ENOENT"),
+    (SOURCES, "-EAGAIN if settings", "-EBUSY if settings",
      "memory.ksm.scan: nothing gives EAGAIN"),
     # a file
     (facts.GUIDE, "  memory.ksm.effective\n", "  memory.ksm.real\n",
