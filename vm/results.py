@@ -39,8 +39,10 @@ def parse_tap(output: str, status: int | None, plan: int | None = None) -> list[
     them tells these apart.
     """
     results: list[Result] = []
-    part = reason = ""
+    part = reason = gave_up = ""
     for line in output.splitlines():
+        if line.startswith("Bail out!"):
+            gave_up = ": " + line.partition("# Totals:")[0].strip()
         planned = re.match(r"1\.\.(\d+)(.*)$", line)
         if planned:
             plan, reason = int(planned[1]), planned[2].strip(" #")
@@ -56,12 +58,12 @@ def parse_tap(output: str, status: int | None, plan: int | None = None) -> list[
     if plan is None:
         if status == SKIPPED and not results:
             return [Result("all", "skip", "not run here")]
-        results.append(Result("plan", "fail", f"no plan printed, exit status {status}"))
+        results.append(Result("plan", "fail", f"no plan printed, exit status {status}{gave_up}"))
     elif plan == 0 and not results and status in (0, SKIPPED):
         return [Result("all", "skip", reason)]
     elif plan != len(results):
         results.append(Result("plan", "fail", f"{len(results)} results printed of {plan} planned, "
-                                              f"exit status {status}"))
+                                              f"exit status {status}{gave_up}"))
     elif status not in (0, SKIPPED) and all(result.verdict != "fail" for result in results):
         results.append(Result("exit", "fail", f"exit status {status} with all results ok"))
     return results

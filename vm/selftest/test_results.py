@@ -66,6 +66,12 @@ class Tap(unittest.TestCase):
         self.assertEqual(failures(found),
                          [("plan", "11 results printed of 15 planned, exit status 1")])
 
+    def test_gave_up(self) -> None:
+        """What the program says of why it ends early stands in the note."""
+        self.assertEqual(failures(parse_tap(recorded("tap-gave-up"), 1)),
+                         [("plan", "3 results printed of 670 planned, exit status 1: Bail out! read "
+                                   "and ioctl return unmatched results for swap: 1 0")])
+
     def test_no_plan(self) -> None:
         """It ended at once, and with status 0."""
         self.assertEqual(parse_tap(recorded("tap-no-plan"), 0),
