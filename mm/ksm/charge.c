@@ -85,8 +85,9 @@ static bool ksm_memcg_full(struct mem_cgroup *memcg, unsigned long spare,
  * ksm_charge_room - may more be remembered of a slot's memory?
  * @slot: the slot
  *
- * A full cgroup needs merging most, and merging saves more than it takes: the
- * cgroup may exceed its limit for metadata.
+ * A full cgroup needs merging most, and merging saves more than it takes: each
+ * group may have metadata up to a small part of the lowest limit above it, even
+ * if that limit is reached.
  *
  * Context: any that allows a spinlock.
  * Return: true if so.
@@ -99,6 +100,7 @@ bool ksm_charge_room(struct ksm_slot *slot)
 
 	spin_lock(&slot->books.lock);
 	group = slot->books.group;
+	/* full means full, with no part to spare */
 	if (ksm_memcg_full(group->memcg, ULONG_MAX, &limit))
 		room = atomic_long_read(&group->books.meta_pages) <
 		       limit / KSM_METADATA_PART;

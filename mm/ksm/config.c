@@ -6,7 +6,11 @@
  * The effective setting of a group follows from its own and its parent's: a 0
  * anywhere above wins, else the nearest value that is not "inherit". A group
  * with 1 or madvise of its own is the root of a merge domain, unless it joins
- * its parent's. kernel/cgroup/ksm-files.c parses the values.
+ * its parent's. kernel/cgroup/ksm-files.c parses the values, and ksm.c there
+ * has a subtree worked out from the top down.
+ *
+ * A group is also created, taken offline and freed here, as that changes what
+ * holds below it.
  */
 #include <linux/cgroup.h>
 #include <linux/memcontrol.h>

@@ -112,6 +112,8 @@ static int ksm_demand_step(struct ksm_demand *demand, struct ksm_slot *slot,
 		.limit.budget = KSM_STEP,
 		.limit.end = until,
 		.limit.window = KSM_STEP_WINDOW,
+		.limit.may_sleep = false,
+		.limit.may_resume = false,
 		.cursor = *cursor,
 	};
 	int end;

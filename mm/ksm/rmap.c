@@ -13,8 +13,9 @@
  *
  * The scan never waits here. A record is added under the domain's mutex alone,
  * which does not disturb walkers; it is removed with the walkers' semaphore
- * held for writing. The scan only tries to take that: a record that it cannot
- * remove becomes an orphan, which review.c removes.
+ * held for writing, so a removed record needs no grace period. The scan only
+ * tries to take that: a record that it cannot remove becomes an orphan, for the
+ * worker in review.c to prune.
  */
 #include <linux/hash.h>
 #include <linux/rculist.h>

@@ -5,8 +5,10 @@
  * walk.c gathers up to 64 entries and prefetches their struct pages. With the
  * page table lock still held, the sampled cache lines are prefetched here, then
  * the index's buckets, so that cache misses overlap; this makes a visit cheap.
- * No reference is taken, as the lock keeps mapped pages. Pages that share their
- * sample with another are read whole, one by one, after the lock is dropped.
+ * No reference is taken, as the lock keeps mapped pages. Pages that smart scan
+ * skips are told by ksm_visit_skips() while entries are gathered. Pages that
+ * share their sample with another are read whole, one by one, after the lock is
+ * dropped.
  *
  * A page is entered into the index when two visits in a row saw the same
  * sample; it is merged with an existing frame of its content at the first
