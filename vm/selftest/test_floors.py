@@ -73,6 +73,10 @@ class Floors(unittest.TestCase):
         self.append("mm/ksm/pool.c", "\n" * floors.LONGEST)
         self.found("mm/ksm/pool.c", "lines, more than")
 
+    def test_long_header(self) -> None:
+        self.append("mm/ksm/slot.h", "\n" * floors.LONGEST)
+        self.found("mm/ksm/slot.h", "lines, more than")
+
     def test_private_header(self) -> None:
         self.change("kernel/cgroup/ksm.c", '#include "ksm.h"', '#include "../../mm/ksm/ksm.h"')
         self.found("kernel/cgroup/ksm.c", "private header")

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A slot: what an mm is to the engine.
+ *
+ * The lock order is in ksm.h.
+ */
+#ifndef _MM_KSM_SLOT_H
+#define _MM_KSM_SLOT_H
+
+#include <linux/kref.h>
+#include <linux/ksm_cgroup.h>
+#include <linux/list.h>
+#include <linux/llist.h>
+#include <linux/spinlock.h>
+#include <linux/task_work.h>
+#include <linux/xarray.h>
+
+struct ksm_domain;
+
+/* The value of ksm_slot_books.merged_in for frames of several domains. */
+#define KSM_SEVERAL_DOMAINS	((struct ksm_domain *)ERR_PTR(-EXDEV))
+
+/**
+ * struct ksm_slot_books - where a slot belongs, and its part of the books
+ * @lock: everything here
+ * @group: the group of mm->owner's cgroup, never an offline one
+ * @domain: group->effective.domain, moved together with the gauges
+ * @merged_in: the domain of the frames that are or were mapped here or in an
+ *	ancestor by fork, with a reference; KSM_SEVERAL_DOMAINS if there are
+ *	several; NULL if there were none. While frames are mapped, changes only
+ *	to KSM_SEVERAL_DOMAINS
+ * @crossed: the slot moved to another domain after a merge, so pages that it
+ *	shares in swap may be shared because of that merge
+ * @moves: how often the slot moved to another group with frames mapped
+ * @moves_seen: @moves when all its frames were last reviewed; written without
+ *	@lock, as a stale value only has them reviewed once more
+ * @nsec: scan time below a microsecond, not booked yet
+ * @gauge: this mm's part of the books
+ */
+struct ksm_slot_books {
+	spinlock_t lock;	/* everything here */
+	struct ksm_group *group;
+	struct ksm_domain *domain;
+	struct ksm_domain *merged_in;
+	bool crossed;
+	unsigned int moves;
+	unsigned int moves_seen;
+	u32 nsec;
+	long gauge[NR_KSM_GAUGES];
+};
+
+/**
+ * enum ksm_slot_state - the state of a slot
+ * @KSM_SLOT_NEW: the mm belongs to no process yet; its cgroup is not settled
+ * @KSM_SLOT_PARKED: settled; none of its memory takes part
+ * @KSM_SLOT_ACTIVE: settled, and to be scanned
+ * @KSM_SLOT_DEAD: __ksm_exit() was called
+ */
+enum ksm_slot_state {
+	KSM_SLOT_NEW,
+	KSM_SLOT_PARKED,
+	KSM_SLOT_ACTIVE,
+	KSM_SLOT_DEAD,
+};
+
+/**
+ * struct ksm_slot_queue - a slot as the scanner sees it
+ * @all: on ksm_slots, in the order of seq, until the last reference goes
+ * @link: on the group's @slots while KSM_SLOT_ACTIVE, else on its @parked
+ * @state: also read without ksm_lock, with READ_ONCE()
+ * @passed: the round in which the last full pass over the slot ended
+ *
+ * All under ksm_lock.
+ */
+struct ksm_slot_queue {
+	struct list_head all;
+	struct list_head link;
+	enum ksm_slot_state state;
+	unsigned long passed;
+};
+
+/**
+ * struct ksm_slot_undo - merging of a slot that has to be undone
+ * @link: on ksm_undo_slots (ksm_lock)
+ * @failing: the last attempt failed, so no round waits for the slot (ksm_lock)
+ * @work: has the mm's owner unshare; @work.func is set while it is queued,
+ *	with a reference on the slot (ksm_lock)
+ * @addr: where the worker resumes (the worker)
+ */
+struct ksm_slot_undo {
+	struct list_head link;
+	bool failing;
+	struct callback_head work;
+	unsigned long addr;
+};
+
+/**
+ * struct ksm_slot_track - what is remembered of a slot's memory
+ * @domain: the domain whose index and frames @blocks and @recs refer to, with
+ *	a reference; changes under its mutex
+ * @blocks: address >> KSM_BLOCK_SHIFT to block
+ * @recs: address >> PAGE_SHIFT to rec
+ *
+ * All under @domain's mutex.
+ */
+struct ksm_slot_track {
+	struct ksm_domain *domain;
+	struct xarray blocks;
+	struct xarray recs;
+};
+
+/**
+ * struct ksm_cursor - where a scan resumes
+ * @addr: next address to visit
+ * @unread: pages of the block before @addr that are still to be read whole, as
+ *	a bit mask
+ */
+struct ksm_cursor {
+	unsigned long addr;
+	u64 unread;
+};
+
+/**
+ * struct ksm_pass - the present pass over a slot's memory
+ * @cursor: where the next slice begins; @cursor.addr 0: with a new pass
+ * @round: the round in which the pass began
+ * @missed: what the pass could not merge, bits KSM_MISSED_*
+ * @missed_before: the same of the previous pass
+ * @nr: number of the pass; stamps blocks
+ * @recheck: pages moved or were given up before the pass: skip nothing
+ *
+ * All under the mutex of the domain that the slot is tracked in.
+ */
+struct ksm_pass {
+	struct ksm_cursor cursor;
+	unsigned long round;
+	unsigned int missed;
+	unsigned int missed_before;
+	u8 nr;
+	bool recheck;
+};
+
+/**
+ * struct ksm_slot - an mm that takes part, or did
+ * @mm: the mm, held by mm_count for as long as the slot lives; constant
+ * @ref: one for mm->ksm, one for each user outside of locks
+ * @seq: slots are numbered in the order they come; constant
+ * @asked: some range of the mm was MADV_MERGEABLE at some time (mmap_lock)
+ * @recheck_next: pages moved or were given up: the next pass skips nothing;
+ *	set anywhere, with WRITE_ONCE()
+ * @books: where it belongs, and counts
+ * @queue: what the scanner sees
+ * @undo: merging to undo
+ * @track: what is remembered of its memory
+ * @pass: the present pass
+ * @reap: on ksm_reap_slots
+ *
+ * Allocated when merging is first wanted for the mm, or by fork. mm->ksm refers
+ * to it until exit_mmap() is done; the reaper then frees what was remembered,
+ * and the last reference frees the slot.
+ */
+struct ksm_slot {
+	struct mm_struct *mm;
+	struct kref ref;
+	unsigned long seq;
+	bool asked;
+	bool recheck_next;
+	struct ksm_slot_books books;
+	struct ksm_slot_queue queue;
+	struct ksm_slot_undo undo;
+	struct ksm_slot_track track;
+	struct ksm_pass pass;
+	struct llist_node reap;
+};
+
+#endif /* _MM_KSM_SLOT_H */
