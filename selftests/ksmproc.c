@@ -184,8 +184,9 @@ void w_set(struct worker *w, int area, long first, long nr, u64 tag,
 
 void w_set_start(struct worker *w, long first, long nr, u64 tag, long step)
 {
-	w_start(w, &(struct w_cmd){ .op = OP_SET,
-				    .a = { first, nr, tag, step } });
+	const struct w_cmd cmd = { .op = OP_SET, .a = { first, nr, tag, step } };
+
+	w_start(w, &cmd);
 }
 
 void w_poke(struct worker *w, int area, long page, int off, int value)

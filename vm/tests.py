@@ -71,11 +71,6 @@ NO_HUGETLB = {f"migration.{kind}_anon_htlb": Known("fails on the stock kernel as
 # ends where it fails.
 NO_MOVE = {"move on anon": Known("UFFDIO_MOVE refuses a merged page, on the stock kernel as well",
                                  "UFFDIO_MOVE error: -16 ")}
-# It reads pagemap in two ways and compares; ksmd may split a huge page in between,
-# whose entries are migration entries for that time and look like swap.
-SPLIT = {"plan": Known("the program's two reads of pagemap differ while a huge page is split",
-                       "read and ioctl return unmatched results")}
-
 TESTS = [
     Test("kunit", "cat /sys/kernel/debug/kunit/*/results", "kunit"),
     Test("ksm_functional_tests", "cd /mnt/share/mm && ./ksm_functional_tests"),
@@ -95,7 +90,7 @@ TESTS = [
     Test("test_memcontrol", f"{SWAP}stdbuf -oL /mnt/share/cgroup/test_memcontrol",
          kernels=("ksm",), timeout=300, plan=14, expected=MEMCONTROL,
          skips={"test_memcg_sock": "the VM's kernel has no IPv6"}),
-    merged("cow", SWAP, timeout=900, expected=SPLIT),
+    merged("cow", SWAP, timeout=900),
     merged("gup_longterm"),
     merged("madv_populate"),
     merged("mkdirty"),
