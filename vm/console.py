@@ -22,7 +22,8 @@ TROUBLE = re.compile(
     r"rcu_\w+ (detected|self-detected) stall|soft lockup|hard LOCKUP|refcount_t: |"
     r"(list_add|list_del) corruption|DEBUG_LOCKS_WARN_ON|Bad (page|rss-counter)|"
     r"bad: scheduling from|scheduling while atomic|unexpected reserved bit|double fault")
-FATAL = re.compile(r"Kernel panic|Oops|[Kk]ernel BUG at |Unable to handle kernel|general protection")
+FATAL = re.compile(
+    r"Kernel panic|Oops|[Kk]ernel BUG at |Unable to handle kernel|general protection")
 # show_signal() and show_signal_msg() of arch/x86: a program's own fault. The
 # name, 15 characters of anything, is the program's choice.
 OWN_FAULT = re.compile(

@@ -69,7 +69,7 @@ NO_HUGETLB = {f"migration.{kind}_anon_htlb": Known("fails on the stock kernel as
               for kind in ("private", "shared")}
 # UFFDIO_MOVE is for pages that one process maps exclusively, and the program
 # ends where it fails.
-NO_MOVE = {"move on anon": Known("UFFDIO_MOVE refuses a merged page, on the stock kernel as well",
+NO_MOVE = {"move on anon": Known("UFFDIO_MOVE refuses a merged page, which is not exclusive",
                                  "UFFDIO_MOVE error: -16 ")}
 TESTS = [
     Test("kunit", "cat /sys/kernel/debug/kunit/*/results", "kunit"),

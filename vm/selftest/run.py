@@ -3,7 +3,7 @@
 """Test what judges: the parsers of tests, their verdicts, the console's trouble, the
 comparison of documents and sources, the floors, the benchmark's tables.
 
-No VM is needed: the logs in recorded/ were taken in it, and shortened.
+No VM is needed: the logs in recorded/ were taken in it, some of them shortened.
 """
 from __future__ import annotations
 

@@ -26,7 +26,8 @@ class Verdicts(unittest.TestCase):
     test = Test("some", "true")
 
     def test_nothing_wrong(self) -> None:
-        self.assertEqual(verdicts(self.test, PASSES, Outcome(0)), [("one", "pass"), ("two", "pass")])
+        self.assertEqual(verdicts(self.test, PASSES, Outcome(0)),
+                         [("one", "pass"), ("two", "pass")])
 
     def test_kernel_complained(self) -> None:
         """Whatever the test printed."""
@@ -120,8 +121,10 @@ class Table(unittest.TestCase):
             return check.c_words(path) if c_file else check.shell_words(path)
 
     def test_words_of_a_script(self) -> None:
-        text = "#!/bin/bash\n# kernel: ksm\n# mem: 1G\n# append: a=1 b\n#\n# text: no\n\n# cpus: 9\n"
-        self.assertEqual(self.words(text, False), {"kernels": "ksm", "mem": "1G", "append": "a=1 b"})
+        text = ("#!/bin/bash\n# kernel: ksm\n# mem: 1G\n# append: a=1 b\n#\n# text: no\n\n"
+                "# cpus: 9\n")
+        self.assertEqual(self.words(text, False),
+                         {"kernels": "ksm", "mem": "1G", "append": "a=1 b"})
 
     def test_words_of_a_program(self) -> None:
         text = "/*\n * Says something.\n *\n * vm: nodes=2 append=movablecore=768M\n */\n"

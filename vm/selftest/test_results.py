@@ -54,8 +54,8 @@ class Tap(unittest.TestCase):
         self.assertEqual(failures(found)[0],
                          ("R/W longterm GUP pin in MAP_SHARED file mapping ... with local tmpfile: "
                           "mkstemp() failed", ""))
-        self.assertIn(Result("R/W longterm GUP pin in MAP_SHARED file mapping ... with memfd hugetlb "
-                             "(2048 kB)", "skip", "need more free huge pages"), found)
+        self.assertIn(Result("R/W longterm GUP pin in MAP_SHARED file mapping ... with memfd "
+                             "hugetlb (2048 kB)", "skip", "need more free huge pages"), found)
 
     def test_failure_with_status_0(self) -> None:
         self.assertEqual(count(parse_tap(recorded("tap-failed"), 0))["fail"], 8)
@@ -100,8 +100,8 @@ class Tap(unittest.TestCase):
 
     def test_only_lines_of_its_own(self) -> None:
         """Neither those of a subtest nor what looks like one."""
-        self.assertEqual(count(parse_tap("1..1\n    ok 1 a\n    not ok 2 b\nok it is\nok 1 c\n", 0)),
-                         {"pass": 1})
+        output = "1..1\n    ok 1 a\n    not ok 2 b\nok it is\nok 1 c\n"
+        self.assertEqual(count(parse_tap(output, 0)), {"pass": 1})
 
     def test_nothing(self) -> None:
         self.assertEqual(count(parse_tap("", 0)), {"fail": 1})
