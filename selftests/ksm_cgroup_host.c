@@ -5,6 +5,8 @@
  * as a scanner that would reclaim may be lucky and not have to.
  *
  * Trace events tell which task did what, and when.
+ *
+ * vm: timeout=600
  */
 #include <fcntl.h>
 #include <signal.h>
