@@ -18,6 +18,7 @@
 
 #include "ksm.h"
 
+/* Configurations, what they come to, and the shape of the group tree. */
 DEFINE_MUTEX(ksm_config_mutex);
 
 /* Groups whose processes ksm_enlist_work has to register; ksm_lock. */
