@@ -191,15 +191,24 @@ static void waits_for_none(void)
 		w_verify(w[i]);
 }
 
-/* Processes that touch all memory and this much more, for which it takes swap. */
-#define GREEDY	4
-#define OVER	(128UL << 20)
+/* Kilobytes that a hog leaves free, and by how much that is too little. */
+#define ROOM	(48 << 10)
+#define LACK	(16 << 10)
+#define HOGS	5
 
-static size_t share;
-
-static void greedy(void)
+static long mem_free(void)
 {
-	size_t len = share, i;
+	return cg_key("/proc", "meminfo", "MemFree");
+}
+
+static struct hog {
+	long kb;
+	bool full;	/* all of it was touched */
+} *hog_state;
+
+static void hog(void)
+{
+	size_t len = hog_state->kb << 10, i;
 	size_t *p;
 
 	file_put("/proc/self/oom_score_adj", "1000");
@@ -207,11 +216,33 @@ static void greedy(void)
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		_exit(3);
-	for (;;) {
-		for (i = 0; i < len; i += PAGE_SZ)
-			__atomic_store_n(p + i / sizeof(*p), i,
-					 __ATOMIC_RELAXED);
+	for (i = 0; i < len; i += PAGE_SZ)
+		p[i / sizeof(*p)] = i;
+	__atomic_store_n(&hog_state->full, true, __ATOMIC_RELEASE);
+	for (;;)
+		pause();
+}
+
+/*
+ * From here on every allocation has to reclaim first, until what a hog took
+ * and does not use is swapped out. Returns the hog. Page cache is left as it
+ * is: a system that reads its programs again and again gets nothing done.
+ */
+static pid_t memory_short(void)
+{
+	pid_t pid = -1;
+
+	min_free_set(0);
+	hog_state->kb = mem_free() - ROOM;
+	hog_state->full = false;
+	if (hog_state->kb > 0) {
+		pid = child(hog);
+		NEED(WAIT_FOR(__atomic_load_n(&hog_state->full,
+					      __ATOMIC_ACQUIRE)),
+		     "%ld kB are not touched", hog_state->kb);
 	}
+	min_free_set(mem_free() + LACK);
+	return pid;
 }
 
 /* How often an allocation had to reclaim first. */
@@ -234,8 +265,8 @@ static long long stalls(void)
 static void short_of_memory(void)
 {
 	struct ksmd_pids ksmd;
-	pid_t pid[GREEDY];
-	long long before, all, kb;
+	pid_t pid[HOGS];
+	long long before, all;
 	const char *line;
 	int i, j;
 
@@ -248,32 +279,27 @@ static void short_of_memory(void)
 	trace_begin("vmscan/mm_vmscan_direct_reclaim_begin",
 		    "vmscan/mm_vmscan_memcg_reclaim_begin");
 	trace_only(&ksmd);
-	NEED(file_key("/proc/meminfo", "MemAvailable", &kb), "no MemAvailable");
-	share = ((kb << 10) + OVER) / GREEDY / PAGE_SZ * PAGE_SZ;
-	kswapd_idle();
-	all = stalls();
-	before = cg_key("/proc", "vmstat", "pswpout");
-	for (i = 0; i < GREEDY; i++)
-		pid[i] = child(greedy);
-	NEED(WAIT_FOR(stalls() > all &&
-		      cg_key("/proc", "vmstat", "pswpout") > before + 1000),
-	     "memory does not become short");
+	hog_state = mmap(NULL, sizeof(*hog_state), PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	NEED(hog_state != MAP_FAILED, "mmap");
 	/* it takes frames and records to merge all this */
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < HOGS; i++) {
 		all = stalls();
 		before = cg_stat(cg[1], "pages_merged");
+		pid[i] = memory_short();
 		for (j = 0; j < 4; j++)
 			w_set(w[j], 0, 0, N, 10000 * (i + 1), 1);
 		NEED_WAIT_GT(cg_stat(cg[1], "pages_merged"), before + N / 2);
-		/* the more slowly it goes, the later it shows */
-		NEED_WAIT_GT(stalls(), all, "memory is not short");
+		CHECK_GT(stalls(), all, "memory is not short");
 	}
 	trace_end();
 	while ((line = trace_next()))
 		CHECK(!strstr(line, "reclaim_begin: "), "by ksmd: %s", line);
 	trace_complete();
-	for (i = 0; i < GREEDY; i++)
-		end(pid[i]);
+	for (i = 0; i < HOGS; i++) {
+		if (pid[i] > 0)
+			end(pid[i]);
+	}
 	ksm_stop();
 	for (i = 0; i < 4; i++)
 		w_verify(w[i]);

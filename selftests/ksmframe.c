@@ -383,9 +383,12 @@ long w_common_ksm(struct worker *a, struct worker *b)
 	return n;
 }
 
-/* ---- swap on zram ---- */
+/* ---- swap on zram, and memory that is short ---- */
 
-static bool swapping, lazy;
+#define MIN_FREE	"/proc/sys/vm/min_free_kbytes"
+
+static bool swapping;
+static char min_free[64];	/* as it was found, if it was changed */
 
 static bool has_swap(void)
 {
@@ -432,36 +435,21 @@ bool swap_on(void)
 	return true;
 }
 
-/* The threads of all nodes. */
-static bool kswapd_policy(int policy)
+void min_free_set(long kb)
 {
-	struct sched_param param = { 0 };
-	const char *path;
-	char task[32];
-	int nid;
+	char buf[64];
 
-	for (nid = 0; ; nid++) {
-		snprintf(task, sizeof(task), "kswapd%d", nid);
-		path = task_file(task, "stat");
-		if (!path)
-			return nid;
-		if (sched_setscheduler(atoi(path + strlen("/proc/")), policy,
-				       &param))
-			return false;
-	}
-}
-
-void kswapd_idle(void)
-{
-	lazy = true;
-	NEED(kswapd_policy(SCHED_IDLE), "kswapd cannot be held back");
+	if (!*min_free)
+		NEED_GT(file_get(MIN_FREE, min_free, sizeof(min_free)), 0);
+	snprintf(buf, sizeof(buf), "%ld", kb);
+	NEED_OK(file_put(MIN_FREE, kb ? buf : min_free));
 }
 
 void swap_off(void)
 {
-	if (lazy)
-		kswapd_policy(SCHED_OTHER);
-	lazy = false;
+	if (*min_free)
+		file_put(MIN_FREE, min_free);
+	*min_free = 0;
 	if (!swapping)
 		return;
 	swapoff("/dev/zram0");

@@ -419,7 +419,8 @@ u64 frame_cgroup(u64 pfn);	/* inode of the cgroup that is charged, or 0 */
 u64 frame_count(u64 pfn);	/* /proc/kpagecount */
 bool swap_on(void);		/* zram; off again after the case */
 void swap_need(void);		/* else skip */
-void kswapd_idle(void);		/* runs on idle CPUs only, until swap_off() */
+/* vm.min_free_kbytes until swap_off(); 0: as it was found */
+void min_free_set(long kb);
 bool swap_out(const char *cg, struct worker **w, int nr); /* area 0 of all */
 void swap_off(void);
 
