@@ -128,11 +128,24 @@ bool w_ready(struct worker *w)
 	return readable(w->fd, 0);
 }
 
+/* What the kernel says of a hang, on the console. */
+static void tell_blocked(void)
+{
+	static const char * const keys[] = { "w", "l", "m" };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(keys); i++)
+		file_put("/proc/sysrq-trigger", keys[i]);
+}
+
 bool w_answers(struct worker *w, long *ret)
 {
+	bool answers = readable(w->fd, KSM_BOUND * 1000);
 	struct w_reply r;
 
-	NEED(readable(w->fd, KSM_BOUND * 1000), "worker %d hangs", w->pid);
+	if (!answers)
+		tell_blocked();
+	NEED(answers, "worker %d hangs", w->pid);
 	if (recv(w->fd, &r, sizeof(r), 0) != sizeof(r))
 		return false;
 	*ret = r.ret;
