@@ -30,8 +30,8 @@ enum ksm_setting {
  * struct ksm_config - what memory.ksm and memory.ksm.domain of a cgroup say
  * @setting: the value of memory.ksm
  * @join: memory.ksm.domain is "parent"
- * @undumpable_ok: @setting was written by a task that may merge processes
- *	which are not dumpable
+ * @granted: @setting was written by an administrator: through a file that was
+ *	opened with CAP_SYS_ADMIN in the initial user namespace
  *
  * Assigned as a whole under ksm_config_mutex; @setting and @join are also read
  * without it.
@@ -39,7 +39,7 @@ enum ksm_setting {
 struct ksm_config {
 	enum ksm_setting setting;
 	bool join;
-	bool undumpable_ok;
+	bool granted;
 };
 
 /* Gauges: they move with the process. */

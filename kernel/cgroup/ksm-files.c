@@ -6,6 +6,9 @@
  *  - "1" in memory.ksm merges the memory of all processes in the subtree,
  *    present and future, with one another; the write returns when all present
  *    processes take part. A 0 anywhere above wins.
+ *  - Nothing merges that no administrator asked for: a value other than 0 that
+ *    was not written by one counts only where one has said 1 above. Until then
+ *    it reads back, and the cgroup does as its parent.
  *  - A write that takes merging away first publishes the new value to the
  *    scanner and to fork, then unshares. It fails with ENOMEM if memory is too
  *    short for that, and with EINTR on a signal. The old value then holds
@@ -95,7 +98,7 @@ static void ksm_change_setting(struct ksm_config *config,
 			       const struct ksm_config *to)
 {
 	config->setting = to->setting;
-	config->undumpable_ok = to->undumpable_ok;
+	config->granted = to->granted;
 }
 
 static ssize_t memory_ksm_write(struct kernfs_open_file *of, char *buf,
@@ -112,10 +115,7 @@ static ssize_t memory_ksm_write(struct kernfs_open_file *of, char *buf,
 	if (setting == KSM_INHERIT && ksm_group_is_root(group))
 		return -EINVAL;
 	to.setting = setting;
-	/* both the opener and the writer of the file need the capability */
-	to.undumpable_ok = capable(CAP_SYS_PTRACE) &&
-			   file_ns_capable(of->file, &init_user_ns,
-					   CAP_SYS_PTRACE);
+	to.granted = file_ns_capable(of->file, &init_user_ns, CAP_SYS_ADMIN);
 	err = ksm_config_change(of, ksm_change_setting, &to);
 	return err ?: nbytes;
 }

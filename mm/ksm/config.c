@@ -4,10 +4,10 @@
  * what takes effect.
  *
  * The effective setting of a group follows from its own and its parent's: a 0
- * anywhere above wins, else the nearest value that is not "inherit". A group
- * with 1 or madvise of its own is the root of a merge domain, unless it joins
- * its parent's. kernel/cgroup/ksm-files.c parses the values, and ksm.c there
- * has a subtree worked out from the top down.
+ * anywhere above wins, else the nearest value that is not "inherit" and counts.
+ * A group with 1 or madvise of its own that counts is the root of a merge
+ * domain, unless it joins its parent's. kernel/cgroup/ksm-files.c parses the
+ * values, and ksm.c there has a subtree worked out from the top down.
  *
  * A group is also created, taken offline and freed here, as that changes what
  * holds below it.
@@ -227,7 +227,7 @@ void ksm_group_set_config(struct ksm_group *group,
 	lockdep_assert_held(&ksm_config_mutex);
 	WRITE_ONCE(group->config.setting, config->setting);
 	WRITE_ONCE(group->config.join, config->join);
-	WRITE_ONCE(group->config.undumpable_ok, config->undumpable_ok);
+	WRITE_ONCE(group->config.granted, config->granted);
 }
 
 /**
@@ -246,34 +246,50 @@ void ksm_group_reset_config(struct ksm_group *group)
 	ksm_group_set_weight(group, KSM_WEIGHT_DFL);
 }
 
-static bool ksm_group_owns(const struct ksm_group *group)
+/* What holds above the root: mainline's rule. */
+static const struct ksm_effective ksm_host_effective = {
+	.setting = KSM_MADVISE,
+	.domain = &ksm_root_domain,
+};
+
+/*
+ * A group's own setting, or KSM_INHERIT if that does not count. An ungranted
+ * setting may narrow or split what a granted 1 above enables, but not enable
+ * merging. A 0 needs no grant.
+ */
+static enum ksm_setting ksm_config_own(const struct ksm_group *group,
+				       const struct ksm_effective *above)
 {
-	return group->config.setting == KSM_ALWAYS ||
-	       group->config.setting == KSM_MADVISE;
+	const struct ksm_config *config = &group->config;
+
+	if (config->setting == KSM_NEVER || config->granted || above->granted)
+		return config->setting;
+	return KSM_INHERIT;
 }
 
 /* A group's effective configuration, from its own and its parent's. */
 static struct ksm_effective ksm_config_resolve(const struct ksm_group *group)
 {
 	const struct ksm_effective *above = group->parent ?
-					    &group->parent->effective : NULL;
-	struct ksm_effective result = {
-		.setting = group->config.setting,
-		.undumpable_ok = group->config.undumpable_ok,
-		.owned = group->config.setting == KSM_ALWAYS,
-		.domain = group->own_domain,
-	};
+					    &group->parent->effective :
+					    &ksm_host_effective;
+	enum ksm_setting own = ksm_config_own(group, above);
+	struct ksm_effective result = *above;
 
-	if (!above)
+	if (own == KSM_INHERIT)
 		return result;
-	if (group->config.setting == KSM_INHERIT ||
-	    above->setting == KSM_NEVER) {
-		result.setting = above->setting;
-		result.undumpable_ok = above->undumpable_ok;
-	}
-	result.owned = ksm_group_owns(group) || above->owned;
-	if (!ksm_group_owns(group) || group->config.join)
-		result.domain = above->domain;
+	if (above->setting != KSM_NEVER)
+		result.setting = own;
+	/* the nearest granted value decides whether ungranted ones below count */
+	if (group->config.granted)
+		result.granted = own == KSM_ALWAYS;
+	if (own == KSM_NEVER)
+		return result;
+	/* the root's madvise is the boot default, so it owns nothing */
+	if (own == KSM_ALWAYS || group->parent)
+		result.owned = true;
+	if (!group->config.join)
+		result.domain = group->own_domain;
 	return result;
 }
 
@@ -299,7 +315,7 @@ void ksm_group_refresh(struct ksm_group *group)
 		goto unlock;
 	new = ksm_config_resolve(group);
 	WRITE_ONCE(group->effective.setting, new.setting);
-	WRITE_ONCE(group->effective.undumpable_ok, new.undumpable_ok);
+	WRITE_ONCE(group->effective.granted, new.granted);
 	WRITE_ONCE(group->effective.owned, new.owned);
 	WRITE_ONCE(group->effective.domain, new.domain);
 	list_splice_init(&queue->slots, &slots);

@@ -20,9 +20,10 @@ struct ksm_domain;
 /**
  * struct ksm_effective - what holds in a group
  * @setting: KSM_NEVER, KSM_MADVISE or KSM_ALWAYS
- * @undumpable_ok: @setting covers processes that are not dumpable
- * @owned: this group or one above it has 1 or madvise of its own; the root
- *	counts only with 1
+ * @granted: the nearest granted value, here or above, is 1, so ungranted values
+ *	below count
+ * @owned: an own 1 or madvise counts here or in a group above; the root's only
+ *	if it is 1
  * @domain: the domain that slots here merge in, an ancestor's own_domain
  *
  * Written under ksm_config_mutex and ksm_lock, read under either, or with
@@ -30,7 +31,7 @@ struct ksm_domain;
  */
 struct ksm_effective {
 	enum ksm_setting setting;
-	bool undumpable_ok;
+	bool granted;
 	bool owned;
 	struct ksm_domain *domain;
 };

@@ -92,14 +92,13 @@ bool ksm_mm_live(struct mm_struct *mm)
  *
  * Context: any.
  * Return: true if the cgroup says 1, the process has not opted out, and it is
- * dumpable or the cgroup's setting covers undumpable processes.
+ * dumpable: one that is not keeps secrets from its own user.
  */
 bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group)
 {
 	return READ_ONCE(group->effective.setting) == KSM_ALWAYS &&
 	       !test_bit(MMF_KSM_OPT_OUT, &mm->flags) &&
-	       (READ_ONCE(group->effective.undumpable_ok) ||
-		get_dumpable(mm) == SUID_DUMP_USER);
+	       get_dumpable(mm) == SUID_DUMP_USER;
 }
 
 /**
