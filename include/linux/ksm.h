@@ -123,6 +123,19 @@ static inline int ksm_execve(struct mm_struct *mm)
 }
 
 /**
+ * ksm_exec_gained - exec: the new program keeps something from its caller
+ * @mm: the new mm, which is not in use yet
+ *
+ * The caller's request to merge is dropped; if it opted out, that holds.
+ *
+ * Context: any; ksm_migrate_mm() follows.
+ */
+static inline void ksm_exec_gained(struct mm_struct *mm)
+{
+	clear_bit(MMF_VM_MERGE_ANY, &mm->flags);
+}
+
+/**
  * ksm_exit - the last user of an mm is gone
  * @mm: the mm, with all its page tables
  *
@@ -322,6 +335,10 @@ static inline void ksm_fork(struct mm_struct *mm, struct mm_struct *oldmm)
 static inline int ksm_execve(struct mm_struct *mm)
 {
 	return 0;
+}
+
+static inline void ksm_exec_gained(struct mm_struct *mm)
+{
 }
 
 static inline void ksm_exit(struct mm_struct *mm)
