@@ -35,7 +35,6 @@ int ksm_enable_merge_any(struct mm_struct *mm);
 int ksm_disable_merge_any(struct mm_struct *mm);
 int ksm_default_merge_any(struct mm_struct *mm);
 int ksm_disable(struct mm_struct *mm);
-bool ksm_merges_any(struct mm_struct *mm);
 
 /**
  * ksm_leave_merge_any - prctl: withdraw the request of the whole process

@@ -220,14 +220,8 @@ int ksm_disable(struct mm_struct *mm)
 	return 0;
 }
 
-/**
- * ksm_merges_any - does this process as a whole take part?
- * @mm: the process
- *
- * Context: any.
- * Return: true if so.
- */
-bool ksm_merges_any(struct mm_struct *mm)
+/* Does this process as a whole take part? */
+static bool ksm_merges_any(struct mm_struct *mm)
 {
 	struct ksm_group *group;
 	bool any;
