@@ -362,7 +362,9 @@ void w_drop_leader(struct worker *w);
 struct worker *w_spawn(struct worker *w, enum w_spawn kind, const char *cg);
 #define w_fork(w)	w_spawn(w, SPAWN_FORK, NULL)
 /* execve(): areas are gone */
-void w_exec(struct worker *w);
+#define w_exec(w)	w_exec_file(w, "")
+/* the same with a copy of this program, which may be set-user-ID */
+void w_exec_file(struct worker *w, const char *path);
 /* exit; returns when the memory is gone */
 void w_exit(struct worker *w);
 /*

@@ -407,9 +407,12 @@ struct worker *w_spawn(struct worker *w, enum w_spawn kind, const char *cg)
 	return child;
 }
 
-void w_exec(struct worker *w)
+void w_exec_file(struct worker *w, const char *path)
 {
-	w_start(w, &(struct w_cmd){ .op = OP_EXEC });
+	struct w_cmd c = { .op = OP_EXEC };
+
+	snprintf(c.path, sizeof(c.path), "%s", path);
+	w_start(w, &c);
 	close(w->fd);
 	w->fd = -1;
 	memset(w->area, 0, sizeof(w->area));

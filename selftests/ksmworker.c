@@ -248,9 +248,11 @@ static long do_uffd_move(struct span *s, const struct w_cmd *c)
 	return 0;
 }
 
-static int start_exec(void)
+#define SELF	"/proc/self/exe"
+
+static int start_exec(const char *path)
 {
-	return execl("/proc/self/exe", "ksm-worker", call_back, NULL);
+	return execl(path, "ksm-worker", call_back, NULL);
 }
 
 static int obey(int fd);
@@ -299,7 +301,7 @@ static long do_spawn(int fd, const struct w_cmd *c)
 	case SPAWN_VFORK_EXEC:
 		pid = vfork();
 		if (!pid) {
-			start_exec();
+			start_exec(SELF);
 			_exit(1);
 		}
 		return pid < 0 ? -errno : pid;
@@ -405,7 +407,7 @@ static long command(int fd, const struct w_cmd *c)
 	case OP_SPAWN:
 		return do_spawn(fd, c);
 	case OP_EXEC:
-		start_exec();
+		start_exec(c->path[0] ? c->path : SELF);
 		return -errno;
 	case OP_REMAP:
 		return do_remap(s);
