@@ -37,11 +37,10 @@ static void check_left_out(struct patient *patient)
 	if (patient->group->effective != SETTING_ON || out <= 0)
 		return;
 	problem(patient, patient->taking_part ? GRADE_NOTE : GRADE_BLOCKS,
-		"%lld of %lld processes take no part: they have no memory of their own, or are not dumpable and the 1 was written without CAP_SYS_PTRACE",
+		"%lld of %lld processes take no part: they have no memory of their own, or are not dumpable, which a 1 leaves alone",
 		out, patient->readable);
 	remedy(patient,
-	       "if they shall: ksm-cgroup on %s as root of the host",
-	       patient->group->path);
+	       "if they shall, they have to ask: by prctl(PR_SET_MEMORY_MERGE, 1), or started with 'ksm-cgroup run', unless the program gains privilege by exec");
 }
 
 static void check_memory(struct patient *patient)

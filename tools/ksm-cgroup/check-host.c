@@ -71,7 +71,9 @@ static void check_run(struct patient *patient)
 		       "echo %d >/sys/kernel/mm/ksm/run",
 		       patient->tree.ours ? 3 : 1);
 	} else if (patient->run == 3 && !domain->parent &&
-		 domain->own != SETTING_ON && patient->group->own != SETTING_UNKNOWN) {
+		   domain->effective != SETTING_ON &&
+		   patient->group->own != SETTING_UNKNOWN &&
+		   !not_granted(patient->group)) {
 		problem(patient, GRADE_BLOCKS,
 			"/sys/kernel/mm/ksm/run is 3, which serves cgroups at or below one with a value of its own; here is none");
 		remedy(patient,
@@ -176,6 +178,17 @@ static const struct group *who_says(const struct group *group, enum setting sett
 	return NULL;
 }
 
+/* Without a grant a value stands in the file and has no effect. */
+static void check_grant(struct patient *patient, const struct group *who)
+{
+	problem(patient, GRADE_BLOCKS,
+		"not granted: memory.ksm of %s is %s, but was written without CAP_SYS_ADMIN over the host, and no cgroup above has a granted 1",
+		who->path, setting_name(who->own));
+	remedy(patient,
+	       "as root of the host: ksm-cgroup on %s, or on a cgroup above",
+	       who->path);
+}
+
 /* Below, a value of its own makes a domain of its own. */
 static void check_domains_below(struct patient *patient)
 {
@@ -219,6 +232,8 @@ void check_settings(struct patient *patient)
 		remedy(patient,
 		       "ksm-cgroup %s %s",
 		       who == patient->group ? "on" : "inherit", who->path);
+	} else if (not_granted(patient->group)) {
+		check_grant(patient, not_granted(patient->group));
 	} else if (patient->group->effective == SETTING_MADVISE &&
 		 patient->readable && !patient->taking_part) {
 		problem(patient, GRADE_BLOCKS,

@@ -36,6 +36,12 @@ static enum state no(const char **detail, const char *why)
 	return STATE_NO;
 }
 
+static enum state yes(const char **detail, const char *but)
+{
+	*detail = but;
+	return STATE_YES;
+}
+
 static enum state test_built_in(const char **detail)
 {
 	if (root_exists(SYSFS_KSM "/run"))
@@ -95,6 +101,26 @@ static enum state test_files(const char **detail)
 		  "this kernel can't merge by cgroup: boot a ksm-cgroup kernel; run, estimate and list work here, too");
 }
 
+/*
+ * may_grant - what this process writes counts by itself
+ *
+ * A user namespace that maps all ids as they are passes for the initial one.
+ */
+static bool may_grant(void)
+{
+	enum { CAP_SYS_ADMIN_BIT = 21 };
+	long long inside, outside, length;
+	char text[8192], value[32];
+
+	if (root_read("/proc/self/uid_map", text, sizeof(text)) < 0 ||
+	    sscanf(text, "%lld %lld %lld", &inside, &outside, &length) != 3 ||
+	    inside || outside || length != 4294967295LL)
+		return false;
+	return root_read("/proc/self/status", text, sizeof(text)) > 0 &&
+	       find_key(text, "CapEff", value, sizeof(value)) &&
+	       strtoull(value, NULL, 16) >> CAP_SYS_ADMIN_BIT & 1;
+}
+
 /* May this user set the cgroup that it is in? */
 static enum state test_may_write(const char **detail)
 {
@@ -107,7 +133,10 @@ static enum state test_may_write(const char **detail)
 	fd = root_open(path, O_WRONLY);
 	if (fd >= 0) {
 		close(fd);
-		return STATE_YES;
+		if (may_grant())
+			return STATE_YES;
+		return yes(detail,
+			   "not granted: a 1 or madvise of yours counts only below a cgroup where root of the host has said 1");
 	}
 	if (errno == ENOENT)
 		return no(detail,

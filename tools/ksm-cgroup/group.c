@@ -238,6 +238,37 @@ struct group *tree_find(const struct tree *tree, const char *path)
 	return NULL;
 }
 
+static bool asks(const struct group *group)
+{
+	return group->own == SETTING_ON || group->own == SETTING_MADVISE;
+}
+
+/*
+ * counts - a value that is not granted is the kernel's to ignore
+ *
+ * It shows in the value that is in force, unless a 0 hides that. A "madvise"
+ * that does not count can't be told: "madvise" is in force there anyway.
+ */
+static bool counts(const struct group *group)
+{
+	return group->effective == group->own ||
+	       group->effective == SETTING_OFF ||
+	       group->effective == SETTING_UNKNOWN;
+}
+
+/*
+ * not_granted - the cgroup whose value was to be in force here and is not
+ *
+ * Returns @group or an ancestor, or NULL. Needs the ancestors, which
+ * tree_read() reads.
+ */
+const struct group *not_granted(const struct group *group)
+{
+	while (group->own == SETTING_INHERIT && group->parent)
+		group = group->parent;
+	return asks(group) && !counts(group) ? group : NULL;
+}
+
 /*
  * domain_of - the cgroup at the top of the merge domain
  *
@@ -246,8 +277,7 @@ struct group *tree_find(const struct tree *tree, const char *path)
 const struct group *domain_of(const struct group *group)
 {
 	for (; group->parent; group = group->parent)
-		if ((group->own == SETTING_ON || group->own == SETTING_MADVISE) &&
-		    !group->joins)
+		if (asks(group) && counts(group) && !group->joins)
 			break;
 	return group;
 }

@@ -89,6 +89,18 @@ static int need_files(void)
 	return -1;
 }
 
+/* Returns 0, or -1 after saying what is wrong. */
+static int set_scope(const struct run *run, const char *cgroup)
+{
+	const char *value = scope_value(run->asked);
+
+	if (setting_write(cgroup, "memory.ksm", value))
+		return -1;
+	if (!strcmp(value, "1"))
+		warn_if_blocked(cgroup);
+	return 0;
+}
+
 /* The second half of --scope with systemd: we are in the scope now. */
 static int run_in_scope(const struct run *run)
 {
@@ -98,7 +110,7 @@ static int run_in_scope(const struct run *run)
 		complain_file("/proc/self/cgroup", USE_READ, errno);
 		return STATUS_FAILED;
 	}
-	if (setting_write(cgroup, "memory.ksm", scope_value(run->asked)))
+	if (set_scope(run, cgroup))
 		return STATUS_FAILED;
 	return execute(run->command);
 }
@@ -160,7 +172,7 @@ static int run_by_library(const struct run *run, const char *cgroup)
 	made = !root_exists(path);
 	if (made && group_make(cgroup))
 		return STATUS_FAILED;
-	if (setting_write(cgroup, "memory.ksm", scope_value(run->asked))) {
+	if (set_scope(run, cgroup)) {
 		if (made)
 			group_remove(cgroup);
 		return STATUS_FAILED;

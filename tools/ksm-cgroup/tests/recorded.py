@@ -4,8 +4,9 @@ would show them, made from a few lines of description.
 
     Tree({"/": {}, "/box": {"ksm": "1", "pids": [100]}}, run=3)
 
-A cgroup's keys: ksm, domain, weight, pids, stat (a dict), anon, swap, memory,
-type, no_memory (the controller is not handed down to it), files (name: text).
+A cgroup's keys: ksm, ungranted (ksm was written without CAP_SYS_ADMIN), domain,
+weight, pids, stat (a dict), anon, swap, memory, type, no_memory (the controller
+is not handed down to it), files (name: text).
 """
 import os
 import subprocess
@@ -67,12 +68,26 @@ class Tree:
     def own(self, path):
         return self.cgroups.get(path, {}).get("ksm", "inherit" if path != "/" else "madvise")
 
-    def effective(self, path):
+    @staticmethod
+    def line(path):
+        """A cgroup and its ancestors, up to the root."""
         line = [path]
         while line[-1] != "/":
             line.append(os.path.dirname(line[-1]))
-        values = [self.own(part) for part in line]
-        return "0" if "0" in values else [value for value in values if value != "inherit"][0]
+        return line
+
+    def granted(self, path):
+        return self.own(path) != "inherit" and not self.cgroups.get(path, {}).get("ungranted")
+
+    def counts(self, path):
+        above = [self.own(part) for part in self.line(path)[1:] if self.granted(part)]
+        return self.own(path) != "inherit" and (self.granted(path) or above[:1] == ["1"])
+
+    def effective(self, path):
+        line = self.line(path)
+        if "0" in [self.own(part) for part in line]:
+            return "0"
+        return ([self.own(part) for part in line if self.counts(part)] + ["madvise"])[0]
 
     def cgroup(self, path, about):
         folder = "sys/fs/cgroup" + path.rstrip("/") + "/"

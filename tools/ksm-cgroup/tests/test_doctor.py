@@ -121,6 +121,39 @@ def test_zero():
         says(tree, "memory.ksm of / is 0", "ksm-cgroup inherit /")
 
 
+def test_not_granted():
+    """a 1 that was written without CAP_SYS_ADMIN, and no granted 1 above"""
+    mine = {"ksm": "1", "ungranted": True}
+    remedy = "as root of the host: ksm-cgroup on "
+    for run in (1, 3):
+        with healthy(box=mine, run=run) as tree:
+            out = says(tree, "memory.ksm 1, effective madvise, domain /,",
+                       "! not granted: memory.ksm of /box is 1", "CAP_SYS_ADMIN", remedy + "/box")
+            lacks(out, "run is", "only what asks")
+            # inherited
+            tree.cgroup("/box/in", {"pids": [1]})
+            says(tree, "memory.ksm of /box is 1", remedy + "/box", cgroup="/box/in")
+    # The root's own.
+    with healthy(box={"ksm": "inherit"}, cgroups={"/": dict(mine)}) as tree:
+        lacks(says(tree, "not granted: memory.ksm of / is 1", remedy + "/,"), "run is")
+    # A 0 on the path is the reason there.
+    with healthy(box=mine, cgroups={"/": {"ksm": "0"}}) as tree:
+        lacks(says(tree, "memory.ksm of / is 0"), "not granted")
+
+
+def test_granted_above():
+    """a granted 1 above makes it count, a granted madvise between takes that back"""
+    mine = {"ksm": "1", "ungranted": True, "pids": [1, 2]}
+    with healthy(cgroups={"/box/x": dict(mine), "/box/x/y": {}, "/box/x/y/z": dict(mine)}) as tree:
+        out = says(tree, "domain /box/x/y/z", status=1, cgroup="/box/x/y/z")
+        lacks(out, "granted")
+        says(tree, "2 cgroups below share nothing", "/box/x and others", status=0)
+    with healthy(cgroups={"/box/x": {"ksm": "madvise"}, "/box/x/y": dict(mine)}) as tree:
+        says(tree, "domain /box/x", "not granted: memory.ksm of /box/x/y is 1",
+             "ksm-cgroup on /box/x/y", cgroup="/box/x/y")
+        says(tree, "1 cgroups below share nothing", "/box/x", status=0)
+
+
 def test_nobody_asks():
     """madvise, and nobody asks"""
     quiet = {"any_": "no", "mergeable": "no"}
@@ -157,7 +190,9 @@ def test_left_out():
     """processes that a 1 does not take"""
     out = {"any_": "no", "mergeable": "no"}
     with healthy(processes={1: dict(out), 2: dict(out)}) as tree:
-        says(tree, "2 of 2 processes take no part", "CAP_SYS_PTRACE", "as root")
+        out = says(tree, "2 of 2 processes take no part", "not dumpable",
+                   "prctl(PR_SET_MEMORY_MERGE, 1)", "'ksm-cgroup run'")
+        lacks(out, "as root")
 
 
 def test_no_anonymous():
@@ -266,6 +301,24 @@ def test_features_missing():
         has(found["samepage merging"][1], "CONFIG_KSM=y")
         has(found["cgroup version 2"][1], "mount -t cgroup2")
         has(found["process figures"][1], "Linux 6.1")
+
+
+def test_features_grant():
+    """features: a value counts by itself with CAP_SYS_ADMIN in the initial user namespace"""
+    whole, part = "0 0 4294967295", "0 100000 65536"
+    for caps, uid_map, grants in (("000001ffffffffff", whole, True),
+                                  ("0000000000200000", whole, True),
+                                  ("0000000000000000", whole, False),
+                                  ("000001ffffdfffff", whole, False),
+                                  ("000001ffffffffff", part, False)):
+        with healthy() as tree:
+            tree.write("proc/self/status", "Name:\tksm-cgroup\nCapEff:\t%s\nSeccomp:\t0" % caps)
+            tree.write("proc/self/uid_map", uid_map)
+            there, detail = features(tree)["may set own cgroup"]
+            same((caps, uid_map, there), (caps, uid_map, "yes"))
+            same((caps, uid_map, detail or ""), (caps, uid_map, "" if grants else
+                 "not granted: a 1 or madvise of yours counts only below a cgroup where root of "
+                 "the host has said 1"))
 
 
 def test_features_usage():

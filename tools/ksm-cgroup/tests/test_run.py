@@ -79,7 +79,18 @@ def test_scope_systemd():
 def test_in_scope():
     """in the scope, its own memory.ksm is written before the command starts"""
     for option, value in (("--merge", "1"), ("--no-merge", "0"), ("--default", "inherit")):
-        with Tree({"/": {}, "/job": {}}, {"self": {"cgroup": "/job"}}) as tree:
+        with Tree({"/": {}, "/job": {"files": {"memory.ksm.effective": "1"}}},
+                  {"self": {"cgroup": "/job"}}) as tree:
             status, out, error = tree.run("run", "--in-scope", option, "--", "echo", "done")
             same((status, out, error), (0, "done\n", ""))
             same(tree.read("sys/fs/cgroup/job/memory.ksm"), value)
+
+
+def test_scope_not_granted():
+    """a scope's 1 that has no effect is told; the command starts all the same"""
+    with Tree({"/": {}, "/job": {}}, {"self": {"cgroup": "/job"}}) as tree:
+        status, out, error = tree.run("run", "--in-scope", "--merge", "--", "echo", "done")
+        same((status, out), (0, "done\n"))
+        has(error, "/job: nothing is merged yet: not granted: memory.ksm of /job is 1")
+        status, out, error = tree.run("run", "--in-scope", "--default", "--", "echo", "done")
+        same((status, out, error), (0, "done\n", ""))

@@ -138,6 +138,11 @@ def test_warns():
         lacks(tree.run("off", "/box")[2], "run is 0")
     with Tree({"/": {}, "/p": {"ksm": "0"}, "/p/c": {"ksm": "inherit"}}) as tree:
         has(tree.run("on", "/p/c")[2], "memory.ksm of /p is 0", "ksm-cgroup inherit /p")
+    # The recorded value in force stays as it is: that of a write that was not granted.
+    with Tree({"/": {}, "/p": {}}) as tree:
+        has(tree.run("on", "/p")[2], "nothing is merged yet: not granted: memory.ksm of /p is 1",
+            "as root of the host: ksm-cgroup on /p")
+        lacks(tree.run("madvise", "/p")[2], "not granted")
 
 
 def test_weight():
