@@ -68,7 +68,7 @@ scope_of() {
 
 need_ksm
 [ -n "$tool" ] || skip_all "ksm-cgroup was not built"
-plan 42
+plan 47
 # Where another user may execute it, too.
 install -m 755 "$tool" /var/tmp/ksmt-tool || skip_rest "no room for a copy"
 tool=/var/tmp/ksmt-tool
@@ -124,6 +124,15 @@ check "scan: EAGAIN with the reason" said 1 "memory.ksm of /ksmt is 0" "$tool" s
 check "the root takes no inherit" said 1 "Invalid argument" "$tool" inherit /
 check "another user has no permission" said 1 "belongs to whoever made the cgroup" \
 	setpriv --reuid user --regid user --clear-groups "$tool" on ksmt
+chown user $cg/ksmt2/memory.ksm
+check "on, by another user to whom the file belongs: not granted" said 0 "not granted: memory.ksm of /ksmt2 is 1" \
+	setpriv --reuid user --regid user --clear-groups "$tool" on ksmt2
+check "list: it has no effect" is "$(column /ksmt2 KSM) $(column /ksmt2 EFFECTIVE)" "1 madvise"
+check "list: it makes no domain" is "$(column /ksmt2 DOMAIN)" /
+check "doctor: not granted" said 1 "as root of the host: ksm-cgroup on /ksmt2" "$tool" doctor ksmt2
+"$tool" on ksmt2
+check "on, by root: it has" is "$(column /ksmt2 EFFECTIVE) $(column /ksmt2 DOMAIN)" "1 /ksmt2"
+"$tool" inherit ksmt2
 echo 0 >$ksm/run
 check "on: it reports that the scanner is stopped" said 0 "run is 0" "$tool" on ksmt
 echo 3 >$ksm/run
