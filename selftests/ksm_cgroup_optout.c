@@ -8,12 +8,13 @@
  * - MADV_UNMERGEABLE keeps a range out, before the 1 and after it;
  *   MADV_MERGEABLE takes that back
  * - ranges marked MADV_DONTDUMP or MADV_WIPEONFORK are merged only if they ask
- * - processes that are not dumpable are merged only if the writer of the 1 has
- *   CAP_SYS_PTRACE over the host
+ * - processes that are not dumpable are merged only if they ask, whether root
+ *   or a user wrote the 1
+ * - PR_GET_MEMORY_MERGE and ksm_policy give what the process asked for, which
+ *   the cgroup does not change
  *
  * vm: timeout=600
  */
-#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -43,17 +44,33 @@ static long get_merge(struct worker *w)
 	return w_prctl(w, PR_GET_MEMORY_MERGE, 0, 0, 0, 0);
 }
 
+/* The value of a key in /proc/PID/ksm_stat. */
+static const char *proc_stat(struct worker *w, const char *key)
+{
+	static char buf[1024];
+	char path[64], line[80], *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/ksm_stat", w->pid);
+	NEED_GT(file_get(path, buf, sizeof(buf)), 0, "%s", path);
+	snprintf(line, sizeof(line), "\n%s: ", key);
+	at = strstr(buf, line);
+	NEED(at, "no %s in %s", key, path);
+	at += strlen(line);
+	at[strcspn(at, "\n")] = '\0';
+	return at;
+}
+
 static void is_out(struct worker *w, const char *what)
 {
 	CHECK_EQ(w_all_ksm(w), 0, "%s", what);
-	CHECK_EQ(get_merge(w), 0, "%s", what);
+	CHECK_STR(proc_stat(w, "ksm_merge_any"), "no", "%s", what);
 	w_verify(w);
 }
 
 static void is_in(struct worker *w, const char *what)
 {
 	CHECK_EQ(w_merged(w), N, "%s", what);
-	CHECK_EQ(get_merge(w), 1, "%s", what);
+	CHECK_STR(proc_stat(w, "ksm_merge_any"), "yes", "%s", what);
 	w_verify(w);
 }
 
@@ -139,7 +156,42 @@ static void prctl_in(void)
 	NEED_OK(set_merge(w, 1), "under a 0");
 	is_out(w, "asked under a 0");
 	cg_set(cg, "memory.ksm", "inherit");
-	CHECK_EQ(get_merge(w), 1, "the 0 is gone");
+	CHECK_STR(proc_stat(w, "ksm_merge_any"), "yes", "the 0 is gone");
+}
+
+static void asked_is(struct worker *w, long get, const char *policy,
+		     const char *what)
+{
+	CHECK_EQ(get_merge(w), get, "%s", what);
+	CHECK_STR(proc_stat(w, "ksm_policy"), policy, "%s", what);
+}
+
+/* So saving it and setting it again changes nothing. */
+static void what_was_asked(void)
+{
+	static const char * const values[] = { "1", "madvise", "0", "inherit" };
+	const char *cg = cg_ksm(NULL, "a", NULL);
+	struct worker *w = dup_in(cg), *child;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(values); i++) {
+		cg_set(cg, "memory.ksm", values[i]);
+		asked_is(w, 0, "default", "did not ask");
+		NEED_OK(set_merge(w, 1));
+		asked_is(w, 1, "merge", "asked");
+		child = w_fork(w);
+		asked_is(child, 1, "merge", "child of a process that asked");
+		w_exec(child);
+		asked_is(child, 1, "merge", "executed after asking");
+		NEED_OK(set_merge(w, 0));
+		asked_is(w, 0, "never", "opted out");
+		child = w_fork(w);
+		asked_is(child, 0, "never", "child of one that opted out");
+		w_exec(child);
+		asked_is(child, 0, "never", "executed after opting out");
+		NEED_OK(set_default(w));
+		asked_is(w, 0, "default", "follows the cgroup again");
+	}
 }
 
 static void bad_args(void)
@@ -160,6 +212,7 @@ static void bad_args(void)
 			 "(%ld, %ld, %ld, %ld)", bad[i][0], bad[i][1],
 			 bad[i][2], bad[i][3]);
 		is_in(w[0], "after a refused call");
+		CHECK_EQ(get_merge(w[0]), 0, "after a refused call");
 	}
 	for (i = 0; i < 4; i++) {
 		long a[4] = { 0 };
@@ -173,22 +226,6 @@ static void bad_args(void)
 	CHECK_EQ(w_prctl(w[1], PR_SET_MEMORY_MERGE, 0, 1, 0, 1), -EINVAL);
 	ksm_settle();
 	is_out(w[1], "opted out, then a refused call");
-}
-
-/* The value of a key in /proc/PID/ksm_stat. */
-static const char *proc_stat(struct worker *w, const char *key)
-{
-	static char buf[1024];
-	char path[64], line[80], *at;
-
-	snprintf(path, sizeof(path), "/proc/%d/ksm_stat", w->pid);
-	NEED_GT(file_get(path, buf, sizeof(buf)), 0, "%s", path);
-	snprintf(line, sizeof(line), "\n%s: ", key);
-	at = strstr(buf, line);
-	NEED(at, "no %s in %s", key, path);
-	at += strlen(line);
-	at[strcspn(at, "\n")] = '\0';
-	return at;
 }
 
 static void proc_file(void)
@@ -329,14 +366,21 @@ static void not_dumpable(struct worker *writer, const char *cg)
 
 	/* a process that asks is not kept out */
 	w_madv(closed[1], 0, MADV_MERGEABLE);
+	NEED_OK(set_merge(closed[0], 1));
 	ksm_settle();
-	CHECK_EQ(w_merged(closed[1]), N, "asked");
+	CHECK_EQ(w_merged(closed[1]), N, "asked by madvise");
+	is_in(closed[0], "asked by prctl");
+	is_out(child, "its child, which did not ask");
+	NEED_OK(set_default(closed[0]));
+	is_out(closed[0], "asks no more");
 
+	/* written by the test, with all capabilities */
 	cg_set(cg, "memory.ksm", "inherit");
 	cg_set(cg, "memory.ksm", "1");
 	ksm_settle();
-	is_in(closed[0], "not dumpable, 1 written with CAP_SYS_PTRACE");
-	is_in(child, "its child, 1 written with CAP_SYS_PTRACE");
+	is_in(open[0], "dumpable, 1 written by root");
+	is_out(closed[0], "not dumpable, 1 written by root");
+	is_out(child, "its child, 1 written by root");
 
 	put_as(writer, cg, "0");
 	put_as(writer, cg, "1");
@@ -344,20 +388,23 @@ static void not_dumpable(struct worker *writer, const char *cg)
 	is_in(open[0], "dumpable, at last");
 	is_out(closed[0], "not dumpable, at last");
 	is_out(child, "its child, at last");
+
+	NEED_OK(w_prctl(closed[0], PR_SET_DUMPABLE, 1, 0, 0, 0));
+	ksm_settle();
+	is_in(closed[0], "dumpable again");
 }
 
-static void without_cap(void)
+static void by_root(void)
 {
 	const char *cg = cg_ksm(NULL, "a", NULL);
-	struct worker *writer = w_new(NULL);
 
-	w_dropcap(writer, CAP_SYS_PTRACE);
-	not_dumpable(writer, cg);
+	not_dumpable(w_new(NULL), cg);
 }
 
+/* Below a granted 1, or the user's would not count. */
 static void by_user(void)
 {
-	const char *cg = cg_ksm(NULL, "a", NULL);
+	const char *cg = cg_ksm(cg_ksm(NULL, "up", "1"), "a", NULL);
 	struct worker *writer;
 	char path[256];
 
@@ -392,6 +439,7 @@ static void refused_in_swap(void)
 static const struct ksm_case cases[] = {
 	{ "prctl 0 keeps out, through fork and exec", prctl_out },
 	{ "prctl 1 and the way back", prctl_in },
+	{ "PR_GET_MEMORY_MERGE gives what was asked", what_was_asked },
 	{ "bad arguments are EINVAL and change nothing", bad_args },
 	{ "/proc/PID/ksm_stat tells whether a process takes part", proc_file },
 	{ "MADV_UNMERGEABLE keeps a range out", range_out },
@@ -399,7 +447,7 @@ static const struct ksm_case cases[] = {
 	{ "MADV_UNMERGEABLE on a range in swap", refused_in_swap },
 	{ "MADV_DONTDUMP ranges are left alone", dontdump },
 	{ "MADV_WIPEONFORK ranges are left alone", wipeonfork },
-	{ "not dumpable, 1 written without CAP_SYS_PTRACE", without_cap },
+	{ "not dumpable, 1 written by root", by_root },
 	{ "not dumpable, 1 written by a user", by_user },
 };
 
