@@ -10,6 +10,9 @@
  * A merged frame is charged to a cgroup that maps it, at first to the one whose
  * page it was made from. review.c finds out whether that cgroup still maps it.
  *
+ * Unsharing stops at a margin below each limit: at the limit itself, the next
+ * page fault would invoke the OOM killer.
+ *
  * Metadata is charged in whole pages to the cgroup that has the memory, always
  * as much as its books say, so the charge moves with the process. A cgroup may
  * exceed its limit by a small part for metadata.
@@ -17,11 +20,17 @@
 #include <linux/memcontrol.h>
 #include <linux/page_counter.h>
 #include <linux/sched/mm.h>
+#include <linux/swap.h>
 
 #include "ksm.h"
 
 /* Frames that replace no page leave this part of the limit free. */
 #define KSM_SPARE_PART	64
+/* Unsharing leaves this part of each limit free. Bounds are in pages. */
+#define KSM_MARGIN_PART	64
+#define KSM_MARGIN_MIN	32UL
+#define KSM_MARGIN_MAX	1024UL
+#define KSM_MARGIN_TRIES	5
 /* In a full cgroup, metadata grows no further than this part of the limit. */
 #define KSM_METADATA_PART	128
 
@@ -218,6 +227,38 @@ bool ksm_charge_may_be_lost(struct ksm_slot *slot, struct folio *folio)
 	       slot->books.moves != READ_ONCE(slot->books.moves_seen);
 }
 
+/* The nearest cgroup, from @memcg up, without that margin; NULL if none. */
+static struct mem_cgroup *ksm_memcg_near_limit(struct mem_cgroup *memcg)
+{
+	for (; memcg && !mem_cgroup_is_root(memcg);
+	     memcg = parent_mem_cgroup(memcg)) {
+		unsigned long max = READ_ONCE(memcg->memory.max), margin;
+
+		if (max == PAGE_COUNTER_MAX)
+			continue;
+		margin = clamp(max / KSM_MARGIN_PART, KSM_MARGIN_MIN,
+			       KSM_MARGIN_MAX);
+		if (page_counter_read(&memcg->memory) + margin >= max)
+			return memcg;
+	}
+	return NULL;
+}
+
+/* Ensure the margin at every limit; reclaims if @gfp allows it. */
+static bool ksm_charge_margin(struct mem_cgroup *memcg, gfp_t gfp)
+{
+	int tries = gfpflags_allow_blocking(gfp) ? KSM_MARGIN_TRIES : 0;
+	struct mem_cgroup *full;
+
+	while ((full = ksm_memcg_near_limit(memcg))) {
+		if (!tries-- ||
+		    !try_to_free_mem_cgroup_pages(full, KSM_MARGIN_MIN, gfp,
+						  MEMCG_RECLAIM_MAY_SWAP, NULL))
+			return false;
+	}
+	return true;
+}
+
 /**
  * ksm_charge_copy - charge a copy that unsharing makes
  * @slot: the slot that gets it
@@ -243,9 +284,12 @@ int ksm_charge_copy(struct ksm_slot *slot, struct folio *folio, gfp_t gfp)
 	spin_unlock(&slot->books.lock);
 	if (!memcg)
 		return mem_cgroup_charge(folio, slot->mm, gfp);
-	old = set_active_memcg(memcg);
-	err = mem_cgroup_charge(folio, NULL, gfp);
-	set_active_memcg(old);
+	err = -ENOMEM;
+	if (ksm_charge_margin(memcg, gfp)) {
+		old = set_active_memcg(memcg);
+		err = mem_cgroup_charge(folio, NULL, gfp);
+		set_active_memcg(old);
+	}
 	mem_cgroup_put(memcg);
 	return err;
 }
