@@ -30,8 +30,8 @@ enum ksm_setting {
  * struct ksm_config - what memory.ksm and memory.ksm.domain of a cgroup say
  * @setting: the value of memory.ksm
  * @join: memory.ksm.domain is "parent"
- * @granted: @setting was written by an administrator: through a file that was
- *	opened with CAP_SYS_ADMIN in the initial user namespace
+ * @granted: @setting was written through a file opened with CAP_SYS_ADMIN in
+ *	the initial user namespace
  *
  * Assigned as a whole under ksm_config_mutex; @setting and @join are also read
  * without it.
@@ -49,6 +49,7 @@ enum ksm_gauge {
 	KSM_G_UNSHARED,		/* unique and watched */
 	KSM_G_VOLATILE,		/* seen once, or changed since */
 	KSM_G_FOREIGN,		/* part of MERGING: frames of another domain */
+	KSM_G_PENDING,		/* part of MERGING and ZERO: to be unshared */
 	KSM_G_METADATA,		/* bytes */
 	KSM_G_PROCESSES,	/* slots that take part */
 	NR_KSM_GAUGES,

@@ -6,13 +6,14 @@
  *  - "1" in memory.ksm merges the memory of all processes in the subtree,
  *    present and future, with one another; the write returns when all present
  *    processes take part. A 0 anywhere above wins.
- *  - Nothing merges that no administrator asked for: a value other than 0 that
- *    was not written by one counts only where one has said 1 above. Until then
- *    it reads back, and the cgroup does as its parent.
- *  - A write that takes merging away first publishes the new value to the
- *    scanner and to fork, then unshares. It fails with ENOMEM if memory is too
- *    short for that, and with EINTR on a signal. The old value then holds
- *    again, and a second write continues where the first one stopped.
+ *  - A 1 or madvise counts only if it is granted, i.e. the file was opened with
+ *    CAP_SYS_ADMIN over the host, or if the nearest granted value above is a 1.
+ *    Otherwise it reads back and has the effect of "inherit".
+ *  - A write that takes merging away, or splits a domain, takes effect before
+ *    anything is unshared and is not taken back. It goes through all processes,
+ *    and fails with ENOMEM where memory is too short to unshare, with EINTR on
+ *    a signal. A worker does the rest, as memory comes; pages_pending says how
+ *    much is left.
  *  - A write that unshares holds no lock that the files of another cgroup, or
  *    the removal of this one, would wait for.
  *  - The books of a removed cgroup pass to its parent.
@@ -38,25 +39,23 @@ static const char * const ksm_setting_names[] = {
 
 /* ---------------------------------------------------------- configuration */
 
-/* Put a configuration into effect, or restore the old one on error. */
+/*
+ * Put a configuration into effect. It stays in effect if registering or
+ * unsharing fails, as switching off must not depend on free memory; workers do
+ * the rest.
+ */
 static int ksm_config_apply(struct ksm_group *group,
 			    const struct ksm_config *config)
 {
-	struct ksm_config old;
-	int err;
+	int err, undo;
 
-	ksm_group_get_config(group, &old);
 	ksm_subtree_configure(group, config);
 	ksm_domains_sync();
 	err = ksm_subtree_register(group);
-	if (!err)
-		err = ksm_group_undo(group);
-	if (err) {
-		ksm_subtree_configure(group, &old);
-		/* register processes that came while the new one held */
+	if (err)
 		ksm_subtree_enlist(group);
-	}
-	return err;
+	undo = ksm_group_undo(group);
+	return err ?: undo;
 }
 
 /*
@@ -219,6 +218,7 @@ static int memory_ksm_stat_show(struct seq_file *m, void *v)
 	seq_printf(m, "pages_unshared %ld\n", s.gauge[KSM_G_UNSHARED]);
 	seq_printf(m, "pages_volatile %ld\n", s.gauge[KSM_G_VOLATILE]);
 	seq_printf(m, "pages_foreign %ld\n", s.gauge[KSM_G_FOREIGN]);
+	seq_printf(m, "pages_pending %ld\n", s.gauge[KSM_G_PENDING]);
 	seq_printf(m, "ksm_metadata_bytes %ld\n", s.gauge[KSM_G_METADATA]);
 	seq_printf(m, "general_profit %ld\n", ksm_sums_profit(&s));
 	seq_printf(m, "processes %ld\n", s.gauge[KSM_G_PROCESSES]);

@@ -160,7 +160,8 @@ int ksm_subtree_register(struct ksm_group *group)
  * ksm_subtree_enlist - have a worker register the processes of a subtree
  * @group: the top of the subtree
  *
- * For a configuration that is restored or reset, which must not fail.
+ * For a write that failed to register them all, and for a reset, which must not
+ * fail.
  *
  * Context: any.
  */

@@ -45,6 +45,9 @@ void ksm_merging_begin(void)
 	flush_work(&ksm_merging_work);
 }
 
+/* Pending slots that map frames of several domains. */
+static atomic_t ksm_several_pending = ATOMIC_INIT(0);
+
 /* Higher addresses are only handed out on request. */
 #define KSM_ADDR_TOP	(BITS_PER_LONG == 64 ? (1ULL << 47) - 1 : ULONG_MAX)
 
@@ -158,19 +161,91 @@ void ksm_books_add(struct ksm_slot *slot, long *delta, unsigned long *event,
 	spin_unlock(&books->lock);
 }
 
-/* The number of the slot's mappings of frames of another domain. */
-static long ksm_books_foreign(const struct ksm_slot_books *books)
-{
-	return books->merged_in == books->domain ? 0 :
-						   books->gauge[KSM_G_MERGING];
-}
-
 static void ksm_books_set(struct ksm_slot_books *books, enum ksm_gauge gauge,
 			  long to)
 {
 	atomic_long_add(to - books->gauge[gauge],
 			&books->group->books.gauge[gauge]);
 	books->gauge[gauge] = to;
+}
+
+static void ksm_pending_add(struct ksm_domain *domain, int nr)
+{
+	if (IS_ERR(domain))
+		atomic_add(nr, &ksm_several_pending);
+	else if (domain)
+		atomic_add(nr, &domain->pending);
+}
+
+/* Count the slot as pending in another domain, or in none. */
+static void ksm_books_pend(struct ksm_slot_books *books,
+			   struct ksm_domain *domain)
+{
+	if (books->pending_in == domain)
+		return;
+	ksm_pending_add(books->pending_in, -1);
+	ksm_pending_add(domain, 1);
+	books->pending_in = domain;
+}
+
+/*
+ * Update the gauges that follow from others; books->lock is held. A slot with
+ * foreign mappings is unshared as a whole, as page tables do not tell which
+ * ones are foreign. Returns the number of foreign mappings.
+ */
+static long ksm_books_derive(struct ksm_slot_books *books)
+{
+	long merging = books->gauge[KSM_G_MERGING];
+	long foreign = books->merged_in == books->domain ? 0 : merging;
+	long pending = 0;
+
+	/* a zero page that a driver mapped may be unmapped as the engine's */
+	if (foreign || books->unwanted)
+		pending = max(merging + books->gauge[KSM_G_ZERO], 0L);
+	ksm_books_set(books, KSM_G_FOREIGN, foreign);
+	ksm_books_set(books, KSM_G_PENDING, pending);
+	ksm_books_pend(books, pending ? books->merged_in : NULL);
+	return foreign;
+}
+
+/**
+ * ksm_domain_pending - may pending slots map frames of this domain?
+ * @domain: the domain
+ *
+ * Context: any; the answer may be stale.
+ * Return: true if so.
+ */
+bool ksm_domain_pending(struct ksm_domain *domain)
+{
+	return atomic_read(&domain->pending) ||
+	       atomic_read(&ksm_several_pending);
+}
+
+/**
+ * ksm_books_pending - is something in this slot still to be unshared?
+ * @slot: the slot
+ *
+ * Context: any; the answer may be stale.
+ * Return: true if so.
+ */
+bool ksm_books_pending(struct ksm_slot *slot)
+{
+	return READ_ONCE(slot->books.gauge[KSM_G_PENDING]);
+}
+
+/**
+ * ksm_books_set_unwanted - set whether a slot's merging is to be undone
+ * @slot: the slot
+ * @unwanted: true if so
+ *
+ * Context: any that allows a spinlock.
+ */
+void ksm_books_set_unwanted(struct ksm_slot *slot, bool unwanted)
+{
+	spin_lock(&slot->books.lock);
+	slot->books.unwanted = unwanted;
+	ksm_books_derive(&slot->books);
+	spin_unlock(&slot->books.lock);
 }
 
 /* Set the domain of the slot's merged mappings; books->lock is held. */
@@ -181,6 +256,8 @@ static void ksm_books_own(struct ksm_slot_books *books,
 
 	if (old == domain)
 		return;
+	if (books->pending_in == old)
+		ksm_books_pend(books, NULL);
 	if (!IS_ERR_OR_NULL(domain))
 		refcount_inc(&domain->ref);
 	books->merged_in = domain;
@@ -221,12 +298,11 @@ bool ksm_books_claim(struct ksm_slot *slot, struct ksm_domain *domain)
  * @domain: the frame's domain
  *
  * Context: slot->books.lock.
- * Return: true if the slot has foreign mappings now.
+ * Return: true if the slot is pending now.
  */
 bool ksm_books_map(struct ksm_slot *slot, struct ksm_domain *domain)
 {
 	struct ksm_slot_books *books = &slot->books;
-	long foreign;
 
 	lockdep_assert_held(&books->lock);
 	if (!books->gauge[KSM_G_MERGING])
@@ -234,9 +310,25 @@ bool ksm_books_map(struct ksm_slot *slot, struct ksm_domain *domain)
 	else if (books->merged_in != domain)
 		ksm_books_own(books, KSM_SEVERAL_DOMAINS);
 	ksm_books_set(books, KSM_G_MERGING, books->gauge[KSM_G_MERGING] + 1);
-	foreign = ksm_books_foreign(books);
-	ksm_books_set(books, KSM_G_FOREIGN, foreign);
-	return foreign;
+	ksm_books_derive(books);
+	return books->gauge[KSM_G_PENDING];
+}
+
+/**
+ * ksm_books_zero - count mappings of the zero page that merging placed
+ * @slot: the slot that maps it
+ * @nr: the change of their number
+ *
+ * Context: any that allows a spinlock.
+ */
+void ksm_books_zero(struct ksm_slot *slot, long nr)
+{
+	struct ksm_slot_books *books = &slot->books;
+
+	spin_lock(&books->lock);
+	ksm_books_set(books, KSM_G_ZERO, books->gauge[KSM_G_ZERO] + nr);
+	ksm_books_derive(books);
+	spin_unlock(&books->lock);
 }
 
 /**
@@ -251,7 +343,7 @@ void ksm_books_unmap(struct ksm_slot *slot)
 
 	lockdep_assert_held(&books->lock);
 	ksm_books_set(books, KSM_G_MERGING, books->gauge[KSM_G_MERGING] - 1);
-	ksm_books_set(books, KSM_G_FOREIGN, ksm_books_foreign(books));
+	ksm_books_derive(books);
 }
 
 /* Lock the nearest online group that answers for frames charged to @group. */
@@ -346,8 +438,7 @@ long ksm_books_move(struct ksm_slot *slot, struct ksm_group *group)
 	if (books->domain != group->effective.domain && books->merged_in)
 		books->crossed = true;
 	books->domain = group->effective.domain;
-	foreign = ksm_books_foreign(books);
-	ksm_books_set(books, KSM_G_FOREIGN, foreign);
+	foreign = ksm_books_derive(books);
 	spin_unlock(&books->lock);
 	return foreign;
 }

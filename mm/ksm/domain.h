@@ -57,6 +57,8 @@ struct ksm_index {
  * @all: on ksm_domains until it is freed (ksm_domains_lock)
  * @scanned: a thread is scanning a slot of the domain (ksm_lock)
  * @waiting: groups put aside while @scanned (ksm_lock)
+ * @pending: slots whose merging is to be undone and that may map frames of the
+ *	domain
  * @mutex: everything below, and the tracking of the slots in the domain
  * @secret: key of samples and digests; constant
  * @zero_sample: sample of a page of zeroes; constant
@@ -72,6 +74,7 @@ struct ksm_domain {
 	struct list_head all;
 	bool scanned;
 	struct list_head waiting;
+	atomic_t pending;
 	struct mutex mutex;		/* everything below */
 	struct ksm_secret secret;
 	u32 zero_sample;

@@ -259,6 +259,10 @@ void ksm_books_add(struct ksm_slot *slot, long *delta, unsigned long *event,
 bool ksm_books_claim(struct ksm_slot *slot, struct ksm_domain *domain);
 bool ksm_books_map(struct ksm_slot *slot, struct ksm_domain *domain);
 void ksm_books_unmap(struct ksm_slot *slot);
+void ksm_books_zero(struct ksm_slot *slot, long nr);
+void ksm_books_set_unwanted(struct ksm_slot *slot, bool unwanted);
+bool ksm_books_pending(struct ksm_slot *slot);
+bool ksm_domain_pending(struct ksm_domain *domain);
 void ksm_books_shared(struct folio *folio, long nr);
 void ksm_books_inherit(struct ksm_slot *child, struct ksm_slot *parent);
 void ksm_books_release(struct ksm_slot *slot);
@@ -290,11 +294,20 @@ struct ksm_slot *ksm_queue_next(struct ksm_domain **domain,
 void ksm_queue_scanned(struct ksm_slot *slot, struct ksm_domain *domain,
 		       unsigned long work, bool rotate);
 
-/* slot.c */
-extern struct list_head ksm_undo_slots;
+/* pending.c */
+extern struct list_head ksm_undo_slots, ksm_undo_later;
 extern struct delayed_work ksm_undo_work;
+void ksm_undo_queue_locked(struct ksm_slot *slot);
+void ksm_undo_queue(struct ksm_slot *slot);
+void ksm_slot_judge(struct ksm_slot *slot);
+unsigned int ksm_slot_narrowed(struct ksm_slot *slot);
+bool ksm_slot_is_narrowed(struct ksm_slot *slot);
+void ksm_slot_undone(struct ksm_slot *slot, unsigned int narrowed);
+
+/* slot.c */
 typedef int (*ksm_slot_fn)(struct ksm_slot *slot, void *arg);
 struct ksm_slot *ksm_slot_alloc(struct mm_struct *mm);
+void ksm_slot_inherit(struct ksm_slot *child, struct ksm_slot *parent);
 bool ksm_slot_attach(struct ksm_slot *slot, struct ksm_group *group);
 struct ksm_slot *ksm_slot_make(struct mm_struct *mm);
 void ksm_slot_put(struct ksm_slot *slot);
@@ -306,7 +319,7 @@ bool ksm_slot_served(struct ksm_slot *slot, struct ksm_group *top);
 unsigned long ksm_last_seq(void);
 int ksm_slots_walk(struct ksm_group *group, ksm_slot_fn fn, void *arg);
 u64 ksm_slot_cgroup(struct ksm_slot *slot);
-void ksm_undo_queue(struct ksm_slot *slot);
+void ksm_slots_judge(void);
 
 /* config.c */
 void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
@@ -338,6 +351,7 @@ void ksm_frame_drop_recs(struct ksm_frame *frame);
 bool ksm_frame_prune_orphans(struct ksm_frame *frame);
 typedef bool (*ksm_rec_fn)(struct ksm_rec *rec, void *arg);
 void ksm_rmap_walk(struct folio *folio, struct rmap_walk_control *rwc);
+bool ksm_frame_pending(struct ksm_frame *frame, struct folio *folio);
 void ksm_rmap_for_each(struct ksm_frame *frame, ksm_rec_fn fn, void *arg);
 
 /* track.c */
@@ -354,6 +368,7 @@ void ksm_page_resample(struct ksm_block *block, unsigned int i, u32 sample);
 void ksm_page_revisit(struct ksm_block *block, unsigned int i);
 void ksm_track_sweep(struct ksm_scan *scan);
 bool ksm_track_enter(struct ksm_slot *slot, struct ksm_domain *domain);
+void ksm_track_sync(struct ksm_slot *slot);
 void ksm_track_drop(struct ksm_slot *slot);
 
 /* unshare.c */

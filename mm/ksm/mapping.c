@@ -22,7 +22,7 @@ void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm)
 {
 	struct ksm_frame *frame = ksm_folio_frame(folio);
 	struct ksm_slot *slot = mm->ksm;
-	bool first, review, foreign;
+	bool first, review, pending;
 
 	if (WARN_ON_ONCE(!frame || !slot))
 		return;
@@ -33,12 +33,12 @@ void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm)
 	spin_lock(&slot->books.lock);
 	/* a swap-in may map the frame in a cgroup that does not pay for it */
 	review = first && !ksm_charged_here(slot, folio);
-	foreign = ksm_books_map(slot, frame->domain);
+	pending = ksm_books_map(slot, frame->domain);
 	spin_unlock(&slot->books.lock);
 	if (review)
 		ksm_frame_review(frame);
 	/* a fault may still map a frame after merging was switched off here */
-	if (unlikely(foreign ||
+	if (unlikely(pending ||
 		     READ_ONCE(slot->queue.state) == KSM_SLOT_PARKED))
 		ksm_undo_queue(slot);
 }
@@ -83,7 +83,7 @@ void __ksm_zero_add(struct mm_struct *mm, long nr)
 {
 	/* a zero page that a driver mapped can look like the engine's */
 	if (mm->ksm)
-		ksm_slot_mod(mm->ksm, KSM_G_ZERO, nr);
+		ksm_books_zero(mm->ksm, nr);
 }
 
 /* A write breaks what was merged, see ksm_count_cow(). */

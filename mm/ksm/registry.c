@@ -47,7 +47,7 @@ int __ksm_dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm)
 	if (!slot)
 		return -ENOMEM;
 	slot->asked = parent->asked;
-	ksm_books_inherit(slot, parent);
+	ksm_slot_inherit(slot, parent);
 	ksm_unshare_foreign(oldmm);
 	rcu_read_lock();
 	ksm_slot_attach(slot, READ_ONCE(parent->books.group));

@@ -19,10 +19,6 @@
 static LIST_HEAD(ksm_slots);
 static unsigned long ksm_seq;
 
-/* Slots with merging to undo; ksm_lock. The worker is in undo.c. */
-LIST_HEAD(ksm_undo_slots);
-struct delayed_work ksm_undo_work;
-
 /* ------------------------------------------------------------ come and go */
 
 /**
@@ -79,6 +75,25 @@ static void ksm_slot_release(struct kref *ref)
 void ksm_slot_put(struct ksm_slot *slot)
 {
 	kref_put(&slot->ref, ksm_slot_release);
+}
+
+/**
+ * ksm_slot_inherit - fork: copy what the child inherits from its parent
+ * @child: the child's slot, which is not published yet
+ * @parent: the parent's
+ *
+ * The child maps the frames that the parent may no longer have merged.
+ *
+ * Context: mmap_lock of the parent for writing; takes ksm_lock.
+ */
+void ksm_slot_inherit(struct ksm_slot *child, struct ksm_slot *parent)
+{
+	spin_lock(&ksm_lock);
+	child->queue.forced = parent->queue.forced;
+	child->undo.narrowed = parent->undo.narrowed -
+			       parent->undo.narrowed_done;
+	spin_unlock(&ksm_lock);
+	ksm_books_inherit(child, parent);
 }
 
 /**
@@ -143,33 +158,6 @@ struct ksm_slot *ksm_slot_make(struct mm_struct *mm)
 
 /* ----------------------------------------------------------------- states */
 
-/* Have the worker unshare mappings that the slot may not have. */
-static void ksm_undo_queue_locked(struct ksm_slot *slot)
-{
-	lockdep_assert_held(&ksm_lock);
-	if (slot->queue.state == KSM_SLOT_DEAD || !list_empty(&slot->undo.link))
-		return;
-	kref_get(&slot->ref);
-	list_add_tail(&slot->undo.link, &ksm_undo_slots);
-	queue_delayed_work(system_unbound_wq, &ksm_undo_work, 0);
-}
-
-/**
- * ksm_undo_queue - have a worker undo mappings that a slot may not have
- * @slot: the slot
- *
- * Context: any that allows a spinlock.
- */
-void ksm_undo_queue(struct ksm_slot *slot)
-{
-	/* fork calls this for every entry that it copies */
-	if (!list_empty_careful(&slot->undo.link))
-		return;
-	spin_lock(&ksm_lock);
-	ksm_undo_queue_locked(slot);
-	spin_unlock(&ksm_lock);
-}
-
 static void ksm_slot_set_state(struct ksm_slot *slot, enum ksm_slot_state state)
 {
 	bool was = slot->queue.state == KSM_SLOT_ACTIVE;
@@ -196,12 +184,20 @@ static void ksm_slot_set_state(struct ksm_slot *slot, enum ksm_slot_state state)
  */
 void ksm_slot_refresh(struct ksm_slot *slot)
 {
+	struct ksm_group *group = slot->books.group;
+	bool forced = READ_ONCE(group->effective.setting) == KSM_ALWAYS &&
+		      !test_bit(MMF_KSM_OPT_OUT, &slot->mm->flags);
+
 	lockdep_assert_held(&ksm_lock);
 	if (slot->queue.state == KSM_SLOT_NEW ||
 	    slot->queue.state == KSM_SLOT_DEAD)
 		return;
-	ksm_slot_set_state(slot, ksm_mm_wanted(slot->mm, slot->books.group) ?
+	if (slot->queue.forced && !forced)
+		WRITE_ONCE(slot->undo.narrowed, slot->undo.narrowed + 1);
+	slot->queue.forced = forced;
+	ksm_slot_set_state(slot, ksm_mm_wanted(slot->mm, group) ?
 			   KSM_SLOT_ACTIVE : KSM_SLOT_PARKED);
+	ksm_slot_judge(slot);
 }
 
 /**
@@ -400,4 +396,22 @@ int ksm_slots_walk(struct ksm_group *group, ksm_slot_fn fn, void *arg)
 		cond_resched();
 	}
 	return err;
+}
+
+static int ksm_slot_judge_one(struct ksm_slot *slot, void *arg)
+{
+	spin_lock(&ksm_lock);
+	ksm_slot_judge(slot);
+	spin_unlock(&ksm_lock);
+	return 0;
+}
+
+/**
+ * ksm_slots_judge - run was changed: is what is merged to be undone?
+ *
+ * Context: takes ksm_lock; sleeps.
+ */
+void ksm_slots_judge(void)
+{
+	ksm_slots_walk(&ksm_root_group, ksm_slot_judge_one, NULL);
 }

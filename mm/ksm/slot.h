@@ -29,6 +29,9 @@ struct ksm_domain;
  *	ancestor by fork, with a reference; KSM_SEVERAL_DOMAINS if there are
  *	several; NULL if there were none. While frames are mapped, changes only
  *	to KSM_SEVERAL_DOMAINS
+ * @pending_in: where the slot counts as pending: @merged_in, or NULL
+ * @unwanted: what is merged here is to be undone: nothing takes part, or some
+ *	of it no longer does, see ksm_slot_judge()
  * @crossed: the slot moved to another domain after a merge, so pages that it
  *	shares in swap may be shared because of that merge
  * @moves: how often the slot moved to another group with frames mapped
@@ -42,6 +45,8 @@ struct ksm_slot_books {
 	struct ksm_group *group;
 	struct ksm_domain *domain;
 	struct ksm_domain *merged_in;
+	struct ksm_domain *pending_in;
+	bool unwanted;
 	bool crossed;
 	unsigned int moves;
 	unsigned int moves_seen;
@@ -69,6 +74,8 @@ enum ksm_slot_state {
  * @link: on the group's @slots while KSM_SLOT_ACTIVE, else on its @parked
  * @state: also read without ksm_lock, with READ_ONCE()
  * @passed: the round in which the last full pass over the slot ended
+ * @forced: the cgroup decided for the whole process when the slot was last
+ *	refreshed
  *
  * All under ksm_lock.
  */
@@ -77,21 +84,42 @@ struct ksm_slot_queue {
 	struct list_head link;
 	enum ksm_slot_state state;
 	unsigned long passed;
+	bool forced;
+};
+
+/**
+ * struct ksm_undo_at - how far unsharing of a slot has come
+ * @addr: where it resumes
+ * @narrowed: ksm_slot_undo.narrowed when it began at address 0
+ */
+struct ksm_undo_at {
+	unsigned long addr;
+	unsigned int narrowed;
 };
 
 /**
  * struct ksm_slot_undo - merging of a slot that has to be undone
- * @link: on ksm_undo_slots (ksm_lock)
+ * @link: on ksm_undo_slots, or while @failing on ksm_undo_later (ksm_lock)
  * @failing: the last attempt failed, so no round waits for the slot (ksm_lock)
+ * @delay: jiffies between the last attempt and the next, 0 without a failure
+ *	(ksm_lock)
+ * @due: when the next attempt is to be made, in jiffies (ksm_lock)
+ * @narrowed: how often the cgroup ceased to decide for the whole process, which
+ *	leaves only what the process asked for (ksm_lock)
+ * @narrowed_done: @narrowed when the rest was last unshared (ksm_lock)
  * @work: has the mm's owner unshare; @work.func is set while it is queued,
  *	with a reference on the slot (ksm_lock)
- * @addr: where the worker resumes (the worker)
+ * @at: where the worker resumes (the worker)
  */
 struct ksm_slot_undo {
 	struct list_head link;
 	bool failing;
+	unsigned long delay;
+	unsigned long due;
+	unsigned int narrowed;
+	unsigned int narrowed_done;
 	struct callback_head work;
-	unsigned long addr;
+	struct ksm_undo_at at;
 };
 
 /**

@@ -192,6 +192,7 @@ static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr,
 	static DEFINE_MUTEX(run_mutex);
 	unsigned int run;
 	ssize_t err;
+	int undone;
 
 	if (mutex_lock_killable(&run_mutex))
 		return -EINTR;
@@ -204,13 +205,10 @@ static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr,
 	ksm_round_restart();
 	ksm_queue_serve();
 	spin_unlock(&ksm_lock);
+	ksm_slots_judge();
 	if (run == KSM_RUN_UNMERGE) {
-		int unmerge = ksm_unmerge_all();
-
-		if (unmerge) {
-			WRITE_ONCE(ksm_knobs.run, KSM_RUN_STOP);
-			err = unmerge;
-		}
+		undone = ksm_unmerge_all();
+		err = undone ?: err;
 	}
 unlock:
 	mutex_unlock(&run_mutex);

@@ -287,6 +287,36 @@ bool ksm_track_enter(struct ksm_slot *slot, struct ksm_domain *domain)
 	return !old || old == domain;
 }
 
+/* The domain that a slot is tracked in, with a reference, or NULL. */
+static struct ksm_domain *ksm_track_domain(struct ksm_slot *slot)
+{
+	struct ksm_domain *domain;
+
+	spin_lock(&slot->books.lock);
+	domain = slot->track.domain;
+	if (domain && !refcount_inc_not_zero(&domain->ref))
+		domain = NULL;
+	spin_unlock(&slot->books.lock);
+	return domain;
+}
+
+/**
+ * ksm_track_sync - wait for the slice that may be scanning a slot
+ * @slot: the slot
+ *
+ * Context: takes the mutex of the domain that the slot is tracked in; sleeps.
+ */
+void ksm_track_sync(struct ksm_slot *slot)
+{
+	struct ksm_domain *domain = ksm_track_domain(slot);
+
+	if (!domain)
+		return;
+	mutex_lock(&domain->mutex);
+	mutex_unlock(&domain->mutex);
+	ksm_domain_put(domain);
+}
+
 /**
  * ksm_track_drop - forget all that is remembered of a slot
  * @slot: the slot
@@ -295,16 +325,11 @@ bool ksm_track_enter(struct ksm_slot *slot, struct ksm_domain *domain)
  */
 void ksm_track_drop(struct ksm_slot *slot)
 {
-	struct ksm_domain *domain;
+	struct ksm_domain *domain = ksm_track_domain(slot);
 	struct ksm_block *block;
 	unsigned long index;
 
-	/* dropping the slot's reference must not free the mutex held here */
-	spin_lock(&slot->books.lock);
-	domain = slot->track.domain;
-	if (domain && !refcount_inc_not_zero(&domain->ref))
-		domain = NULL;
-	spin_unlock(&slot->books.lock);
+	/* dropping the slot's reference does not free the mutex held here */
 	if (!domain)
 		return;
 

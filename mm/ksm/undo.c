@@ -2,15 +2,16 @@
 /*
  * Undoing merging in whole processes.
  *
- * Slots that map frames of another domain, and slots that no longer take part,
- * are queued (slot.c) for a worker, which unshares what is merged in them
- * whatever the scanner does, and retries a little later if that failed. A write
- * that takes merging away, and run=2, unshare in all slots themselves, so that
- * they can return an error.
+ * Slots that map frames of another domain, and slots in which merging ended,
+ * are queued (pending.c) for a worker. It unshares what is merged in them,
+ * whatever the scanner does, and retries with a growing delay. A write that
+ * takes merging away, and run=2, unshare in all slots themselves, so they can
+ * return an error and reclaim where a cgroup is full. The worker does the rest.
  *
  * The worker does not wait for an mmap_lock, as a process can keep it for as
- * long as it likes. If a process keeps its mmap_lock busy, task work has it
- * unshare its own memory before it returns to user space, at its own cost.
+ * long as it likes, and does not reclaim. Where it fails, task work has the
+ * process unshare its own memory before it returns to user space, at its own
+ * cost.
  */
 #include <linux/delay.h>
 #include <linux/memcontrol.h>
@@ -21,7 +22,9 @@
 
 /* Pages to unshare between two checks whether mmap_lock is contended. */
 #define KSM_UNDO_PAGES		2048
-#define KSM_UNDO_RETRY		(HZ / 10)
+/* The worker's first and longest delay after a failure. */
+#define KSM_UNDO_DELAY		(HZ / 10)
+#define KSM_UNDO_DELAY_MAX	(5 * HZ)
 #define KSM_CATCH_TRIES		100
 /* Work under one mmap_lock: 1 for each VMA, 100 for each page table. */
 #define KSM_CATCH_WORK		1000
@@ -84,11 +87,14 @@ static int ksm_undo_some(struct ksm_slot *slot, ksm_spare_fn spare,
 		if (vma->anon_vma && !(spare && spare(slot, vma))) {
 			stop = min(stop, start + KSM_UNDO_PAGES * PAGE_SIZE);
 			err = fn(vma, start, stop);
+			/* the next attempt begins with the piece that failed */
+			if (err)
+				break;
 			nr += KSM_CATCH_TABLE *
 			      DIV_ROUND_UP(stop - start, PMD_SIZE);
 		}
 		*addr = stop;
-	} while (!err && ++nr < KSM_CATCH_WORK &&
+	} while (++nr < KSM_CATCH_WORK &&
 		 (nr < KSM_CATCH_TABLE || !mmap_lock_is_contended(mm)));
 	return err;
 }
@@ -142,15 +148,45 @@ static int ksm_unshare_from(struct ksm_slot *slot, ksm_spare_fn spare,
 	return err;
 }
 
-/*
- * Unshare what is merged in a process, except in VMAs that @spare spares.
- * Returns 0; -ENOMEM; -EINTR if a signal ended it.
- */
-static int ksm_unshare_mm(struct ksm_slot *slot, ksm_spare_fn spare)
+static bool ksm_spare_eligible(struct ksm_slot *slot,
+			       struct vm_area_struct *vma)
 {
-	unsigned long addr = 0;
+	return ksm_vma_eligible(ksm_slot_policy(slot), vma);
+}
 
-	return ksm_unshare_from(slot, spare, ksm_unshare_piece, &addr);
+/*
+ * Unshare with @fn what a slot may not have merged, from @at on. @all: also
+ * what the process withheld after it was merged. Returns 0; -ENOMEM; -EAGAIN if
+ * mmap_lock is busy; -EINTR if a signal ended it.
+ */
+static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
+			   struct ksm_undo_at *at)
+{
+	ksm_spare_fn spare = NULL;
+	int err;
+
+	if (!at->addr)
+		at->narrowed = ksm_slot_narrowed(slot);
+	/* page tables do not tell which mappings are foreign */
+	if (!READ_ONCE(slot->books.gauge[KSM_G_FOREIGN]) &&
+	    READ_ONCE(slot->queue.state) == KSM_SLOT_ACTIVE &&
+	    READ_ONCE(ksm_knobs.run) != KSM_RUN_UNMERGE) {
+		bool narrowed = ksm_slot_is_narrowed(slot);
+
+		if (!all && !narrowed && !ksm_books_pending(slot))
+			return 0;
+		/* a slice that began before may still merge what it saw */
+		if (narrowed)
+			ksm_track_sync(slot);
+		spare = ksm_spare_eligible;
+	}
+	err = ksm_unshare_from(slot, spare, fn, &at->addr);
+	/* what was mapped meanwhile is unshared the next time */
+	if (!err) {
+		at->addr = 0;
+		ksm_slot_undone(slot, at->narrowed);
+	}
+	return err;
 }
 
 /* ------------------------------------------------------------- the worker */
@@ -174,21 +210,15 @@ static int ksm_undo_review(struct ksm_slot *slot)
 }
 
 /*
- * Unshare a slot that has foreign mappings or takes no part any more; have its
- * frames reviewed if they may have lost their payer. @addr: where to resume.
+ * Unshare what is pending in a slot, and have its frames reviewed if they may
+ * have lost their payer. @at: where to resume.
  */
-static int ksm_undo_slot(struct ksm_slot *slot, unsigned long *addr)
+static int ksm_undo_slot(struct ksm_slot *slot, struct ksm_undo_at *at)
 {
 	struct ksm_slot_books *books = &slot->books;
-	int err = 0;
+	int err;
 
-	/* everything: page tables do not tell which mappings are foreign */
-	if (READ_ONCE(books->gauge[KSM_G_FOREIGN]) ||
-	    READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE)
-		err = ksm_unshare_from(slot, NULL, ksm_unshare_whole, addr);
-	/* mappings that came meanwhile are unshared the next time */
-	if (!err)
-		*addr = 0;
+	err = ksm_undo_merged(slot, ksm_unshare_whole, false, at);
 	if (!err)
 		err = ksm_undo_review(slot);
 	if (!err && (READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
@@ -201,11 +231,11 @@ static int ksm_undo_slot(struct ksm_slot *slot, unsigned long *addr)
 static void ksm_undo_by_owner(struct callback_head *work)
 {
 	struct ksm_slot *slot = container_of(work, struct ksm_slot, undo.work);
-	unsigned long addr = 0;
+	struct ksm_undo_at at = {};
 
 	if (current->mm == slot->mm &&
 	    READ_ONCE(slot->queue.state) != KSM_SLOT_DEAD)
-		ksm_undo_slot(slot, &addr);
+		ksm_undo_slot(slot, &at);
 	spin_lock(&ksm_lock);
 	work->func = NULL;
 	spin_unlock(&ksm_lock);
@@ -228,7 +258,7 @@ static bool ksm_undo_claim_work(struct ksm_slot *slot)
 	return claimed;
 }
 
-/* Have the owner of a busy mm unshare before it returns to user space. */
+/* Have the owner unshare, and reclaim, before it returns to user space. */
 static void ksm_undo_ask_owner(struct ksm_slot *slot)
 {
 	struct task_struct *task;
@@ -255,6 +285,26 @@ static void ksm_undo_ask_owner(struct ksm_slot *slot)
 }
 #endif
 
+/* Queue the slots that are due. Returns the delay to the next one, or -1. */
+static long ksm_undo_resume(void)
+{
+	struct ksm_slot *slot, *next;
+	long left, delay = -1;
+
+	spin_lock(&ksm_lock);
+	list_for_each_entry_safe(slot, next, &ksm_undo_later, undo.link) {
+		left = slot->undo.due - jiffies;
+		if (left <= 0)
+			list_move_tail(&slot->undo.link, &ksm_undo_slots);
+		else if (delay < 0 || left < delay)
+			delay = left;
+	}
+	if (!list_empty(&ksm_undo_slots))
+		delay = 0;
+	spin_unlock(&ksm_lock);
+	return delay;
+}
+
 static struct ksm_slot *ksm_undo_first(void)
 {
 	struct ksm_slot *slot;
@@ -268,36 +318,47 @@ static struct ksm_slot *ksm_undo_first(void)
 	return slot;
 }
 
+/* Finish an attempt: back off after a failure, else drop the reference. */
+static void ksm_undo_ended(struct ksm_slot *slot, bool failed, bool progress)
+{
+	struct ksm_slot_undo *undo = &slot->undo;
+
+	spin_lock(&ksm_lock);
+	undo->failing = failed && slot->queue.state != KSM_SLOT_DEAD &&
+			list_empty(&undo->link);
+	if (!failed || progress)
+		undo->delay = 0;
+	if (undo->failing) {
+		undo->delay = clamp(2 * undo->delay, KSM_UNDO_DELAY,
+				    KSM_UNDO_DELAY_MAX);
+		undo->due = jiffies + undo->delay;
+		list_add_tail(&undo->link, &ksm_undo_later);
+		slot = NULL;
+	}
+	spin_unlock(&ksm_lock);
+	if (slot)
+		ksm_slot_put(slot);
+}
+
 static void ksm_undo_work_fn(struct work_struct *work)
 {
 	struct ksm_slot *slot;
-	LIST_HEAD(again);
+	long delay;
 
+	ksm_undo_resume();
 	while ((slot = ksm_undo_first())) {
-		int err = ksm_undo_slot(slot, &slot->undo.addr);
+		long left = READ_ONCE(slot->books.gauge[KSM_G_PENDING]), now;
+		int err = ksm_undo_slot(slot, &slot->undo.at);
 
-		if (err == -EAGAIN)
+		now = READ_ONCE(slot->books.gauge[KSM_G_PENDING]);
+		if (err)
 			ksm_undo_ask_owner(slot);
-		spin_lock(&ksm_lock);
-		slot->undo.failing =
-			slot->queue.state != KSM_SLOT_DEAD &&
-			(err || READ_ONCE(slot->books.gauge[KSM_G_FOREIGN]));
-		if (slot->undo.failing && list_empty(&slot->undo.link)) {
-			list_add(&slot->undo.link, &again);
-			slot = NULL;
-		}
-		spin_unlock(&ksm_lock);
-		if (slot)
-			ksm_slot_put(slot);
+		ksm_undo_ended(slot, err || now, now < left);
+		cond_resched();
 	}
-
-	spin_lock(&ksm_lock);
-	if (!list_empty(&again)) {
-		list_splice(&again, &ksm_undo_slots);
-		mod_delayed_work(system_unbound_wq, &ksm_undo_work,
-				 KSM_UNDO_RETRY);
-	}
-	spin_unlock(&ksm_lock);
+	delay = ksm_undo_resume();
+	if (delay >= 0)
+		queue_delayed_work(system_unbound_wq, &ksm_undo_work, delay);
 }
 
 void __init ksm_undo_init(void)
@@ -307,61 +368,73 @@ void __init ksm_undo_init(void)
 
 /* ----------------------------------------------------------------- writes */
 
-static bool ksm_spare_eligible(struct ksm_slot *slot,
-			       struct vm_area_struct *vma)
-{
-	return ksm_vma_eligible(ksm_slot_policy(slot), vma);
-}
+/**
+ * struct ksm_undo_write - a write that takes merging away, on its stack
+ * @top: the group that it was written to
+ * @err: the last error after which the walk went on
+ */
+struct ksm_undo_write {
+	struct ksm_group *top;
+	int err;
+};
 
-/* Unshare what the slot may not have under the present configuration. */
+/*
+ * Unshare what the slot may not have under the present configuration. ENOMEM in
+ * one slot does not end the walk, as other cgroups may have memory.
+ */
 static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 {
-	struct ksm_group *top = arg;
-	bool foreign;
+	struct ksm_undo_write *write = arg;
+	struct ksm_undo_at at = {};
 	int err;
 
 	if (signal_pending(current))
 		return -EINTR;
-	if (ksm_group_dying(top))
+	if (ksm_group_dying(write->top))
 		return -ENODEV;
-	foreign = READ_ONCE(slot->books.gauge[KSM_G_FOREIGN]);
-	err = ksm_unshare_mm(slot, foreign ? NULL : ksm_spare_eligible);
-	if (!err && READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE)
+	/* one that is being forked gets its mappings later, and is judged then */
+	if (READ_ONCE(slot->queue.state) == KSM_SLOT_NEW)
+		return 0;
+	err = ksm_undo_merged(slot, ksm_unshare_piece, true, &at);
+	/* an exiting writer does not wait for a busy mmap_lock */
+	if (err == -EINTR || err == -EAGAIN)
+		return -EINTR;
+	if (err)
+		write->err = err;
+	else if (READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
+		 READ_ONCE(ksm_knobs.run) == KSM_RUN_UNMERGE)
 		ksm_track_drop(slot);
 	cond_resched();
-	return err;
+	return 0;
 }
 
 /**
  * ksm_group_undo - unshare what a new configuration takes away
  * @top: the group whose configuration changed
  *
+ * What is left after an error is pending, and the worker's.
+ *
  * Context: sleeps; ksm_domains_sync() has followed its publication.
  * Return: 0; -ENOMEM; -EINTR on a signal; -ENODEV if the cgroup goes.
  */
 int ksm_group_undo(struct ksm_group *top)
 {
-	return ksm_slots_walk(top, ksm_undo_for_write, top);
-}
+	struct ksm_undo_write write = { .top = top };
+	int err;
 
-static int ksm_unmerge_slot(struct ksm_slot *slot, void *arg)
-{
-	int err = ksm_unshare_mm(slot, NULL);
-
-	if (!err)
-		ksm_track_drop(slot);
-	return err;
+	err = ksm_slots_walk(top, ksm_undo_for_write, &write);
+	return err ?: write.err;
 }
 
 /**
  * ksm_unmerge_all - unshare everything and forget everything
  *
  * Context: sleeps; the scanner does not run, see ksm_knobs.run.
- * Return: 0, -ENOMEM or -EINTR.
+ * Return: as ksm_group_undo().
  */
 int ksm_unmerge_all(void)
 {
-	int err = ksm_slots_walk(&ksm_root_group, ksm_unmerge_slot, NULL);
+	int err = ksm_group_undo(&ksm_root_group);
 
 	ksm_review_flush();
 	ksm_pool_drain();
