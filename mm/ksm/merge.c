@@ -295,7 +295,7 @@ static enum ksm_outcome ksm_frame_usable(struct ksm_frame *frame,
 	     folio_nid(folio) != frame->nid))
 		return KSM_FRAME_GONE;
 	if (atomic_read(&frame->mapped) >=
-	    READ_ONCE(ksm_knobs.max_page_sharing))
+	    READ_ONCE(ksm_knobs.max_page_sharing) || ksm_frame_pending(frame, folio))
 		return KSM_FRAME_FULL;
 	if (!ksm_books_claim(slot, frame->domain))
 		return KSM_LEAVING;

@@ -29,6 +29,8 @@
 #include "scan.h"
 
 #define KSM_RMAP_SEM_BITS	6
+/* VMAs to look at for whether a frame is pending. */
+#define KSM_PENDING_VMAS	512
 
 struct kmem_cache *ksm_rec_cache;
 
@@ -342,7 +344,9 @@ static bool ksm_rmap_walk_rec(struct folio *folio, struct ksm_rec *rec,
 		struct vm_area_struct *vma = avc->vma;
 		unsigned long addr = vma_address(vma, rec->pgoff, 1);
 
-		cond_resched();
+		/* a walk that only tries may come from a step of demand.c */
+		if (!rwc->try_lock)
+			cond_resched();
 		if (addr == -EFAULT ||
 		    (rwc->invalid_vma && rwc->invalid_vma(vma, rwc->arg)))
 			continue;
@@ -385,6 +389,49 @@ void ksm_rmap_walk(struct folio *folio, struct rmap_walk_control *rwc)
 			break;
 	}
 	up_read(sem);
+}
+
+/* @arg: how many more VMAs to look at; 0 if one is pending */
+static bool ksm_pending_one(struct folio *folio, struct vm_area_struct *vma,
+			    unsigned long addr, void *arg)
+{
+	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, addr, 0);
+	unsigned int *left = arg;
+
+	--*left;
+	if (page_vma_mapped_walk(&pvmw)) {
+		/* the page table lock keeps the mapping, which keeps the slot */
+		if (ksm_books_pending(vma->vm_mm->ksm))
+			*left = 0;
+		page_vma_mapped_walk_done(&pvmw);
+	}
+	return *left;
+}
+
+/**
+ * ksm_frame_pending - does a pending slot map a frame?
+ * @frame: the frame
+ * @folio: its folio, locked
+ *
+ * No page is merged into such a frame, as it would share with a process in
+ * which merging has ended.
+ *
+ * Context: frame->domain->mutex; does not sleep.
+ * Return: true if so, or if the reverse map is contended or long.
+ */
+bool ksm_frame_pending(struct ksm_frame *frame, struct folio *folio)
+{
+	unsigned int left = KSM_PENDING_VMAS;
+	struct rmap_walk_control rwc = {
+		.rmap_one = ksm_pending_one,
+		.arg = &left,
+		.try_lock = true,
+	};
+
+	if (!ksm_domain_pending(frame->domain))
+		return false;
+	ksm_rmap_walk(folio, &rwc);
+	return !left || rwc.contended;
 }
 
 /**
