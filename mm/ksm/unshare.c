@@ -7,6 +7,10 @@
  * in a cgroup at its limit, ends in the OOM killer. A write that switches
  * merging off must fail with ENOMEM instead. So memory is allocated with
  * __GFP_RETRY_MAYFAIL, and pages that were unshared before an error stay so.
+ *
+ * Relatives by fork that map the same frame at the same address share one copy
+ * if they are pending as well. Otherwise a family would need more memory after
+ * merging than before.
  */
 #include <linux/mmu_notifier.h>
 #include <linux/pagewalk.h>
@@ -18,9 +22,23 @@
 #include "../internal.h"
 #include "ksm.h"
 
-#define KSM_UNSHARE_GFP		(__GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 /* Entries that are prefetched ahead of the one being unshared. */
 #define KSM_UNSHARE_AHEAD	4
+
+/* VMAs to check for relatives, for each page. */
+#define KSM_FAMILY_MAX		64
+
+/**
+ * enum ksm_copy_kind - how a copy is mapped
+ * @KSM_COPY_EXCLUSIVE: first mapping, for this process alone
+ * @KSM_COPY_FIRST: first mapping; relatives may follow
+ * @KSM_COPY_AGAIN: further mapping, by a relative
+ */
+enum ksm_copy_kind {
+	KSM_COPY_EXCLUSIVE,
+	KSM_COPY_FIRST,
+	KSM_COPY_AGAIN,
+};
 
 /* Does this entry map a merged frame, or a zero page that merging placed? */
 static bool ksm_pte_shared(struct vm_area_struct *vma, unsigned long addr,
@@ -40,19 +58,29 @@ static bool ksm_pte_shared(struct vm_area_struct *vma, unsigned long addr,
 	return page && folio_test_ksm(page_folio(page));
 }
 
+/* Workers do not reclaim, as no cgroup would be charged for the CPU time. */
+static gfp_t ksm_unshare_gfp(gfp_t gfp)
+{
+	if (current->flags & PF_KTHREAD)
+		gfp &= ~__GFP_DIRECT_RECLAIM;
+	else
+		gfp |= __GFP_RETRY_MAYFAIL;
+	return gfp | __GFP_NOWARN;
+}
+
 static struct folio *ksm_unshare_copy(struct vm_area_struct *vma,
 				      unsigned long addr, struct page *from)
 {
 	struct folio *copy;
 	struct page *page;
 
-	copy = vma_alloc_folio(GFP_HIGHUSER_MOVABLE | KSM_UNSHARE_GFP, 0, vma,
+	copy = vma_alloc_folio(ksm_unshare_gfp(GFP_HIGHUSER_MOVABLE), 0, vma,
 			       addr, false);
 	if (!copy)
 		return ERR_PTR(-ENOMEM);
 	page = folio_page(copy, 0);
 	if (ksm_charge_copy(vma->vm_mm->ksm, copy,
-			    GFP_KERNEL | KSM_UNSHARE_GFP)) {
+			    ksm_unshare_gfp(GFP_KERNEL))) {
 		folio_put(copy);
 		return ERR_PTR(-ENOMEM);
 	}
@@ -68,39 +96,42 @@ static struct folio *ksm_unshare_copy(struct vm_area_struct *vma,
 	return copy;
 }
 
-/*
- * Map @copy if the entry is still @old, which maps @page, or the zero page if
- * @page is NULL. Returns whether it was mapped.
- */
-static bool ksm_unshare_install(struct vm_area_struct *vma, pmd_t *pmd,
-				unsigned long addr, pte_t old,
-				struct page *page, struct folio *copy)
+/* The entry for a copy of what @old maps, whose page table is locked. */
+static pte_t ksm_unshare_pte(struct vm_area_struct *vma, struct folio *copy,
+			     pte_t old)
 {
-	unsigned long end = addr + PAGE_SIZE;
-	struct mm_struct *mm = vma->vm_mm;
-	struct mmu_notifier_range range;
-	bool done = false;
-	spinlock_t *ptl;	/* of the page table */
-	pte_t *ptep, pte;
+	pte_t pte = mk_pte(folio_page(copy, 0), READ_ONCE(vma->vm_page_prot));
 
-	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm, addr, end);
-	mmu_notifier_invalidate_range_start(&range);
-	ptep = pte_offset_map_lock(mm, pmd, addr, &ptl);
-	if (!ptep)
-		goto out;
-	if (!pte_same(ptep_get(ptep), old))
-		goto unlock;
-
-	pte = pte_wrprotect(mk_pte(folio_page(copy, 0), vma->vm_page_prot));
+	pte = pte_wrprotect(pte);
 	if (pte_soft_dirty(old))
 		pte = pte_mksoft_dirty(pte);
 	if (pte_uffd_wp(old))
 		pte = pte_mkuffd_wp(pte);
+	return pte;
+}
+
+/*
+ * With the page table locked: map @copy in place of @page, or of the zero page
+ * if @page is NULL.
+ */
+static void ksm_unshare_replace(struct vm_area_struct *vma, unsigned long addr,
+				pte_t *ptep, pte_t old, struct page *page,
+				struct folio *copy, enum ksm_copy_kind kind)
+{
+	struct mm_struct *mm = vma->vm_mm;
+
 	flush_cache_page(vma, addr, pte_pfn(old));
 	ptep_clear_flush(vma, addr, ptep);
-	folio_add_new_anon_rmap(copy, vma, addr, RMAP_EXCLUSIVE);
-	folio_add_lru_vma(copy, vma);
-	set_pte_at(mm, addr, ptep, pte);
+	if (kind == KSM_COPY_AGAIN) {
+		folio_get(copy);
+		folio_add_anon_rmap_pte(copy, folio_page(copy, 0), vma, addr,
+					RMAP_NONE);
+	} else {
+		folio_add_new_anon_rmap(copy, vma, addr, kind == KSM_COPY_EXCLUSIVE ?
+					RMAP_EXCLUSIVE : RMAP_NONE);
+		folio_add_lru_vma(copy, vma);
+	}
+	set_pte_at(mm, addr, ptep, ksm_unshare_pte(vma, copy, old));
 	if (page) {
 		folio_remove_rmap_pte(page_folio(page), page, vma);
 		folio_put(page_folio(page));
@@ -108,12 +139,104 @@ static bool ksm_unshare_install(struct vm_area_struct *vma, pmd_t *pmd,
 		ksm_might_unmap_zero_page(mm, old);
 		inc_mm_counter(mm, MM_ANONPAGES);
 	}
-	done = true;
-unlock:
-	pte_unmap_unlock(ptep, ptl);
-out:
+}
+
+/*
+ * Map @copy if the entry is still @old, which maps @page, or the zero page if
+ * @page is NULL. Returns whether it was mapped.
+ */
+static bool ksm_unshare_install(struct vm_area_struct *vma, pmd_t *pmd,
+				unsigned long addr, pte_t old,
+				struct page *page, struct folio *copy,
+				enum ksm_copy_kind kind)
+{
+	unsigned long end = addr + PAGE_SIZE;
+	struct mm_struct *mm = vma->vm_mm;
+	struct mmu_notifier_range range;
+	bool done = false;
+	spinlock_t *ptl;	/* of the page table */
+	pte_t *ptep;
+
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm, addr, end);
+	mmu_notifier_invalidate_range_start(&range);
+	ptep = pte_offset_map_lock(mm, pmd, addr, &ptl);
+	if (ptep) {
+		done = pte_same(ptep_get(ptep), old);
+		if (done)
+			ksm_unshare_replace(vma, addr, ptep, old, page, copy,
+					    kind);
+		pte_unmap_unlock(ptep, ptl);
+	}
 	mmu_notifier_invalidate_range_end(&range);
+	if (done)
+		ksm_slot_event(mm->ksm, KSM_E_UNMERGED, 1);
 	return done;
+}
+
+/**
+ * struct ksm_family - a copy that relatives may map as well, on the stack
+ * @slot: the slot for which the copy was made
+ * @pfn: what the entries to replace map
+ * @page: the page of @pfn, with a reference; NULL for the zero page
+ * @left: the number of VMAs still to check
+ */
+struct ksm_family {
+	struct ksm_slot *slot;
+	unsigned long pfn;
+	struct page *page;
+	int left;
+};
+
+/* Is memory of this relative to be unshared, in the same domain? */
+static bool ksm_relative_fits(struct ksm_family *family,
+			      struct vm_area_struct *vma)
+{
+	struct ksm_slot *slot = vma->vm_mm->ksm;
+
+	/* replacing an entry does not keep the page counts of mlock() */
+	return slot && slot != family->slot && !(vma->vm_flags & VM_LOCKED) &&
+	       ksm_books_pending(slot) &&
+	       READ_ONCE(slot->books.domain) ==
+	       READ_ONCE(family->slot->books.domain);
+}
+
+/*
+ * Map @copy where a relative maps what it was made from. As with migration, the
+ * page table lock is enough: the entry names what is replaced.
+ */
+static bool ksm_relative_one(struct folio *copy, struct vm_area_struct *vma,
+			     unsigned long addr, void *arg)
+{
+	struct ksm_family *family = arg;
+	pte_t old, *ptep;
+	spinlock_t *ptl;	/* of the page table */
+	bool fits;
+	pmd_t *pmd;
+
+	if (!ksm_relative_fits(family, vma))
+		return --family->left > 0;
+	pmd = mm_find_pmd(vma->vm_mm, addr);
+	ptep = pmd ? pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl) : NULL;
+	if (!ptep)
+		return --family->left > 0;
+	old = ptep_get(ptep);
+	pte_unmap_unlock(ptep, ptl);
+	fits = pte_present(old) && pte_pfn(old) == family->pfn &&
+	       (family->page || is_ksm_zero_pte(old));
+	if (fits)
+		ksm_unshare_install(vma, pmd, addr, old, family->page, copy,
+				    KSM_COPY_AGAIN);
+	return --family->left > 0;
+}
+
+/* The anon_vma tree has no other process's VMAs, and gets none meanwhile. */
+static bool ksm_vma_is_single(struct vm_area_struct *vma)
+{
+	struct anon_vma *anon_vma = vma->anon_vma;
+
+	/* a root counts as its own child */
+	return anon_vma->root == anon_vma &&
+	       READ_ONCE(anon_vma->num_children) == 1;
 }
 
 /**
@@ -135,8 +258,19 @@ struct ksm_shared {
 static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
 			   struct ksm_shared *at)
 {
+	struct ksm_family family = {
+		.slot = vma->vm_mm->ksm,
+		.pfn = pte_pfn(at->pte),
+		.page = at->page,
+		.left = KSM_FAMILY_MAX,
+	};
+	struct rmap_walk_control rwc = {
+		.rmap_one = ksm_relative_one,
+		.arg = &family,
+	};
+	bool single = ksm_vma_is_single(vma) || !ksm_books_pending(family.slot);
 	struct folio *copy;
-	int err = 0;
+	bool done;
 
 	if (!pte_present(at->pte)) {
 		migration_entry_wait(vma->vm_mm, pmd, at->addr);
@@ -145,13 +279,24 @@ static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
 	copy = ksm_unshare_copy(vma, at->addr, at->page);
 	if (IS_ERR(copy))
 		return PTR_ERR(copy);
-	if (ksm_unshare_install(vma, pmd, at->addr, at->pte, at->page, copy)) {
-		ksm_slot_event(vma->vm_mm->ksm, KSM_E_UNMERGED, 1);
+	if (single) {
+		done = ksm_unshare_install(vma, pmd, at->addr, at->pte,
+					   at->page, copy, KSM_COPY_EXCLUSIVE);
 	} else {
-		folio_put(copy);
-		err = -EAGAIN;
+		/* locked, the copy stays in memory until all have it */
+		__folio_set_locked(copy);
+		/* of two relatives that are unshared now, one makes the copy */
+		anon_vma_lock_write(vma->anon_vma);
+		done = ksm_unshare_install(vma, pmd, at->addr, at->pte,
+					   at->page, copy, KSM_COPY_FIRST);
+		if (done)
+			rmap_walk_locked(copy, &rwc);
+		anon_vma_unlock_write(vma->anon_vma);
+		folio_unlock(copy);
 	}
-	return err;
+	if (!done)
+		folio_put(copy);
+	return done ? 0 : -EAGAIN;
 }
 
 static struct page *ksm_pte_page(struct vm_area_struct *vma, unsigned long addr,
