@@ -91,6 +91,74 @@ void check_processes(struct patient *patient)
 	check_memory(patient);
 }
 
+/* Unsharing leaves this part of the limit free, within these bounds. */
+enum { MARGIN_PART = 64, MARGIN_MIN = 128 << 10, MARGIN_MAX = 4 << 20 };
+
+/* May unsharing have stopped at this cgroup's limit? */
+static bool is_full(const struct group *group)
+{
+	long long current, max, margin;
+	char path[8192];
+
+	/* an ancestor was read for its settings alone; "max" is no number */
+	cgroup_file(path, sizeof(path), group->path, "memory.current");
+	if (root_number(path, &current))
+		return false;
+	cgroup_file(path, sizeof(path), group->path, "memory.max");
+	if (root_number(path, &max))
+		return false;
+	margin = max / MARGIN_PART;
+	if (margin < MARGIN_MIN)
+		margin = MARGIN_MIN;
+	if (margin > MARGIN_MAX)
+		margin = MARGIN_MAX;
+	return current + margin >= max;
+}
+
+/* A full cgroup that keeps something here from being unshared, or NULL. */
+static const struct group *full_group(const struct patient *patient)
+{
+	const struct group *group;
+	size_t i;
+
+	for (i = 0; i < patient->tree.nr; i++) {
+		group = patient->tree.groups[i];
+		if ((group->ancestor || group->stats.value[STAT_PENDING]) &&
+		    is_full(group))
+			return group;
+	}
+	return NULL;
+}
+
+/*
+ * Whatever else is the matter: where merging was switched off, this is what
+ * there is to know.
+ */
+void check_pending(struct patient *patient)
+{
+	const struct group *full;
+	char size[32];
+
+	if (!value(patient, STAT_PENDING))
+		return;
+	full = full_group(patient);
+	/* what is foreign besides has a note of its own */
+	if (!full && patient->group->effective != SETTING_OFF &&
+	    value(patient, STAT_PENDING) == value(patient, STAT_FOREIGN))
+		return;
+	problem(patient, GRADE_NOTE,
+		"%s is still to be unshared, as merging was taken away",
+		human_size(size, sizeof(size),
+			   value(patient, STAT_PENDING) * page_bytes()));
+	if (full)
+		remedy(patient,
+		       "memory.max of %s is too low for it: raise it by about %s, and the rest is done by itself",
+		       full->path, size);
+	else
+		remedy(patient,
+		       "it is done by itself; if the number stays, the host's memory is short");
+}
+
 static void nothing_merged(struct patient *patient)
 {
 	long long unique = value(patient, STAT_UNSHARED);

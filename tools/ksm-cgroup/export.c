@@ -41,6 +41,8 @@ static const struct metric metrics[] = {
 	  "Memory seen once, or changed since." },
 	{ STAT_FOREIGN, "foreign_bytes", false, UNIT_PAGES,
 	  "Merged in another domain, to be unshared." },
+	{ STAT_PENDING, "pending_bytes", false, UNIT_PAGES,
+	  "To be unshared as merging was taken away." },
 	{ STAT_METADATA, "metadata_bytes", false, UNIT_BYTES,
 	  "Memory that merging itself takes." },
 	{ STAT_PROFIT, "profit_bytes", false, UNIT_BYTES,

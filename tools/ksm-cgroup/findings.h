@@ -62,6 +62,7 @@ void check_settings(struct patient *patient);
 
 /* check-cgroup.c */
 void check_processes(struct patient *patient);
+void check_pending(struct patient *patient);
 void check_progress(struct patient *patient);
 
 #endif /* KSM_FINDINGS_H */

@@ -28,10 +28,11 @@ static const struct advice advices[] = {
 	{ USE_SETTING, EINVAL,
 	  "the kernel does not take this value here (the root takes no 'inherit')" },
 	{ USE_SETTING, ENOMEM,
-	  "too little memory to unshare what is merged; the old value holds. Free some or raise memory.max, then repeat: it goes on where it was"
+	  "the new value holds, but memory is too short for the rest (pages_pending in memory.ksm.stat); that finishes by itself when there is room: raise memory.max"
 	},
 	{ USE_SETTING, EINTR,
-	  "interrupted; the old value holds. Repeat it to go on" },
+	  "interrupted; the new value holds, and the rest (pages_pending in memory.ksm.stat) finishes by itself"
+	},
 	{ USE_SETTING, ENODEV,
 	  "the cgroup was removed meanwhile; nothing is left to do" },
 	{ USE_SCAN, EAGAIN,

@@ -94,7 +94,7 @@ static int set_scope(const struct run *run, const char *cgroup)
 {
 	const char *value = scope_value(run->asked);
 
-	if (setting_write(cgroup, "memory.ksm", value))
+	if (setting_write(cgroup, "memory.ksm", value) == SETTING_FAILED)
 		return -1;
 	if (!strcmp(value, "1"))
 		warn_if_blocked(cgroup);

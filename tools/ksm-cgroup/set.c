@@ -52,7 +52,7 @@ static void tell_set(const char *word, const char *cgroup, const char *value)
 /* All are tried, as with chmod: one that fails does not stop the others. */
 int cmd_set(int argc, char **argv)
 {
-	int i, status = STATUS_OK;
+	int i, written, status = STATUS_OK;
 	char usage[64], cgroup[4096];
 	const char *value = "";
 	size_t v;
@@ -66,10 +66,11 @@ int cmd_set(int argc, char **argv)
 		if (!strcmp(values[v].command, argv[0]))
 			value = values[v].value;
 	for (i = optind; i < argc; i++) {
-		if (target_cgroup(argv[i], cgroup, sizeof(cgroup)) ||
-		    setting_write(cgroup, "memory.ksm", value))
+		written = target_cgroup(argv[i], cgroup, sizeof(cgroup)) ?
+			  SETTING_FAILED : setting_write(cgroup, "memory.ksm", value);
+		if (written != SETTING_DONE)
 			status = STATUS_FAILED;
-		else
+		if (written != SETTING_FAILED)
 			tell_set(argv[i], cgroup, value);
 	}
 	return status;

@@ -100,7 +100,9 @@ static int write_by_library(const char *cgroup, const char *file,
 }
 
 /*
- * setting_write - returns 0, or -1 after saying what is wrong
+ * setting_write - returns SETTING_DONE, or another one after saying what is wrong
+ *
+ * After ENOMEM and EINTR the kernel goes on by itself with what was written.
  *
  * The library answers that a file which it may not open is not there, so that
  * is asked first.
@@ -118,9 +120,9 @@ int setting_write(const char *cgroup, const char *file, const char *value)
 	else
 		error = write_by_library(cgroup, file, value);
 	if (!error)
-		return 0;
+		return SETTING_DONE;
 	complain_file(path, USE_SETTING, -error);
-	return -1;
+	return error == -ENOMEM || error == -EINTR ? SETTING_UNDONE : SETTING_FAILED;
 }
 
 /*

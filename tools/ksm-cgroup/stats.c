@@ -16,6 +16,7 @@ const char * const stat_names[NR_STATS] = {
 	[STAT_UNSHARED] = "pages_unshared",
 	[STAT_VOLATILE] = "pages_volatile",
 	[STAT_FOREIGN] = "pages_foreign",
+	[STAT_PENDING] = "pages_pending",
 	[STAT_METADATA] = "ksm_metadata_bytes",
 	[STAT_PROFIT] = "general_profit",
 	[STAT_PROCESSES] = "processes",

@@ -5,8 +5,8 @@ would show them, made from a few lines of description.
     Tree({"/": {}, "/box": {"ksm": "1", "pids": [100]}}, run=3)
 
 A cgroup's keys: ksm, ungranted (ksm was written without CAP_SYS_ADMIN), domain,
-weight, pids, stat (a dict), anon, swap, memory, type, no_memory (the controller
-is not handed down to it), files (name: text).
+weight, pids, stat (a dict), anon, swap, memory, max, type, no_memory (the
+controller is not handed down to it), files (name: text).
 """
 import os
 import subprocess
@@ -17,8 +17,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOOL = os.path.abspath(os.environ.get("KSM_CGROUP_TOOL", os.path.join(HERE, "..", "ksm-cgroup")))
 
 STAT = """ksm_merging_pages pages_shared pages_sharing ksm_zero_pages pages_unshared
-    pages_volatile pages_foreign ksm_metadata_bytes general_profit processes pages_scanned
-    pages_skipped pages_merged pages_unmerged cow_breaks merge_failures scan_usec
+    pages_volatile pages_foreign pages_pending ksm_metadata_bytes general_profit processes
+    pages_scanned pages_skipped pages_merged pages_unmerged cow_breaks merge_failures scan_usec
     full_scans""".split()
 HOST = {"run": 3, "pages_to_scan": 100, "sleep_millisecs": 20, "full_scans": 7,
         "pages_shared": 0, "pages_sharing": 0, "ksm_zero_pages": 0, "pages_unshared": 0,
@@ -102,6 +102,7 @@ class Tree:
             files["memory.stat"] = "anon %d\nfile 0" % about.get("anon", 64 << 20)
             if path != "/":
                 files["memory.current"] = about.get("memory", 64 << 20)
+                files["memory.max"] = about.get("max", "max")
                 files["memory.swap.current"] = about.get("swap", 0)
         files.update(about.get("files", {}))
         for name, text in files.items():

@@ -252,6 +252,45 @@ def test_foreign_and_loss():
         says(tree, "8 pages came from another domain", "costs 2.0M more", status=0)
 
 
+def test_pending():
+    """what is still to be unshared, and the limit that stands in its way"""
+    note = "- 4.0M is still to be unshared"
+    off = {"ksm": "0", "memory": 40 * MIB}
+    pending = {"pages_pending": 1024}
+    by_itself = "it is done by itself"
+    short = "memory.max of /box is too low for it: raise it by about 4.0M"
+    with healthy(box=off) as tree:
+        lacks(says(tree), "unshared")
+    # No limit, one that is far, and just not near enough: the margin is 1/64 of it.
+    for most in ("max", 64 * MIB, 41 * MIB):
+        with healthy(box=dict(off, max=most), stat=pending) as tree:
+            lacks(says(tree, "memory.ksm of /box is 0", note, by_itself), "memory.max")
+    for most in (40 * MIB + 640 * 1024, 40 * MIB, 36 * MIB):
+        with healthy(box=dict(off, max=most), stat=pending) as tree:
+            lacks(says(tree, note, short), by_itself)
+    # The margin is 128 KiB at least and 4 MiB at most.
+    for memory, most, full in ((MIB, MIB + 128 * 1024, True), (MIB, MIB + 132 * 1024, False),
+                               (1020 * MIB, 1024 * MIB, True), (1019 * MIB, 1024 * MIB, False)):
+        with healthy(box=dict(off, memory=memory, max=most), stat=pending) as tree:
+            has(says(tree, note), short if full else by_itself)
+    # The limit of a cgroup above; of one below, if something is pending there.
+    with Tree({"/": {}, "/up": {"memory": 8 * MIB, "max": 8 * MIB},
+               "/up/box": dict(off, stat=pending)}) as tree:
+        says(tree, note, "memory.max of /up is too low", cgroup="/up/box")
+    for below, full in ((pending, True), ({}, False)):
+        with healthy(box=off, stat=pending, cgroups={
+                "/box/in": {"memory": 8 * MIB, "max": 8 * MIB, "stat": below}}) as tree:
+            has(says(tree, note), "memory.max of /box/in is" if full else by_itself)
+    # Where merging is on and all of it is foreign, the note on that is enough.
+    foreign = dict(pending, pages_foreign=1024)
+    with healthy(stat=foreign) as tree:
+        lacks(says(tree, "1024 pages came from another domain", status=0), "still to be unshared")
+    for more in ({"stat": dict(foreign, pages_foreign=1023)},
+                 {"stat": foreign, "box": {"memory": MIB, "max": MIB}}):
+        with healthy(**more) as tree:
+            says(tree, "pages came from another domain", note, status=0)
+
+
 def test_usage():
     """doctor needs one cgroup that there is"""
     with healthy() as tree:

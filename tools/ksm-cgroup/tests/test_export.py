@@ -12,7 +12,8 @@ SAMPLE = re.compile(r'^(ksm_cgroup_\w+)(?:\{((?:\w+="(?:[^"\\\n]|\\["\\n])*",?)+
 def tree():
     odd = '/o"d\\d'
     return Tree({"/": {}, "/box": {"ksm": "1", "stat": {
-        "ksm_merging_pages": 3, "scan_usec": 1500000, "general_profit": -7, "full_scans": 9}},
+        "ksm_merging_pages": 3, "pages_pending": 2, "scan_usec": 1500000,
+        "general_profit": -7, "full_scans": 9}},
         "/box/in": {}, odd: {"stat": {"ksm_merging_pages": 1}}, "/t": {"type": "threaded"}})
 
 
@@ -45,6 +46,7 @@ def test_format():
         same((status, error), (0, ""))
         samples = parse(out)
         same(samples["ksm_cgroup_merged_bytes", 'cgroup="/box"'], 3 * 4096)
+        same(samples["ksm_cgroup_pending_bytes", 'cgroup="/box"'], 2 * 4096)
         same(samples["ksm_cgroup_scan_seconds_total", 'cgroup="/box"'], 1.5)
         same(samples["ksm_cgroup_profit_bytes", 'cgroup="/box"'], -7)
         same(samples["ksm_cgroup_weight", 'cgroup="/box"'], 100)

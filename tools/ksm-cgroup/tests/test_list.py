@@ -5,8 +5,8 @@ import json
 from recorded import STAT, Tree, has, lacks, same, tool
 
 PAGE = 4096
-BOX = dict(zip(STAT, (11520, 5760, 5760, 256, 7, 3, 0, 65536, 24576000, 2, 90000, 10, 12000, 4,
-                      5, 6, 1234567, 7)))
+BOX = dict(zip(STAT, (11520, 5760, 5760, 256, 7, 3, 0, 9, 65536, 24576000, 2, 90000, 10, 12000,
+                      4, 5, 6, 1234567, 7)))
 
 
 def boxes(**more):
@@ -49,8 +49,9 @@ def test_stat_keys():
     """every key of memory.ksm.stat has a column with its value"""
     wanted = {"MERGED": 11520 * PAGE, "SHARED": 5760 * PAGE, "SHARING": 5760 * PAGE,
               "ZERO": 256 * PAGE, "UNIQUE": 7 * PAGE, "CHANGING": 3 * PAGE, "FOREIGN": 0,
-              "COST": 65536, "PROFIT": 24576000, "PROCS": 2, "SCANNED": 90000 * PAGE,
-              "SKIPPED": 10 * PAGE, "MERGES": 12000, "UNMERGES": 4, "COW": 5, "FAILURES": 6,
+              "PENDING": 9 * PAGE, "COST": 65536, "PROFIT": 24576000, "PROCS": 2,
+              "SCANNED": 90000 * PAGE, "SKIPPED": 10 * PAGE, "MERGES": 12000, "UNMERGES": 4,
+              "COW": 5, "FAILURES": 6,
               "CPU": 1.234567, "PASSES": 7, "SAVED": (5760 + 256) * PAGE, "WEIGHT": 300}
     with boxes() as tree:
         for column, value in wanted.items():
@@ -183,7 +184,7 @@ def test_all_columns():
     with boxes() as tree:
         names = tree.run("list", "-r", "--output-all")[1].splitlines()[0].split()
         helped = tree.run("list", "--help")[1].split("Columns:")[1]
-        same(len(names), 27)
+        same(len(names), 28)
         for name in names:
             has(helped, name)
         has(tree.run("list", "-o", "+CPU")[1].splitlines()[0], "PROFIT", "CPU")

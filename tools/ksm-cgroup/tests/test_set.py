@@ -88,6 +88,11 @@ def test_not_writable():
 
 
 def inject(tree, call, error, *arguments):
+    status, unused, error = injected(tree, call, error, *arguments)
+    return status, error
+
+
+def injected(tree, call, error, *arguments):
     """The tool, with a system call on the cgroup's file failing as a kernel's would."""
     if not shutil.which("strace"):
         raise Skip("no strace")
@@ -99,14 +104,14 @@ def inject(tree, call, error, *arguments):
         capture_output=True, text=True, check=False,
         # Looking for leaks takes a debugger's place.
         env=dict(os.environ, KSM_CGROUP_ROOT=tree.root, ASAN_OPTIONS="detect_leaks=0"))
-    return done.returncode, done.stderr
+    return done.returncode, done.stdout, done.stderr
 
 
 def test_errors():
     """each errno of memory.ksm has its advice; what is unknown its meaning"""
     for call, error, advice in (("write", "EINVAL", "does not take this value"),
-                                ("write", "ENOMEM", "too little memory to unshare"),
-                                ("write", "EINTR", "the old value holds. Repeat"),
+                                ("write", "ENOMEM", "the new value holds, but memory is too short"),
+                                ("write", "EINTR", "the new value holds, and the rest"),
                                 ("write", "ENODEV", "the cgroup was removed"),
                                 ("openat", "EROFS", "mounted read-only"),
                                 ("openat", "EPERM", "whoever made the cgroup"),
@@ -115,6 +120,20 @@ def test_errors():
             status, text = inject(tree, call, error, "off", "/box")
             same((error, status), (error, 1))
             has(text, "/sys/fs/cgroup/box/memory.ksm: " + os.strerror(getattr(errno, error)), advice)
+
+
+def test_undone():
+    """after ENOMEM and EINTR the new value holds: the rest of what is said is said"""
+    for call, error, holds in (("write", "ENOMEM", True), ("write", "EINTR", True),
+                               ("write", "ENODEV", False), ("openat", "EACCES", False)):
+        with host() as tree:
+            status, out, text = injected(tree, call, error, "off", "100")
+            same((error, status, "memory.ksm of /box is 0 now" in out), (error, 1, holds))
+            same((error, "pages_pending" in text), (error, holds))
+        with host(run=0) as tree:
+            unused, out, text = injected(tree, call, error, "on", "100")
+            same((error, "memory.ksm of /box is 1 now" in out), (error, holds))
+            same((error, "nothing is merged yet" in text), (error, holds))
 
 
 def test_scan_advice():
