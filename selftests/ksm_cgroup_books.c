@@ -26,7 +26,7 @@
 
 static const char * const gauges[] = {
 	"ksm_merging_pages", "pages_shared", "pages_sharing", "ksm_zero_pages",
-	"pages_unshared", "pages_volatile", "pages_foreign",
+	"pages_unshared", "pages_volatile", "pages_foreign", "pages_pending",
 	"ksm_metadata_bytes", "general_profit", "processes",
 };
 
@@ -83,6 +83,7 @@ static void all_keys(void)
 	stat_is(cg, "pages_unmerged", 0, "merged");
 	stat_is(cg, "cow_breaks", 0, "merged");
 	stat_is(cg, "pages_foreign", 0, "merged");
+	stat_is(cg, "pages_pending", 0, "merged");
 	stat_is(cg, "ksm_zero_pages", 0, "merged");
 	stat_is(cg, "pages_unshared", 0, "merged");
 	stat_is(cg, "pages_volatile", 0, "merged");

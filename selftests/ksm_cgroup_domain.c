@@ -7,7 +7,7 @@
  *   with the one it inherits from
  * - the split of a domain unshares before the write returns
  * - a process that arrives from another domain with merged pages loses them
- *   without the scanner: pages_foreign returns to 0 with run=0
+ *   without the scanner: pages_foreign and pages_pending return to 0 with run=0
  * - swap-in brings no frame across, though both hold the same swap entry
  *
  * Frames are compared by number, over whole address spaces, while the scanner
@@ -42,6 +42,7 @@ static void together(struct worker *a, struct worker *b, const char *what)
 static void settled(const char *cg, const char *what)
 {
 	CHECK_WAIT_EQ(cg_stat(cg, "pages_foreign"), 0, "%s", what);
+	CHECK_WAIT_EQ(cg_stat(cg, "pages_pending"), 0, "%s", what);
 }
 
 static void siblings(void)
@@ -277,6 +278,7 @@ static void move_across(void)
 	/* a child's mappings are not foreign as long as it stays */
 	child = w_fork(w[0]);
 	CHECK_EQ(cg_stat(cg[0], "pages_foreign"), 0, "a child at home");
+	CHECK_EQ(cg_stat(cg[0], "pages_pending"), 0, "a child at home");
 	together(child, w[1], "a child at home");
 	NEED_OK(cg_move(cg[1], child->pid));
 	arrived(cg, w, child, "moved to another domain");

@@ -210,6 +210,7 @@ static void off(void)
 	ksm_settle();
 	are_merged(w[0], w[1], "under 1");
 	are_merged(asked, all, "under 1");
+	CHECK_EQ(cg_stat(up, "pages_pending"), 0, "under 1");
 
 	cg_set(up, "memory.ksm", "0");
 	twins_not_merged("when the write of 0 has returned");
@@ -218,6 +219,7 @@ static void off(void)
 	CHECK_EQ(w_prctl(all, PR_GET_MEMORY_MERGE, 0, 0, 0, 0), 1, "under a 0");
 	CHECK_EQ(cg_stat(up, "pages_shared"), 0, "under a 0");
 	CHECK_EQ(cg_stat(up, "ksm_merging_pages"), 0, "under a 0");
+	CHECK_EQ(cg_stat(up, "pages_pending"), 0, "under a 0");
 	w_madv(asked, 0, MADV_MERGEABLE);
 	w_prctl(all, PR_SET_MEMORY_MERGE, 1, 0, 0, 0);
 	ksm_settle();

@@ -29,8 +29,8 @@
 #define N	96
 
 enum key {
-	MERGING, SHARED, SHARING, ZERO, UNSHARED, VOLATILE, FOREIGN, METADATA,
-	PROFIT, PROCESSES, GAUGES,
+	MERGING, SHARED, SHARING, ZERO, UNSHARED, VOLATILE, FOREIGN, PENDING,
+	METADATA, PROFIT, PROCESSES, GAUGES,
 	SCANNED = GAUGES, SKIPPED, MERGED, UNMERGED, COW, FAILURES, USEC, KEYS,
 };
 
@@ -42,6 +42,7 @@ static const char * const names[KEYS] = {
 	[UNSHARED] = "pages_unshared",
 	[VOLATILE] = "pages_volatile",
 	[FOREIGN] = "pages_foreign",
+	[PENDING] = "pages_pending",
 	[METADATA] = "ksm_metadata_bytes",
 	[PROFIT] = "general_profit",
 	[PROCESSES] = "processes",
@@ -227,12 +228,13 @@ static bool all_true(bool loud)
 	for (i = 0; i < LEAVES; i++)
 		if (leaf[i] && !leaf_is_true(i, loud))
 			ok = false;
-	if (b.v[FOREIGN] || b.v[SHARED] + b.v[SHARING] != b.v[MERGING]) {
+	if (b.v[FOREIGN] || b.v[PENDING] ||
+	    b.v[SHARED] + b.v[SHARING] != b.v[MERGING]) {
 		ok = false;
 		if (loud)
-			ksm_note("%lld foreign; %lld frames and %lld beyond them for %lld mappings",
-				 b.v[FOREIGN], b.v[SHARED], b.v[SHARING],
-				 b.v[MERGING]);
+			ksm_note("%lld foreign, %lld pending; %lld + %lld for %lld mappings",
+				 b.v[FOREIGN], b.v[PENDING], b.v[SHARED],
+				 b.v[SHARING], b.v[MERGING]);
 	}
 	return ok;
 }

@@ -29,7 +29,7 @@ static const char * const refused[] = {
 
 static const char * const stat_keys[] = {
 	"ksm_merging_pages", "pages_shared", "pages_sharing", "ksm_zero_pages",
-	"pages_unshared", "pages_volatile", "pages_foreign",
+	"pages_unshared", "pages_volatile", "pages_foreign", "pages_pending",
 	"ksm_metadata_bytes", "general_profit", "processes", "pages_scanned",
 	"pages_skipped", "pages_merged", "pages_unmerged", "cow_breaks",
 	"merge_failures", "scan_usec", "full_scans",

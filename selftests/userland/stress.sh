@@ -35,7 +35,8 @@ was_merged() {
 # left GROUP: no process is left in its books, nor was one killed
 left() {
 	local key
-	for key in ksm_merging_pages pages_shared ksm_zero_pages pages_foreign processes; do
+	for key in ksm_merging_pages pages_shared ksm_zero_pages pages_foreign pages_pending \
+		processes; do
 		stat_becomes "$cg/ksmt-$1" "$key" 0 || { echo "$key"; return 1; }
 	done
 	is "$(awk '$1 == "oom_kill" { print $2 }' "$cg/ksmt-$1/memory.events")" 0
