@@ -40,7 +40,7 @@ static void check_left_out(struct patient *patient)
 		"%lld of %lld processes take no part: they have no memory of their own, or are not dumpable, which a 1 leaves alone",
 		out, patient->readable);
 	remedy(patient,
-	       "if they shall, they have to ask: by prctl(PR_SET_MEMORY_MERGE, 1), or started with 'ksm-cgroup run', unless the program gains privilege by exec");
+	       "to merge them, make them ask: prctl(PR_SET_MEMORY_MERGE, 1) or 'ksm-cgroup run'; an exec that gains privilege drops the request");
 }
 
 static void check_memory(struct patient *patient)
@@ -131,8 +131,8 @@ static const struct group *full_group(const struct patient *patient)
 }
 
 /*
- * Whatever else is the matter: where merging was switched off, this is what
- * there is to know.
+ * Memory that is still to be unshared, and the limit that prevents it. This is
+ * told even where something else blocks merging.
  */
 void check_pending(struct patient *patient)
 {
@@ -147,16 +147,16 @@ void check_pending(struct patient *patient)
 	    value(patient, STAT_PENDING) == value(patient, STAT_FOREIGN))
 		return;
 	problem(patient, GRADE_NOTE,
-		"%s is still to be unshared, as merging was taken away",
+		"%s is still to be unshared, as merging was switched off or restricted",
 		human_size(size, sizeof(size),
 			   value(patient, STAT_PENDING) * page_bytes()));
 	if (full)
 		remedy(patient,
-		       "memory.max of %s is too low for it: raise it by about %s, and the rest is done by itself",
+		       "memory.max of %s is too low: raise it by about %s, and a worker unshares the rest",
 		       full->path, size);
 	else
 		remedy(patient,
-		       "it is done by itself; if the number stays, the host's memory is short");
+		       "a worker unshares it; if the number stays, the host is short of memory");
 }
 
 static void nothing_merged(struct patient *patient)
@@ -207,7 +207,7 @@ static void check_marked(struct patient *patient)
 		human_size(size, sizeof(size), patient->anonymous),
 		human_size(more, sizeof(more), known));
 	remedy(patient,
-	       "if it shall be merged, the program has to ask by MADV_MERGEABLE; for QEMU: -machine mem-merge=on");
+	       "to merge it, make the program ask by MADV_MERGEABLE; for QEMU: -machine mem-merge=on");
 }
 
 static void check_weight(struct patient *patient)
@@ -255,7 +255,7 @@ static void check_books(struct patient *patient)
 			"%lld pages came from another domain and are being unshared; their processes are merged with nobody until that is done",
 			value(patient, STAT_FOREIGN));
 		remedy(patient,
-		       "it is done by itself; if the number stays, memory is short");
+		       "a worker unshares them; if the number stays, memory is short");
 	}
 	if (value(patient, STAT_PROFIT) < 0) {
 		problem(patient, GRADE_NOTE,

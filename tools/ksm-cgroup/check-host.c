@@ -75,7 +75,7 @@ static void check_run(struct patient *patient)
 		   patient->group->own != SETTING_UNKNOWN &&
 		   !not_granted(patient->group)) {
 		problem(patient, GRADE_BLOCKS,
-			"/sys/kernel/mm/ksm/run is 3, which serves cgroups at or below one with a value of its own; here is none");
+			"/sys/kernel/mm/ksm/run is 3, which serves cgroups at or below one whose own 1 or madvise counts; there is none here");
 		remedy(patient,
 		       "ksm-cgroup on %s, or echo 1 >/sys/kernel/mm/ksm/run for all that asked by madvise or prctl",
 		       patient->group->path);
@@ -182,7 +182,7 @@ static const struct group *who_says(const struct group *group, enum setting sett
 static void check_grant(struct patient *patient, const struct group *who)
 {
 	problem(patient, GRADE_BLOCKS,
-		"not granted: memory.ksm of %s is %s, but was written without CAP_SYS_ADMIN over the host, and no cgroup above has a granted 1",
+		"not granted: memory.ksm of %s is %s, but was written through a file that was opened without CAP_SYS_ADMIN over the host, and the nearest granted value above is not 1",
 		who->path, setting_name(who->own));
 	remedy(patient,
 	       "as root of the host: ksm-cgroup on %s, or on a cgroup above",

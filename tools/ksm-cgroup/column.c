@@ -99,7 +99,7 @@ const struct column columns[] = {
 	PAGES("UNIQUE", STAT_UNSHARED, "memory without a twin, watched for one"),
 	PAGES("CHANGING", STAT_VOLATILE, "memory seen once, or changed since"),
 	PAGES("FOREIGN", STAT_FOREIGN, "merged in another domain, to be unshared"),
-	PAGES("PENDING", STAT_PENDING, "to be unshared as merging was taken away"),
+	PAGES("PENDING", STAT_PENDING, "to be unshared, as merging was switched off or restricted"),
 	COUNT("PROCS", STAT_PROCESSES, "processes that take part"),
 	PAGES("SCANNED", STAT_SCANNED, "memory that was looked at, each time"),
 	PAGES("SKIPPED", STAT_SKIPPED, "memory that was passed over, each time"),

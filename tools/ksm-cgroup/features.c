@@ -55,8 +55,8 @@ static enum state test_running(const char **detail)
 	static const char * const meaning[] = {
 		"run is 0, the scanner is stopped: echo 3 >/sys/kernel/mm/ksm/run (1 on a kernel without memory.ksm)",
 		"run is 1: all that asked, and all cgroups that were switched on",
-		"run is 2, everything was unshared: echo 3 >/sys/kernel/mm/ksm/run (1 on a kernel without memory.ksm)",
-		"run is 3: the cgroups at or below one with a value of its own",
+		"run is 2, the scanner is stopped and everything is unshared as memory allows: echo 3 >/sys/kernel/mm/ksm/run (1 on a kernel without memory.ksm)",
+		"run is 3: the cgroups at or below one whose own 1 or madvise counts",
 	};
 	long long run;
 
@@ -102,7 +102,7 @@ static enum state test_files(const char **detail)
 }
 
 /*
- * may_grant - what this process writes counts by itself
+ * may_grant - is a value granted if this process writes it?
  *
  * A user namespace that maps all ids as they are passes for the initial one.
  */
@@ -136,7 +136,7 @@ static enum state test_may_write(const char **detail)
 		if (may_grant())
 			return STATE_YES;
 		return yes(detail,
-			   "not granted: a 1 or madvise of yours counts only below a cgroup where root of the host has said 1");
+			   "not granted: a 1 or madvise written by this user counts only where the nearest granted value above is a 1");
 	}
 	if (errno == ENOENT)
 		return no(detail,

@@ -244,10 +244,11 @@ static bool asks(const struct group *group)
 }
 
 /*
- * counts - a value that is not granted is the kernel's to ignore
+ * counts - does the cgroup's own value have an effect?
  *
- * It shows in the value that is in force, unless a 0 hides that. A "madvise"
- * that does not count can't be told: "madvise" is in force there anyway.
+ * One that is not granted may have none. That shows in the value in force,
+ * unless a 0 hides it. A "madvise" that does not count cannot be told from one
+ * that does, as "madvise" is in force there in both cases.
  */
 static bool counts(const struct group *group)
 {

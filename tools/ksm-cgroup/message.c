@@ -28,10 +28,10 @@ static const struct advice advices[] = {
 	{ USE_SETTING, EINVAL,
 	  "the kernel does not take this value here (the root takes no 'inherit')" },
 	{ USE_SETTING, ENOMEM,
-	  "the new value holds, but memory is too short for the rest (pages_pending in memory.ksm.stat); that finishes by itself when there is room: raise memory.max"
+	  "the new value is in force, but memory is too short to unshare the rest (pages_pending in memory.ksm.stat). A worker retries: raise memory.max"
 	},
 	{ USE_SETTING, EINTR,
-	  "interrupted; the new value holds, and the rest (pages_pending in memory.ksm.stat) finishes by itself"
+	  "interrupted: if the file has the new value, it is in force, and a worker unshares the rest (pages_pending in memory.ksm.stat)"
 	},
 	{ USE_SETTING, ENODEV,
 	  "the cgroup was removed meanwhile; nothing is left to do" },

@@ -102,7 +102,8 @@ static int write_by_library(const char *cgroup, const char *file,
 /*
  * setting_write - returns SETTING_DONE, or another one after saying what is wrong
  *
- * After ENOMEM and EINTR the kernel goes on by itself with what was written.
+ * After ENOMEM and EINTR the new value is in force, unless the write failed
+ * before it was published, and a worker in the kernel does the rest.
  *
  * The library answers that a file which it may not open is not there, so that
  * is asked first.

@@ -55,7 +55,7 @@ def test_stopped():
 
 
 def test_run_3():
-    """run is 3 and there is no value of its own; served with one, or with run 1"""
+    """run is 3 and no own value counts; served with one, or with run 1"""
     with healthy(box={"ksm": "inherit"}) as tree:
         says(tree, "run is 3", "ksm-cgroup on /box")
     with healthy(box={"ksm": "inherit"}, run=1) as tree:
@@ -257,22 +257,22 @@ def test_pending():
     note = "- 4.0M is still to be unshared"
     off = {"ksm": "0", "memory": 40 * MIB}
     pending = {"pages_pending": 1024}
-    by_itself = "it is done by itself"
-    short = "memory.max of /box is too low for it: raise it by about 4.0M"
+    worker = "a worker unshares it"
+    short = "memory.max of /box is too low: raise it by about 4.0M"
     with healthy(box=off) as tree:
         lacks(says(tree), "unshared")
     # No limit, one that is far, and just not near enough: the margin is 1/64 of it.
     for most in ("max", 64 * MIB, 41 * MIB):
         with healthy(box=dict(off, max=most), stat=pending) as tree:
-            lacks(says(tree, "memory.ksm of /box is 0", note, by_itself), "memory.max")
+            lacks(says(tree, "memory.ksm of /box is 0", note, worker), "memory.max")
     for most in (40 * MIB + 640 * 1024, 40 * MIB, 36 * MIB):
         with healthy(box=dict(off, max=most), stat=pending) as tree:
-            lacks(says(tree, note, short), by_itself)
+            lacks(says(tree, note, short), worker)
     # The margin is 128 KiB at least and 4 MiB at most.
     for memory, most, full in ((MIB, MIB + 128 * 1024, True), (MIB, MIB + 132 * 1024, False),
                                (1020 * MIB, 1024 * MIB, True), (1019 * MIB, 1024 * MIB, False)):
         with healthy(box=dict(off, memory=memory, max=most), stat=pending) as tree:
-            has(says(tree, note), short if full else by_itself)
+            has(says(tree, note), short if full else worker)
     # The limit of a cgroup above; of one below, if something is pending there.
     with Tree({"/": {}, "/up": {"memory": 8 * MIB, "max": 8 * MIB},
                "/up/box": dict(off, stat=pending)}) as tree:
@@ -280,7 +280,7 @@ def test_pending():
     for below, full in ((pending, True), ({}, False)):
         with healthy(box=off, stat=pending, cgroups={
                 "/box/in": {"memory": 8 * MIB, "max": 8 * MIB, "stat": below}}) as tree:
-            has(says(tree, note), "memory.max of /box/in is" if full else by_itself)
+            has(says(tree, note), "memory.max of /box/in is" if full else worker)
     # Where merging is on and all of it is foreign, the note on that is enough.
     foreign = dict(pending, pages_foreign=1024)
     with healthy(stat=foreign) as tree:
@@ -343,7 +343,7 @@ def test_features_missing():
 
 
 def test_features_grant():
-    """features: a value counts by itself with CAP_SYS_ADMIN in the initial user namespace"""
+    """features: a value is granted with CAP_SYS_ADMIN in the initial user namespace"""
     whole, part = "0 0 4294967295", "0 100000 65536"
     for caps, uid_map, grants in (("000001ffffffffff", whole, True),
                                   ("0000000000200000", whole, True),
@@ -356,8 +356,8 @@ def test_features_grant():
             there, detail = features(tree)["may set own cgroup"]
             same((caps, uid_map, there), (caps, uid_map, "yes"))
             same((caps, uid_map, detail or ""), (caps, uid_map, "" if grants else
-                 "not granted: a 1 or madvise of yours counts only below a cgroup where root of "
-                 "the host has said 1"))
+                 "not granted: a 1 or madvise written by this user counts only where the nearest "
+                 "granted value above is a 1"))
 
 
 def test_features_usage():

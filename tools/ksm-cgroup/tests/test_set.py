@@ -110,8 +110,8 @@ def injected(tree, call, error, *arguments):
 def test_errors():
     """each errno of memory.ksm has its advice; what is unknown its meaning"""
     for call, error, advice in (("write", "EINVAL", "does not take this value"),
-                                ("write", "ENOMEM", "the new value holds, but memory is too short"),
-                                ("write", "EINTR", "the new value holds, and the rest"),
+                                ("write", "ENOMEM", "the new value is in force, but memory is too short"),
+                                ("write", "EINTR", "if the file has the new value, it is in force"),
                                 ("write", "ENODEV", "the cgroup was removed"),
                                 ("openat", "EROFS", "mounted read-only"),
                                 ("openat", "EPERM", "whoever made the cgroup"),
@@ -123,7 +123,7 @@ def test_errors():
 
 
 def test_undone():
-    """after ENOMEM and EINTR the new value holds: the rest of what is said is said"""
+    """after ENOMEM and EINTR the new value is in force: the rest of what is said is said"""
     for call, error, holds in (("write", "ENOMEM", True), ("write", "EINTR", True),
                                ("write", "ENODEV", False), ("openat", "EACCES", False)):
         with host() as tree:
