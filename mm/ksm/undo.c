@@ -258,9 +258,15 @@ static bool ksm_undo_claim_work(struct ksm_slot *slot)
 	return claimed;
 }
 
-/* Have the owner unshare, and reclaim, before it returns to user space. */
+/*
+ * Have the owner unshare, and reclaim, before it returns to user space. Only
+ * the first request interrupts system calls, as one that sleeps may hold up
+ * others for long; a full cgroup would have them fail with EINTR all the time.
+ */
 static void ksm_undo_ask_owner(struct ksm_slot *slot)
 {
+	enum task_work_notify_mode mode = READ_ONCE(slot->undo.delay) ?
+					  TWA_RESUME : TWA_SIGNAL;
 	struct task_struct *task;
 
 	rcu_read_lock();
@@ -271,7 +277,7 @@ static void ksm_undo_ask_owner(struct ksm_slot *slot)
 	if (!task)
 		return;
 	if (ksm_undo_claim_work(slot) &&
-	    task_work_add(task, &slot->undo.work, TWA_SIGNAL)) {
+	    task_work_add(task, &slot->undo.work, mode)) {
 		spin_lock(&ksm_lock);
 		slot->undo.work.func = NULL;
 		spin_unlock(&ksm_lock);
