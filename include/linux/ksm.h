@@ -122,10 +122,10 @@ static inline int ksm_execve(struct mm_struct *mm)
 }
 
 /**
- * ksm_exec_gained - exec: the new program keeps something from its caller
+ * ksm_exec_gained - exec: a program with privilege, or that is not readable
  * @mm: the new mm, which is not in use yet
  *
- * The caller's request to merge is dropped; if it opted out, that holds.
+ * Drops the caller's request to merge, and keeps its opt-out.
  *
  * Context: any; ksm_migrate_mm() follows.
  */

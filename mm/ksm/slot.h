@@ -31,7 +31,7 @@ struct ksm_domain;
  *	to KSM_SEVERAL_DOMAINS
  * @pending_in: where the slot counts as pending: @merged_in, or NULL
  * @unwanted: what is merged here is to be undone: nothing takes part, or some
- *	of it no longer does, see ksm_slot_judge()
+ *	of it no longer does, see ksm_slot_judge(); written under ksm_lock too
  * @crossed: the slot moved to another domain after a merge, so pages that it
  *	shares in swap may be shared because of that merge
  * @moves: how often the slot moved to another group with frames mapped
@@ -75,7 +75,7 @@ enum ksm_slot_state {
  * @state: also read without ksm_lock, with READ_ONCE()
  * @passed: the round in which the last full pass over the slot ended
  * @forced: the cgroup decided for the whole process when the slot was last
- *	refreshed
+ *	refreshed; unlike ksm_mm_forced(), whether or not it was dumpable
  *
  * All under ksm_lock.
  */
@@ -91,6 +91,8 @@ struct ksm_slot_queue {
  * struct ksm_undo_at - how far unsharing of a slot has come
  * @addr: where it resumes
  * @narrowed: ksm_slot_undo.narrowed when it began at address 0
+ *
+ * In the slot for the worker, on the stack of any other task that unshares.
  */
 struct ksm_undo_at {
 	unsigned long addr;
@@ -105,8 +107,9 @@ struct ksm_undo_at {
  *	(ksm_lock)
  * @due: when the next attempt is to be made, in jiffies (ksm_lock)
  * @narrowed: how often the cgroup ceased to decide for the whole process, which
- *	leaves only what the process asked for (ksm_lock)
- * @narrowed_done: @narrowed when the rest was last unshared (ksm_lock)
+ *	leaves only what the process asked for (ksm_lock, read without it)
+ * @narrowed_done: @narrowed when the rest was last unshared (ksm_lock, read
+ *	without it)
  * @work: has the mm's owner unshare; @work.func is set while it is queued,
  *	with a reference on the slot (ksm_lock)
  * @at: where the worker resumes (the worker)

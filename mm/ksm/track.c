@@ -287,7 +287,10 @@ bool ksm_track_enter(struct ksm_slot *slot, struct ksm_domain *domain)
 	return !old || old == domain;
 }
 
-/* The domain that a slot is tracked in, with a reference, or NULL. */
+/*
+ * The domain that a slot is tracked in, with a reference that keeps its mutex
+ * when the slot's goes; NULL if there is none.
+ */
 static struct ksm_domain *ksm_track_domain(struct ksm_slot *slot)
 {
 	struct ksm_domain *domain;
@@ -329,7 +332,6 @@ void ksm_track_drop(struct ksm_slot *slot)
 	struct ksm_block *block;
 	unsigned long index;
 
-	/* dropping the slot's reference does not free the mutex held here */
 	if (!domain)
 		return;
 

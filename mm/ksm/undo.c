@@ -259,9 +259,9 @@ static bool ksm_undo_claim_work(struct ksm_slot *slot)
 }
 
 /*
- * Have the owner unshare, and reclaim, before it returns to user space. Only
- * the first request interrupts system calls, as one that sleeps may hold up
- * others for long; a full cgroup would have them fail with EINTR all the time.
+ * Have the owner unshare, and reclaim, before it returns to user space. The
+ * first request interrupts system calls, as the owner may sleep for long. Later
+ * ones do not: while a cgroup stays full, each retry would interrupt them.
  */
 static void ksm_undo_ask_owner(struct ksm_slot *slot)
 {
