@@ -44,6 +44,7 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 	INIT_LIST_HEAD(&queue->parked);
 	INIT_LIST_HEAD(&queue->enlist);
 	INIT_LIST_HEAD(&queue->wait);
+	INIT_LIST_HEAD(&group->undo.slots);
 	mutex_init(&group->write_mutex);
 	spin_lock_init(&group->books.lock);
 	if (!parent) {
@@ -60,6 +61,9 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 	ksm_sched_init(&group->sched, parent ? &parent->sched : NULL,
 		       KSM_WEIGHT_DFL);
 	ksm_sched_init(&group->own, &group->sched, KSM_WEIGHT_DFL);
+	ksm_sched_init(&group->undo.sched, parent ? &parent->undo.sched : NULL,
+		       KSM_WEIGHT_DFL);
+	ksm_sched_init(&group->undo.own, &group->undo.sched, KSM_WEIGHT_DFL);
 	list_add_tail(&queue->link, &ksm_groups);
 	spin_unlock(&ksm_lock);
 	ksm_group_refresh(group);
@@ -391,6 +395,7 @@ int ksm_group_set_weight(struct ksm_group *group, u64 weight)
 		return -EINVAL;
 	spin_lock(&ksm_lock);
 	ksm_sched_set_weight(&group->sched, weight);
+	ksm_sched_set_weight(&group->undo.sched, weight);
 	spin_unlock(&ksm_lock);
 	return 0;
 }

@@ -66,6 +66,20 @@ struct ksm_group_queue {
 };
 
 /**
+ * struct ksm_group_undo - a group's slots in which merging is to be undone
+ * @slots: slots to attend to now, the next one first; see pending.c
+ * @sched: the group's subtree among its siblings
+ * @own: the group's own slots among its children
+ *
+ * All under ksm_lock.
+ */
+struct ksm_group_undo {
+	struct list_head slots;
+	struct ksm_sched sched;
+	struct ksm_sched own;
+};
+
+/**
  * struct ksm_group_books - the books of a group
  * @lock: @shared, and ksm_group.offline
  * @shared: merged frames charged here
@@ -94,6 +108,7 @@ struct ksm_group_books {
  *	under ksm_lock and books.lock)
  * @effective: what holds here
  * @queue: what the scanner sees
+ * @undo: what the worker that unshares sees
  * @books: counts
  * @sched: the group's subtree among its siblings (ksm_lock)
  * @own: the group's own slots among its children (ksm_lock)
@@ -111,6 +126,7 @@ struct ksm_group {
 	bool offline;
 	struct ksm_effective effective;
 	struct ksm_group_queue queue;
+	struct ksm_group_undo undo;
 	struct ksm_group_books books;
 	struct ksm_sched sched;
 	struct ksm_sched own;

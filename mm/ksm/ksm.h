@@ -293,16 +293,40 @@ struct ksm_slot *ksm_queue_next(struct ksm_domain **domain,
 				unsigned int threads);
 void ksm_queue_scanned(struct ksm_slot *slot, struct ksm_domain *domain,
 		       unsigned long work, bool rotate);
+void ksm_queue_charge(struct ksm_group *group, unsigned long work);
 
 /* pending.c */
-extern struct list_head ksm_undo_slots, ksm_undo_later;
+/**
+ * enum ksm_undo_outcome - the outcome of a turn of the worker that unshares
+ * @KSM_UNDO_DONE: nothing is left to undo
+ * @KSM_UNDO_MORE: the turn is over, work is left
+ * @KSM_UNDO_FAILED: memory or a lock is not to be had
+ * @KSM_UNDO_PUT_OFF: the process does the work, or has to wait for a review
+ */
+enum ksm_undo_outcome {
+	KSM_UNDO_DONE,
+	KSM_UNDO_MORE,
+	KSM_UNDO_FAILED,
+	KSM_UNDO_PUT_OFF,
+};
+
+#define KSM_UNDO_LEVELS	7
 extern struct delayed_work ksm_undo_work;
+unsigned long ksm_undo_delay(unsigned int level);
 void ksm_undo_queue_locked(struct ksm_slot *slot);
 void ksm_undo_queue(struct ksm_slot *slot);
+bool ksm_undo_detach(struct ksm_slot *slot);
+void ksm_undo_attach(struct ksm_slot *slot);
+bool ksm_undo_cancel(struct ksm_slot *slot);
+long ksm_undo_resume(void);
+struct ksm_slot *ksm_undo_next(void);
+bool ksm_undo_ended(struct ksm_slot *slot, enum ksm_undo_outcome outcome,
+		    unsigned int level);
 void ksm_slot_judge(struct ksm_slot *slot);
 unsigned int ksm_slot_narrowed(struct ksm_slot *slot);
 bool ksm_slot_is_narrowed(struct ksm_slot *slot);
 void ksm_slot_undone(struct ksm_slot *slot, unsigned int narrowed);
+void ksm_pending_init(void);
 
 /* slot.c */
 typedef int (*ksm_slot_fn)(struct ksm_slot *slot, void *arg);
@@ -385,7 +409,12 @@ int ksm_review_range(struct vm_area_struct *vma, unsigned long start,
 void ksm_review_init(void);
 
 /* undo.c */
+int ksm_undo_pending(struct ksm_slot *slot, struct ksm_undo_at *at);
+int ksm_undo_review(struct ksm_slot *slot, struct ksm_undo_at *at);
+void ksm_undo_drop(struct ksm_slot *slot, struct ksm_undo_at *at);
 int ksm_unmerge_all(void);
+
+/* undo-work.c */
 void ksm_undo_init(void);
 
 /* ksmd.c */

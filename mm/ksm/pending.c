@@ -6,19 +6,108 @@
  * if it maps frames of another domain, if a 1 no longer covers the process, and
  * if run is 2. The books count these mappings. The slot is queued here; the
  * worker is in undo.c.
+ *
+ * Each group has a queue of its own, and the scheduler picks the group, by the
+ * weights of memory.ksm.weight, in a tree apart from that of the scan. So a
+ * cgroup waits for a few turns of others, however much these have to undo. What
+ * the worker does is charged to the group in both trees: it comes off the
+ * group's share of the scan.
+ *
+ * A slot that could not be unshared is retried after a delay that doubles from
+ * level to level. What ends the retries: memory becomes free in the cgroup, or
+ * the process exits.
  */
 #include "ksm.h"
 
-/* Slots with merging to undo, now or later; ksm_lock. */
-LIST_HEAD(ksm_undo_slots);
-LIST_HEAD(ksm_undo_later);
+/* The delay of the first level. */
+#define KSM_UNDO_DELAY		(HZ / 10)
+/* Slots that one call moves from the delayed ones to their groups. */
+#define KSM_UNDO_RESUME_MAX	256
+
+/*
+ * Slots to retry, by level. All slots of a level have the same delay, so each
+ * list is in the order of due. ksm_lock.
+ */
+static struct list_head ksm_undo_later[KSM_UNDO_LEVELS];
 struct delayed_work ksm_undo_work;
+
+void __init ksm_pending_init(void)
+{
+	int i;
+
+	for (i = 0; i < KSM_UNDO_LEVELS; i++)
+		INIT_LIST_HEAD(&ksm_undo_later[i]);
+}
+
+/**
+ * ksm_undo_delay - the delay of a level
+ * @level: 1 to KSM_UNDO_LEVELS
+ *
+ * Context: any.
+ * Return: the delay in jiffies.
+ */
+unsigned long ksm_undo_delay(unsigned int level)
+{
+	return KSM_UNDO_DELAY << (level - 1);
+}
+
+/**
+ * ksm_undo_attach - put a slot on the queue of its group
+ * @slot: the slot, on no queue; the caller's reference passes to the queue
+ *
+ * Context: ksm_lock.
+ */
+void ksm_undo_attach(struct ksm_slot *slot)
+{
+	struct ksm_group_undo *undo = &slot->books.group->undo;
+
+	lockdep_assert_held(&ksm_lock);
+	list_add_tail(&slot->undo.link, &undo->slots);
+	slot->undo.level = 0;
+	ksm_sched_wake(&undo->own);
+}
+
+/**
+ * ksm_undo_detach - take a slot off the queue of its group
+ * @slot: the slot, before its group changes
+ *
+ * Context: ksm_lock.
+ * Return: true if it was on that queue; the reference passes to the caller.
+ */
+bool ksm_undo_detach(struct ksm_slot *slot)
+{
+	struct ksm_group_undo *undo = &slot->books.group->undo;
+
+	lockdep_assert_held(&ksm_lock);
+	if (list_empty(&slot->undo.link) || slot->undo.level)
+		return false;
+	list_del_init(&slot->undo.link);
+	if (list_empty(&undo->slots))
+		ksm_sched_sleep(&undo->own);
+	return true;
+}
+
+/**
+ * ksm_undo_cancel - take a slot off any queue
+ * @slot: the slot
+ *
+ * Context: ksm_lock.
+ * Return: true if it was on one; the reference passes to the caller.
+ */
+bool ksm_undo_cancel(struct ksm_slot *slot)
+{
+	if (list_empty(&slot->undo.link))
+		return false;
+	if (!ksm_undo_detach(slot))
+		list_del_init(&slot->undo.link);
+	return true;
+}
 
 /**
  * ksm_undo_queue_locked - queue a slot for the worker that unshares
  * @slot: the slot
  *
- * A slot that is backing off is retried at once, as something has changed.
+ * A delayed slot is attended to at once, as something has changed.
  *
  * Context: ksm_lock.
  */
@@ -29,11 +118,12 @@ void ksm_undo_queue_locked(struct ksm_slot *slot)
 		return;
 	if (list_empty(&slot->undo.link))
 		kref_get(&slot->ref);
-	else if (!slot->undo.failing)
+	else if (!slot->undo.level)
 		return;
-	list_move_tail(&slot->undo.link, &ksm_undo_slots);
+	ksm_undo_cancel(slot);
 	slot->undo.failing = false;
-	slot->undo.delay = 0;
+	slot->undo.failures = 0;
+	ksm_undo_attach(slot);
 	mod_delayed_work(system_unbound_wq, &ksm_undo_work, 0);
 }
 
@@ -46,12 +136,114 @@ void ksm_undo_queue_locked(struct ksm_slot *slot)
 void ksm_undo_queue(struct ksm_slot *slot)
 {
 	/* fork calls this for every entry that it copies */
-	if (!list_empty_careful(&slot->undo.link))
+	if (!list_empty_careful(&slot->undo.link) &&
+	    (READ_ONCE(slot->undo.failing) || !READ_ONCE(slot->undo.level)))
 		return;
 	spin_lock(&ksm_lock);
-	if (list_empty(&slot->undo.link))
+	if (list_empty(&slot->undo.link) || !slot->undo.failing)
 		ksm_undo_queue_locked(slot);
 	spin_unlock(&ksm_lock);
+}
+
+/**
+ * ksm_undo_resume - queue the slots whose delay is over
+ *
+ * Context: the worker; takes ksm_lock.
+ * Return: jiffies to the next slot, 0 if there is one now; -1 if there is none.
+ */
+long ksm_undo_resume(void)
+{
+	unsigned int level, nr = 0;
+	struct ksm_slot *slot;
+	long left, delay = -1;
+
+	spin_lock(&ksm_lock);
+	for (level = 0; level < KSM_UNDO_LEVELS; level++) {
+		while (!list_empty(&ksm_undo_later[level])) {
+			slot = list_first_entry(&ksm_undo_later[level],
+						struct ksm_slot, undo.link);
+			left = slot->undo.due - jiffies;
+			if (left > 0 && (delay < 0 || left < delay))
+				delay = left;
+			if (left > 0 || nr++ >= KSM_UNDO_RESUME_MAX)
+				break;
+			list_del_init(&slot->undo.link);
+			ksm_undo_attach(slot);
+		}
+	}
+	if (ksm_root_group.undo.sched.active)
+		delay = 0;
+	spin_unlock(&ksm_lock);
+	return delay;
+}
+
+/**
+ * ksm_undo_next - the slot whose turn it is
+ *
+ * Context: the worker; takes ksm_lock.
+ * Return: the slot with the queue's reference, or NULL.
+ */
+struct ksm_slot *ksm_undo_next(void)
+{
+	struct ksm_slot *slot = NULL;
+	struct ksm_group *group;
+	struct ksm_sched *leaf;
+
+	spin_lock(&ksm_lock);
+	leaf = ksm_sched_pick(&ksm_root_group.undo.sched, KSM_SCHED_BATCH);
+	if (leaf) {
+		group = container_of(leaf, struct ksm_group, undo.own);
+		slot = list_first_entry(&group->undo.slots, struct ksm_slot,
+					undo.link);
+		ksm_undo_detach(slot);
+	}
+	spin_unlock(&ksm_lock);
+	return slot;
+}
+
+/**
+ * ksm_undo_ended - a turn is over: charge its work, requeue the slot
+ * @slot: the slot from ksm_undo_next(); its reference passes to the queue if
+ *	the slot is queued
+ * @outcome: the outcome
+ * @level: the delay if it is KSM_UNDO_PUT_OFF
+ *
+ * Context: the worker; takes ksm_lock.
+ * Return: false if the caller keeps the reference.
+ */
+bool ksm_undo_ended(struct ksm_slot *slot, enum ksm_undo_outcome outcome,
+		    unsigned int level)
+{
+	struct ksm_slot_undo *undo = &slot->undo;
+	struct ksm_group *group;
+	bool queued = false;
+
+	spin_lock(&ksm_lock);
+	group = slot->books.group;
+	ksm_sched_charge(&group->undo.own, undo->at.work);
+	ksm_sched_charge(&group->own, undo->at.work);
+	if (outcome != KSM_UNDO_FAILED || undo->at.unshared)
+		undo->failures = 0;
+	/* queued again meanwhile, by something that changed, or exiting */
+	if (!list_empty(&undo->link) || outcome == KSM_UNDO_DONE ||
+	    slot->queue.state == KSM_SLOT_DEAD)
+		goto unlock;
+	queued = true;
+	undo->failing = outcome == KSM_UNDO_FAILED;
+	if (outcome == KSM_UNDO_MORE) {
+		ksm_undo_attach(slot);
+		goto unlock;
+	}
+	if (undo->failing) {
+		undo->failures = min(undo->failures + 1, KSM_UNDO_LEVELS);
+		level = undo->failures;
+	}
+	undo->level = level;
+	undo->due = jiffies + ksm_undo_delay(level);
+	list_add_tail(&undo->link, &ksm_undo_later[level - 1]);
+unlock:
+	spin_unlock(&ksm_lock);
+	return queued;
 }
 
 /**

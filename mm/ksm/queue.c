@@ -238,3 +238,17 @@ void ksm_queue_scanned(struct ksm_slot *slot, struct ksm_domain *domain,
 	spin_unlock(&ksm_lock);
 	ksm_domain_put(domain);
 }
+
+/**
+ * ksm_queue_charge - charge work that was not part of a slice
+ * @group: the group that caused it, which may be offline
+ * @work: in cache lines
+ *
+ * Context: takes ksm_lock; the caller keeps @group in memory.
+ */
+void ksm_queue_charge(struct ksm_group *group, unsigned long work)
+{
+	spin_lock(&ksm_lock);
+	ksm_sched_charge(&ksm_group_online(group)->own, work);
+	spin_unlock(&ksm_lock);
+}

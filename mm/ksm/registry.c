@@ -14,13 +14,26 @@
 /* Slots of mms that are gone. */
 static LLIST_HEAD(ksm_reap_slots);
 
+/* Forgetting is charged by the memory that it frees. */
+static void ksm_reap_one(struct ksm_slot *slot)
+{
+	long bytes = READ_ONCE(slot->books.gauge[KSM_G_METADATA]);
+
+	ksm_track_drop(slot);
+	bytes -= READ_ONCE(slot->books.gauge[KSM_G_METADATA]);
+	rcu_read_lock();
+	ksm_queue_charge(READ_ONCE(slot->books.group),
+			 max(bytes, 0L) / KSM_CACHELINE);
+	rcu_read_unlock();
+}
+
 static void ksm_reap(struct work_struct *work)
 {
 	struct ksm_slot *slot, *next;
 
 	llist_for_each_entry_safe(slot, next, llist_del_all(&ksm_reap_slots),
 				  reap) {
-		ksm_track_drop(slot);
+		ksm_reap_one(slot);
 		ksm_slot_put(slot);
 		cond_resched();
 	}

@@ -214,9 +214,13 @@ void ksm_slot_join(struct ksm_slot *slot, struct ksm_group *group)
 
 	group = ksm_group_online(group);
 	if (books->group != group) {
+		bool pending = ksm_undo_detach(slot);
+
 		ksm_queue_del(slot);
 		foreign = ksm_books_move(slot, group);
 		ksm_queue_add(slot);
+		if (pending)
+			ksm_undo_attach(slot);
 	} else {
 		foreign = ksm_books_move(slot, group);
 	}
@@ -270,13 +274,17 @@ void ksm_slot_settle(struct ksm_slot *slot)
  */
 bool ksm_slot_die(struct ksm_slot *slot)
 {
-	bool new;
+	bool new, queued;
 
 	spin_lock(&ksm_lock);
 	new = slot->queue.state == KSM_SLOT_NEW;
 	ksm_slot_set_state(slot, KSM_SLOT_DEAD);
+	/* a delayed slot would keep its mm_struct meanwhile */
+	queued = ksm_undo_cancel(slot);
 	spin_unlock(&ksm_lock);
 	trace_ksm_exit(slot, slot->mm);
+	if (queued)
+		ksm_slot_put(slot);
 	return new;
 }
 

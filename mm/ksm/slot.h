@@ -91,37 +91,56 @@ struct ksm_slot_queue {
  * struct ksm_undo_at - how far unsharing of a slot has come
  * @addr: where it resumes
  * @narrowed: ksm_slot_undo.narrowed when it began at address 0
+ * @review: where the review of frames resumes
+ * @moves: ksm_slot_books.moves when the review began at address 0
+ * @unshared: pages unshared in this turn
+ * @work: work done in this turn, in cache lines
+ * @limit: work after which the turn is over; 0: none
  *
  * In the slot for the worker, on the stack of any other task that unshares.
  */
 struct ksm_undo_at {
 	unsigned long addr;
 	unsigned int narrowed;
+	unsigned long review;
+	unsigned int moves;
+	unsigned long unshared;
+	unsigned long work;
+	unsigned long limit;
 };
 
 /**
  * struct ksm_slot_undo - merging of a slot that has to be undone
- * @link: on ksm_undo_slots, or while @failing on ksm_undo_later (ksm_lock)
- * @failing: the last attempt failed, so no round waits for the slot (ksm_lock)
- * @delay: jiffies between the last attempt and the next, 0 without a failure
+ * @link: on group->undo.slots, or with @level on the list of slots to retry
  *	(ksm_lock)
- * @due: when the next attempt is to be made, in jiffies (ksm_lock)
+ * @level: the delay of the retry, see pending.c; 0: none (ksm_lock)
+ * @due: when the slot is to be retried, in jiffies (ksm_lock)
+ * @failures: attempts that failed in a row, up to the highest @level (ksm_lock)
+ * @failing: the last attempt failed, so no round waits for the slot (ksm_lock)
  * @narrowed: how often the cgroup ceased to decide for the whole process, which
  *	leaves only what the process asked for (ksm_lock, read without it)
  * @narrowed_done: @narrowed when the rest was last unshared (ksm_lock, read
  *	without it)
  * @work: has the mm's owner unshare; @work.func is set while it is queued,
  *	with a reference on the slot (ksm_lock)
+ * @asked: the owner was asked since the slot was last done with (the worker)
+ * @reviews: reviews of all frames that followed one another closely, up to the
+ *	highest @level (the worker)
+ * @review_due: when the next one may begin, in jiffies (the worker)
  * @at: where the worker resumes (the worker)
  */
 struct ksm_slot_undo {
 	struct list_head link;
-	bool failing;
-	unsigned long delay;
+	unsigned int level;
 	unsigned long due;
+	unsigned int failures;
+	bool failing;
 	unsigned int narrowed;
 	unsigned int narrowed_done;
 	struct callback_head work;
+	bool asked;
+	unsigned int reviews;
+	unsigned long review_due;
 	struct ksm_undo_at at;
 };
 

@@ -2,33 +2,30 @@
 /*
  * Undoing merging in whole processes.
  *
- * Slots that map frames of another domain, and slots in which merging ended,
- * are queued (pending.c) for a worker. It unshares what is merged in them,
- * whatever the scanner does, and retries with a growing delay. A write that
- * takes merging away, and run=2, unshare in all slots themselves, so they can
- * return an error and reclaim where a cgroup is full. The worker does the rest.
- *
- * The worker does not wait for an mmap_lock, as a process can keep it for as
- * long as it likes, and does not reclaim. Where it fails, task work has the
- * process unshare its own memory before it returns to user space, at its own
- * cost.
+ * A write that takes merging away, and run=2, unshare in all slots themselves,
+ * so they can return an error and reclaim where a cgroup is full. The worker in
+ * undo-work.c does the rest.
  */
 #include <linux/delay.h>
-#include <linux/memcontrol.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 
 #include "ksm.h"
 
 /* Pages to unshare between two checks whether mmap_lock is contended. */
-#define KSM_UNDO_PAGES		2048
-/* The worker's first and longest delay after a failure. */
-#define KSM_UNDO_DELAY		(HZ / 10)
-#define KSM_UNDO_DELAY_MAX	(5 * HZ)
+#define KSM_UNDO_PAGES		256
 #define KSM_CATCH_TRIES		100
-/* Work under one mmap_lock: 1 for each VMA, 100 for each page table. */
+/* Work under one mmap_lock: 1 for each VMA, 100 for each piece. */
 #define KSM_CATCH_WORK		1000
 #define KSM_CATCH_TABLE		100
+
+/*
+ * Work in cache lines. To unshare a page is to read one and to write one, with
+ * an allocation and a charge that cost about as much again; to review a mapping
+ * is to read its entry, its folio, its frame and to queue it.
+ */
+#define KSM_UNDO_PAGE		(4 * KSM_PAGE_CACHELINES)
+#define KSM_UNDO_REVIEW		4
 
 /* Which VMAs to leave as they are, or NULL. */
 typedef bool (*ksm_spare_fn)(struct ksm_slot *slot, struct vm_area_struct *vma);
@@ -68,9 +65,40 @@ static bool ksm_undo_killable(void)
 	return !(current->flags & (PF_KTHREAD | PF_EXITING));
 }
 
-/* Some of a process's memory, under mmap_lock; @addr: where to resume. */
+/* Mappings that unsharing would replace. */
+static long ksm_slot_mappings(struct ksm_slot *slot)
+{
+	return READ_ONCE(slot->books.gauge[KSM_G_MERGING]) +
+	       READ_ONCE(slot->books.gauge[KSM_G_ZERO]);
+}
+
+/* Do something to a piece of memory, and count the work. */
+static int ksm_undo_piece(struct ksm_slot *slot, struct vm_area_struct *vma,
+			  unsigned long start, unsigned long end,
+			  ksm_range_fn fn, struct ksm_undo_at *at)
+{
+	unsigned long pages = (end - start) >> PAGE_SHIFT;
+	long before = ksm_slot_mappings(slot), gone;
+	int err = fn(vma, start, end);
+
+	at->work += DIV_ROUND_UP(pages, KSM_WALK_ENTRIES);
+	if (fn == ksm_review_range) {
+		at->work += min_t(long, pages, before) * KSM_UNDO_REVIEW;
+	} else {
+		gone = clamp(before - ksm_slot_mappings(slot), 0L, (long)pages);
+		at->unshared += gone;
+		at->work += gone * KSM_UNDO_PAGE;
+	}
+	return err;
+}
+
+/*
+ * Some of a process's memory, under mmap_lock; @addr: where to resume. The VMAs
+ * that are passed over count as work, too.
+ */
 static int ksm_undo_some(struct ksm_slot *slot, ksm_spare_fn spare,
-			 ksm_range_fn fn, unsigned long *addr, bool *end)
+			 ksm_range_fn fn, struct ksm_undo_at *at,
+			 unsigned long *addr, bool *end)
 {
 	struct mm_struct *mm = slot->mm;
 	struct vm_area_struct *vma;
@@ -82,18 +110,20 @@ static int ksm_undo_some(struct ksm_slot *slot, ksm_spare_fn spare,
 		*end = !vma;
 		if (*end)
 			break;
+		at->work++;
 		start = max(*addr, vma->vm_start);
 		stop = vma->vm_end;
 		if (vma->anon_vma && !(spare && spare(slot, vma))) {
 			stop = min(stop, start + KSM_UNDO_PAGES * PAGE_SIZE);
-			err = fn(vma, start, stop);
+			err = ksm_undo_piece(slot, vma, start, stop, fn, at);
 			/* the next attempt begins with the piece that failed */
 			if (err)
 				break;
-			nr += KSM_CATCH_TABLE *
-			      DIV_ROUND_UP(stop - start, PMD_SIZE);
+			nr += KSM_CATCH_TABLE;
 		}
 		*addr = stop;
+		if (at->limit && at->work >= at->limit)
+			break;
 	} while (++nr < KSM_CATCH_WORK &&
 		 (nr < KSM_CATCH_TABLE || !mmap_lock_is_contended(mm)));
 	return err;
@@ -101,10 +131,12 @@ static int ksm_undo_some(struct ksm_slot *slot, ksm_spare_fn spare,
 
 /*
  * Call a function for all of a process's anonymous memory from @addr on, piece
- * by piece; mmap_lock is dropped now and then.
+ * by piece; mmap_lock is dropped now and then. Returns -EINPROGRESS when the
+ * turn is over.
  */
 static int ksm_undo_ranges(struct ksm_slot *slot, ksm_spare_fn spare,
-			   ksm_range_fn fn, unsigned long *addr)
+			   ksm_range_fn fn, struct ksm_undo_at *at,
+			   unsigned long *addr)
 {
 	bool killable = ksm_undo_killable();
 	struct mm_struct *mm = slot->mm;
@@ -116,9 +148,11 @@ static int ksm_undo_ranges(struct ksm_slot *slot, ksm_spare_fn spare,
 			return -EINTR;
 		if (!killable && !ksm_mmap_catch(mm))
 			return -EAGAIN;
-		err = ksm_undo_some(slot, spare, fn, addr, &end);
+		err = ksm_undo_some(slot, spare, fn, at, addr, &end);
 		mmap_read_unlock(mm);
 		cond_resched();
+		if (!err && !end && at->limit && at->work >= at->limit)
+			err = -EINPROGRESS;
 	}
 	return err;
 }
@@ -137,13 +171,13 @@ static int ksm_unshare_whole(struct vm_area_struct *vma, unsigned long start,
 }
 
 static int ksm_unshare_from(struct ksm_slot *slot, ksm_spare_fn spare,
-			    ksm_range_fn fn, unsigned long *addr)
+			    ksm_range_fn fn, struct ksm_undo_at *at)
 {
 	int err;
 
 	if (!ksm_slot_merged(slot))
 		return 0;
-	err = ksm_undo_ranges(slot, spare, fn, addr);
+	err = ksm_undo_ranges(slot, spare, fn, at, &at->addr);
 	ksm_drain_later();
 	return err;
 }
@@ -157,7 +191,7 @@ static bool ksm_spare_eligible(struct ksm_slot *slot,
 /*
  * Unshare with @fn what a slot may not have merged, from @at on. @all: also
  * what the process withheld after it was merged. Returns 0; -ENOMEM; -EAGAIN if
- * mmap_lock is busy; -EINTR if a signal ended it.
+ * mmap_lock is busy; -EINTR if a signal ended it; -EINPROGRESS at its limit.
  */
 static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
 			   struct ksm_undo_at *at)
@@ -180,7 +214,7 @@ static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
 			ksm_track_sync(slot);
 		spare = ksm_spare_eligible;
 	}
-	err = ksm_unshare_from(slot, spare, fn, &at->addr);
+	err = ksm_unshare_from(slot, spare, fn, at);
 	/* what was mapped meanwhile is unshared the next time */
 	if (!err) {
 		at->addr = 0;
@@ -189,187 +223,51 @@ static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
 	return err;
 }
 
-/* ------------------------------------------------------------- the worker */
-
-/* Have the frames reviewed that the slot brought from another group. */
-static int ksm_undo_review(struct ksm_slot *slot)
+/**
+ * ksm_undo_pending - unshare what is pending in a slot
+ * @slot: the slot
+ * @at: where to resume, and where to stop
+ *
+ * Signals do not end it; a fatal one tears the mm down anyway.
+ *
+ * Context: sleeps.
+ * Return: 0; -ENOMEM; -EAGAIN if mmap_lock is busy; -EINTR if a signal ended the
+ * wait for it; -EINPROGRESS at the limit.
+ */
+int ksm_undo_pending(struct ksm_slot *slot, struct ksm_undo_at *at)
 {
-	unsigned int moves = READ_ONCE(slot->books.moves);
-	/* from the start, as the slot may have moved again */
-	unsigned long addr = 0;
-	int err = 0;
+	return ksm_undo_merged(slot, ksm_unshare_whole, false, at);
+}
 
-	if (moves == READ_ONCE(slot->books.moves_seen))
+/**
+ * ksm_undo_review - have all frames reviewed that a slot maps
+ * @slot: the slot
+ * @at: where to resume, and where to stop
+ *
+ * Context: sleeps.
+ * Return: 0, -EAGAIN, -EINTR or -EINPROGRESS, as above.
+ */
+int ksm_undo_review(struct ksm_slot *slot, struct ksm_undo_at *at)
+{
+	if (!READ_ONCE(slot->books.gauge[KSM_G_MERGING]))
 		return 0;
-	if (READ_ONCE(slot->books.gauge[KSM_G_MERGING]))
-		err = ksm_undo_ranges(slot, NULL, ksm_review_range, &addr);
-	/* of an exiting mm, each unmapping has its frame reviewed */
-	if (!err && ksm_mm_live(slot->mm))
-		WRITE_ONCE(slot->books.moves_seen, moves);
-	return err;
+	return ksm_undo_ranges(slot, NULL, ksm_review_range, at, &at->review);
 }
 
-/*
- * Unshare what is pending in a slot, and have its frames reviewed if they may
- * have lost their payer. @at: where to resume.
+/**
+ * ksm_undo_drop - forget what is remembered of a slot
+ * @slot: the slot
+ * @at: the work is added; the memory that is freed is the measure
+ *
+ * Context: sleeps.
  */
-static int ksm_undo_slot(struct ksm_slot *slot, struct ksm_undo_at *at)
+void ksm_undo_drop(struct ksm_slot *slot, struct ksm_undo_at *at)
 {
-	struct ksm_slot_books *books = &slot->books;
-	int err;
+	long bytes = READ_ONCE(slot->books.gauge[KSM_G_METADATA]);
 
-	err = ksm_undo_merged(slot, ksm_unshare_whole, false, at);
-	if (!err)
-		err = ksm_undo_review(slot);
-	if (!err && (READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
-		     READ_ONCE(slot->track.domain) != READ_ONCE(books->domain)))
-		ksm_track_drop(slot);
-	return err;
-}
-
-#ifdef CONFIG_MEMCG
-static void ksm_undo_by_owner(struct callback_head *work)
-{
-	struct ksm_slot *slot = container_of(work, struct ksm_slot, undo.work);
-	struct ksm_undo_at at = {};
-
-	if (current->mm == slot->mm &&
-	    READ_ONCE(slot->queue.state) != KSM_SLOT_DEAD)
-		ksm_undo_slot(slot, &at);
-	spin_lock(&ksm_lock);
-	work->func = NULL;
-	spin_unlock(&ksm_lock);
-	ksm_slot_put(slot);
-}
-
-/* Claim the slot's task work, with a reference. */
-static bool ksm_undo_claim_work(struct ksm_slot *slot)
-{
-	bool claimed;
-
-	spin_lock(&ksm_lock);
-	claimed = !slot->undo.work.func &&
-		  slot->queue.state != KSM_SLOT_DEAD;
-	if (claimed) {
-		init_task_work(&slot->undo.work, ksm_undo_by_owner);
-		kref_get(&slot->ref);
-	}
-	spin_unlock(&ksm_lock);
-	return claimed;
-}
-
-/*
- * Have the owner unshare, and reclaim, before it returns to user space. The
- * first request interrupts system calls, as the owner may sleep for long. Later
- * ones do not: while a cgroup stays full, each retry would interrupt them.
- */
-static void ksm_undo_ask_owner(struct ksm_slot *slot)
-{
-	enum task_work_notify_mode mode = READ_ONCE(slot->undo.delay) ?
-					  TWA_RESUME : TWA_SIGNAL;
-	struct task_struct *task;
-
-	rcu_read_lock();
-	task = rcu_dereference(slot->mm->owner);
-	if (task)
-		get_task_struct(task);
-	rcu_read_unlock();
-	if (!task)
-		return;
-	if (ksm_undo_claim_work(slot) &&
-	    task_work_add(task, &slot->undo.work, mode)) {
-		spin_lock(&ksm_lock);
-		slot->undo.work.func = NULL;
-		spin_unlock(&ksm_lock);
-		ksm_slot_put(slot);
-	}
-	put_task_struct(task);
-}
-#else
-static void ksm_undo_ask_owner(struct ksm_slot *slot)
-{
-}
-#endif
-
-/* Queue the slots that are due. Returns the delay to the next one, or -1. */
-static long ksm_undo_resume(void)
-{
-	struct ksm_slot *slot, *next;
-	long left, delay = -1;
-
-	spin_lock(&ksm_lock);
-	list_for_each_entry_safe(slot, next, &ksm_undo_later, undo.link) {
-		left = slot->undo.due - jiffies;
-		if (left <= 0)
-			list_move_tail(&slot->undo.link, &ksm_undo_slots);
-		else if (delay < 0 || left < delay)
-			delay = left;
-	}
-	if (!list_empty(&ksm_undo_slots))
-		delay = 0;
-	spin_unlock(&ksm_lock);
-	return delay;
-}
-
-static struct ksm_slot *ksm_undo_first(void)
-{
-	struct ksm_slot *slot;
-
-	spin_lock(&ksm_lock);
-	slot = list_first_entry_or_null(&ksm_undo_slots, struct ksm_slot,
-					undo.link);
-	if (slot)
-		list_del_init(&slot->undo.link);
-	spin_unlock(&ksm_lock);
-	return slot;
-}
-
-/* Finish an attempt: back off after a failure, else drop the reference. */
-static void ksm_undo_ended(struct ksm_slot *slot, bool failed, bool progress)
-{
-	struct ksm_slot_undo *undo = &slot->undo;
-
-	spin_lock(&ksm_lock);
-	undo->failing = failed && slot->queue.state != KSM_SLOT_DEAD &&
-			list_empty(&undo->link);
-	if (!failed || progress)
-		undo->delay = 0;
-	if (undo->failing) {
-		undo->delay = clamp(2 * undo->delay, KSM_UNDO_DELAY,
-				    KSM_UNDO_DELAY_MAX);
-		undo->due = jiffies + undo->delay;
-		list_add_tail(&undo->link, &ksm_undo_later);
-		slot = NULL;
-	}
-	spin_unlock(&ksm_lock);
-	if (slot)
-		ksm_slot_put(slot);
-}
-
-static void ksm_undo_work_fn(struct work_struct *work)
-{
-	struct ksm_slot *slot;
-	long delay;
-
-	ksm_undo_resume();
-	while ((slot = ksm_undo_first())) {
-		long left = READ_ONCE(slot->books.gauge[KSM_G_PENDING]), now;
-		int err = ksm_undo_slot(slot, &slot->undo.at);
-
-		now = READ_ONCE(slot->books.gauge[KSM_G_PENDING]);
-		if (err)
-			ksm_undo_ask_owner(slot);
-		ksm_undo_ended(slot, err || now, now < left);
-		cond_resched();
-	}
-	delay = ksm_undo_resume();
-	if (delay >= 0)
-		queue_delayed_work(system_unbound_wq, &ksm_undo_work, delay);
-}
-
-void __init ksm_undo_init(void)
-{
-	INIT_DELAYED_WORK(&ksm_undo_work, ksm_undo_work_fn);
+	ksm_track_drop(slot);
+	bytes -= READ_ONCE(slot->books.gauge[KSM_G_METADATA]);
+	at->work += max(bytes, 0L) / KSM_CACHELINE;
 }
 
 /* ----------------------------------------------------------------- writes */

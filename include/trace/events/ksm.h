@@ -84,6 +84,19 @@ TRACE_EVENT(ksm_slice,
 		      __entry->cost, __entry->cgroup)
 );
 
+TRACE_EVENT(ksm_undo,
+	    TP_PROTO(struct ksm_slot *slot, unsigned long work, int err),
+	    TP_ARGS(slot, work, err),
+	    TP_STRUCT__entry(__field(unsigned long, work)
+			     __field(u64, cgroup)
+			     __field(int, err)),
+	    TP_fast_assign(__entry->cgroup = ksm_slot_cgroup(slot);
+			   __entry->work = work;
+			   __entry->err = err;),
+	    TP_printk("work %lu err %d cgroup %llu", __entry->work,
+		      __entry->err, __entry->cgroup)
+);
+
 /* A process gets a slot, or exits. */
 DECLARE_EVENT_CLASS(ksm_enter_exit_template,
 		    TP_PROTO(struct ksm_slot *slot, void *mm),
