@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The worker that unshares: in which order it serves cgroups, and what it
+ * leaves to the processes themselves.
+ *
+ * - cgroups are served in turns, however much one of them has to undo
+ * - a running process unshares its own memory
+ * - processes that cannot be unshared hold up nobody
+ * - a process that keeps moving takes its frames along in the end
+ *
+ * Order and work are those of the trace event ksm_undo; no time is taken.
+ *
+ * vm: timeout=600
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "ksmlib.h"
+
+#define N	1024
+#define TAG	1000
+/* A turn of the worker, in cache lines; it may end a turn late. */
+#define TURN	(16LL * 4096)
+
+struct turn {
+	u64 cgroup;
+	long long work;
+};
+
+/* The next turn of the worker in the trace; false if there is no more. */
+static bool next_turn(struct turn *t)
+{
+	const char *line, *at;
+	int err;
+
+	while ((line = trace_next())) {
+		at = strstr(line, "ksm_undo: ");
+		if (at && sscanf(at, "ksm_undo: work %lld err %d cgroup %llu",
+				 &t->work, &err, &t->cgroup) == 3)
+			return true;
+	}
+	return false;
+}
+
+/* Two equal processes in a domain of their own, and another domain to go to. */
+static void couple(struct worker **w, const char *name, long pages, u64 tag,
+		   const char **to)
+{
+	const char *top = cg_ksm(NULL, name, NULL);
+
+	w_twins(w, cg_ksm(top, "a", "1"), pages, tag);
+	*to = cg_ksm(top, "b", "1");
+}
+
+static void in_turns(void)
+{
+	long long of_few = 0, of_many = 0, meanwhile = 0, later = 0;
+	struct worker *many[2], *few[2];
+	const char *many_to, *few_to;
+	struct turn t;
+
+	couple(many, "m", 16 * N, TAG, &many_to);
+	couple(few, "f", 2 * N, 100 * TAG, &few_to);
+	ksm_settle();
+	CHECK_EQ(w_same(many[0], many[1], 0), 16 * N);
+	CHECK_EQ(w_same(few[0], few[1], 0), 2 * N);
+	ksm_stop();
+	trace_begin("ksm/ksm_undo", NULL);
+	NEED_OK(cg_move(many_to, many[0]->pid));
+	NEED_OK(cg_move(few_to, few[0]->pid));
+	CHECK_WAIT_EQ(cg_stat(few_to, "pages_foreign"), 0);
+	CHECK_WAIT_EQ(cg_stat(many_to, "pages_foreign"), 0);
+	trace_end();
+	while (next_turn(&t)) {
+		if (t.cgroup == cg_inode(few_to)) {
+			of_few += t.work;
+			of_many += meanwhile;
+			meanwhile = 0;
+			later = 0;
+		} else if (t.cgroup == cg_inode(many_to)) {
+			meanwhile += of_few ? t.work : 0;
+			later += t.work;
+		}
+	}
+	trace_complete();
+	/* there was work enough to be held up by */
+	NEED_GT(later, TURN, "the large process was through first");
+	CHECK_GE(of_few, 2 * N * 64, "the small process");
+	CHECK_LE(of_many, of_few + 3 * TURN, "between its turns");
+	CHECK_GE(of_many, of_few / 2 - 3 * TURN, "between its turns");
+	w_verify(many[0]);
+	w_verify(few[0]);
+}
+
+/* One attempt: how much the worker did for a process that runs. */
+static long long work_for_running(struct worker *w, const char *to)
+{
+	long long work = 0;
+	struct turn t;
+
+	trace_begin("ksm/ksm_undo", NULL);
+	w_churn_start(w, 20000, 1, 4, NULL);
+	NEED_OK(cg_move(to, w->pid));
+	CHECK_WAIT_EQ(cg_stat(to, "pages_foreign"), 0);
+	CHECK_EQ(w_finish(w), 0, "wrong pages");
+	trace_end();
+	while (next_turn(&t)) {
+		if (t.cgroup == cg_inode(to))
+			work += t.work;
+	}
+	trace_complete();
+	return work;
+}
+
+/* A machine that does not let it run leaves it to the worker now and then. */
+static void by_itself(void)
+{
+	const char *home = cg_ksm(NULL, "a", "1");
+	const char *to = cg_ksm(NULL, "b", "1");
+	long long work = 0;
+	struct worker *w[2];
+	int i, tries = 5;
+
+	for (i = 0; i < 2; i++) {
+		w[i] = w_dup(home, 64, 9 * TAG * (i + 1), 1);
+		w_map(w[i], 2 * N, MAP_PLAIN);
+		w_set(w[i], 1, 0, 2 * N, TAG, 1);
+	}
+	while (tries--) {
+		ksm_settle();
+		NEED_EQ(w_same(w[0], w[1], 1), 2 * N);
+		ksm_stop();
+		work = work_for_running(w[0], to);
+		if (work < 2 * N * 64)
+			break;
+		NEED_OK(cg_move(home, w[0]->pid));
+	}
+	CHECK_LT(work, 2 * N * 64, "the worker did it");
+	w_verify(w[0]);
+	w_verify(w[1]);
+}
+
+#define STUCK	8
+#define ROOM	512
+
+static void stuck(void)
+{
+	const char *home = cg_ksm(NULL, "a", "1");
+	const char *full = cg_ksm(NULL, "b", "1");
+	struct worker *w[STUCK], *few[2];
+	const char *few_to;
+	char buf[32];
+	int i;
+
+	cg_need(full, "memory.max");
+	couple(few, "f", N, 100 * TAG, &few_to);
+	w_dup(home, N, TAG, 1);
+	w[0] = w_dup(home, N, TAG, 1);
+	for (i = 1; i < STUCK; i++)
+		w[i] = w_fork(w[0]);
+	ksm_settle();
+	CHECK_EQ(w_merged(w[STUCK - 1]), N);
+	CHECK_EQ(w_same(few[0], few[1], 0), N);
+	if (cg_has(full, "memory.swap.max"))
+		cg_set(full, "memory.swap.max", "0");
+	snprintf(buf, sizeof(buf), "%ld", (long)(ROOM * PAGE_SZ));
+	cg_set(full, "memory.max", buf);
+	for (i = 0; i < STUCK; i++)
+		NEED_OK(cg_move(full, w[i]->pid));
+	CHECK_GE(cg_stat(full, "pages_foreign"), STUCK * N - ROOM);
+	NEED_OK(cg_move(few_to, few[0]->pid));
+	CHECK_WAIT_EQ(cg_stat(few_to, "pages_foreign"), 0);
+	CHECK_GE(cg_stat(full, "pages_foreign"), STUCK * N - ROOM);
+	CHECK_EQ(cg_key(full, "memory.events", "oom_kill"), 0);
+	/* with room, they end by themselves */
+	cg_set(full, "memory.max", "max");
+	CHECK_WAIT_EQ(cg_stat(full, "pages_foreign"), 0);
+	for (i = 0; i < STUCK; i++)
+		w_verify(w[i]);
+	w_verify(few[0]);
+}
+
+/* Frames follow a process whose reviews were put off while it moved. */
+static void keeps_moving(void)
+{
+	const char *top = cg_ksm(NULL, "a", "1");
+	const char *cg[2] = { cg_ksm(top, "b", NULL), cg_ksm(top, "c", NULL) };
+	struct worker *w[2];
+	int i;
+
+	w_twins(w, cg[0], N, TAG);
+	ksm_settle();
+	CHECK_GE(cg_stat(cg[0], "pages_shared"), N);
+	for (i = 1; i <= 11; i++) {
+		NEED_OK(cg_move(cg[i % 2], w[0]->pid));
+		NEED_OK(cg_move(cg[i % 2], w[1]->pid));
+	}
+	CHECK_WAIT_EQ(cg_stat(cg[0], "pages_shared"), 0, "left behind");
+	CHECK_GE(cg_stat(cg[1], "pages_shared"), N, "taken along");
+	CHECK_EQ(w_same(w[0], w[1], 0), N);
+	w_verify(w[0]);
+	w_verify(w[1]);
+}
+
+static const struct ksm_case cases[] = {
+	{ "cgroups have their memory unshared in turns", in_turns },
+	{ "a running process unshares its own memory", by_itself },
+	{ "processes that cannot be unshared hold up nobody", stuck },
+	{ "a process that keeps moving takes its frames along", keeps_moving },
+};
+
+int main(int argc, char **argv)
+{
+	return ksm_main(argc, argv, cases, ARRAY_SIZE(cases));
+}
