@@ -18,6 +18,9 @@
 
 #include "ksm.h"
 
+/* Groups, or slots of one, that are updated under one ksm_lock. */
+#define KSM_CONFIG_BATCH	64
+
 /* Configurations, what they come to, and the shape of the group tree. */
 DEFINE_MUTEX(ksm_config_mutex);
 
@@ -42,6 +45,7 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 	group->parent = parent;
 	INIT_LIST_HEAD(&queue->slots);
 	INIT_LIST_HEAD(&queue->parked);
+	INIT_LIST_HEAD(&queue->busy);
 	INIT_LIST_HEAD(&queue->enlist);
 	INIT_LIST_HEAD(&queue->wait);
 	INIT_LIST_HEAD(&group->undo.slots);
@@ -124,7 +128,7 @@ void ksm_group_offline(struct ksm_group *group)
 	ksm_group_charge(parent);
 	list_del_init(&group->queue.enlist);
 	list_del(&group->queue.link);
-	ksm_queue_serve();
+	ksm_queue_serve(group);
 unlock:
 	spin_unlock(&ksm_lock);
 	mutex_unlock(&ksm_config_mutex);
@@ -250,6 +254,41 @@ void ksm_group_reset_config(struct ksm_group *group)
 	ksm_group_set_weight(group, KSM_WEIGHT_DFL);
 }
 
+/* Let others have ksm_lock, after every so many objects. */
+static void ksm_config_give_way(unsigned int *nr)
+{
+	if (++*nr % KSM_CONFIG_BATCH)
+		return;
+	spin_unlock(&ksm_lock);
+	cond_resched();
+	spin_lock(&ksm_lock);
+}
+
+/**
+ * ksm_groups_serve - run was changed: update which groups are served
+ *
+ * A round that ends is one of all groups that the new value serves.
+ *
+ * Context: sleeps.
+ */
+void ksm_groups_serve(void)
+{
+	struct ksm_group *group;
+	unsigned int nr = 0;
+
+	mutex_lock(&ksm_config_mutex);
+	spin_lock(&ksm_lock);
+	ksm_round_suspend();
+	/* ksm_config_mutex keeps the list as it is */
+	list_for_each_entry(group, &ksm_groups, queue.link) {
+		ksm_queue_serve(group);
+		ksm_config_give_way(&nr);
+	}
+	ksm_round_restart();
+	spin_unlock(&ksm_lock);
+	mutex_unlock(&ksm_config_mutex);
+}
+
 /* What holds above the root: mainline's rule. */
 static const struct ksm_effective ksm_host_effective = {
 	.setting = KSM_MADVISE,
@@ -330,7 +369,7 @@ void ksm_group_refresh(struct ksm_group *group)
 			       &queue->slots : &queue->parked);
 		ksm_slot_join(slot, group);
 	}
-	ksm_queue_serve();
+	ksm_queue_serve(group);
 unlock:
 	spin_unlock(&ksm_lock);
 }

@@ -38,12 +38,17 @@ struct ksm_effective {
 
 /**
  * struct ksm_group_queue - a group as the scanner sees it
- * @link: on ksm_groups
+ * @link: on ksm_groups; changes under ksm_config_mutex as well, and is read
+ *	under that mutex or RCU
  * @slots: slots that take part, the next one to scan first
  * @parked: slots that do not
- * @nr_slots: length of @slots
- * @unpassed: slots of @slots that the present round has still to pass
- * @served: run and the group's setting let the scanner serve it
+ * @busy: on ksm_busy_groups while @served and @nr_slots
+ * @nr_slots: slots that take part
+ * @round: the round that @unpassed is for
+ * @unpassed: slots that take part and that @round has still to pass; in any
+ *	other round all of them are
+ * @served: run and the group's setting let the scanner serve it; also read
+ *	without ksm_lock
  * @wait: on domain->waiting, and held in the scheduler
  * @enlist: on ksm_enlist_groups while processes may have to be registered
  * @resume_seq: seq of the slot in which the last write to memory.ksm.scan
@@ -56,7 +61,9 @@ struct ksm_group_queue {
 	struct list_head link;
 	struct list_head slots;
 	struct list_head parked;
+	struct list_head busy;
 	unsigned long nr_slots;
+	unsigned long round;
 	unsigned long unpassed;
 	bool served;
 	struct list_head wait;

@@ -271,11 +271,12 @@ long ksm_books_move(struct ksm_slot *slot, struct ksm_group *group);
 /* ---------------------------------------------------------- floor: objects */
 
 /* pass.c */
-void ksm_round_count(struct ksm_group *group, long unpassed);
+void ksm_round_count(const struct ksm_slot *slot, int nr);
 bool ksm_round_waits_for(const struct ksm_slot *slot);
 void ksm_round_check(void);
+void ksm_round_suspend(void);
 void ksm_round_restart(void);
-void ksm_round_serve(void);
+void ksm_round_serve(struct ksm_group *group, bool served);
 void ksm_round_drained(void);
 void ksm_pass_begin(struct ksm_slot *slot);
 void ksm_pass_end(struct ksm_slot *slot);
@@ -285,8 +286,8 @@ void ksm_pass_skip(struct ksm_slot *slot);
 extern wait_queue_head_t ksm_work_wait, ksm_turn_wait;
 void ksm_queue_add(struct ksm_slot *slot);
 void ksm_queue_del(struct ksm_slot *slot);
-void ksm_queue_serve(void);
-unsigned long ksm_queue_served(struct ksm_group *top);
+void ksm_queue_serve(struct ksm_group *group);
+bool ksm_queue_served(const struct ksm_group *top);
 bool ksm_queue_has_work(void);
 unsigned long ksm_queue_turns(void);
 struct ksm_slot *ksm_queue_next(struct ksm_domain **domain,
@@ -348,6 +349,7 @@ void ksm_slots_judge(void);
 /* config.c */
 void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 		    struct mem_cgroup *memcg);
+void ksm_groups_serve(void);
 
 /* frame.c */
 extern struct kmem_cache *ksm_frame_cache;

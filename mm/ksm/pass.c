@@ -14,10 +14,12 @@
 
 /**
  * struct ksm_round - the present round
- * @nr: its number; stamps passes and slots
- * @unpassed: slots that are served and not passed yet
+ * @nr: its number; stamps passes, slots and groups
+ * @slots: slots that take part and are served
+ * @unpassed: those of @slots that are not passed yet
  * @missed: what its passes missed, bits KSM_MISSED_*
  * @draining: it is to be repeated once the LRU batches were drained
+ * @suspended: it does not end, as run is being changed
  * @past: what round.c remembers of earlier rounds
  * @full_scans: rounds that counted
  *
@@ -25,14 +27,19 @@
  */
 struct ksm_round {
 	unsigned long nr;
+	unsigned long slots;
 	unsigned long unpassed;
 	unsigned int missed;
 	bool draining;
+	bool suspended;
 	struct ksm_round_past past;
 	unsigned long full_scans;
 };
 
 static struct ksm_round ksm_round = { .nr = 1 };
+
+/* Groups that are served and have slots that take part; ksm_lock. */
+static LIST_HEAD(ksm_busy_groups);
 
 /**
  * ksm_full_scans - the number of rounds that counted as full scans
@@ -43,21 +50,6 @@ static struct ksm_round ksm_round = { .nr = 1 };
 unsigned long ksm_full_scans(void)
 {
 	return READ_ONCE(ksm_round.full_scans);
-}
-
-/**
- * ksm_round_count - a group has more or fewer slots to be passed
- * @group: the group
- * @unpassed: the change of their number
- *
- * Context: ksm_lock.
- */
-void ksm_round_count(struct ksm_group *group, long unpassed)
-{
-	lockdep_assert_held(&ksm_lock);
-	group->queue.unpassed += unpassed;
-	if (group->queue.served)
-		ksm_round.unpassed += unpassed;
 }
 
 /**
@@ -74,19 +66,94 @@ bool ksm_round_waits_for(const struct ksm_slot *slot)
 	       slot->queue.passed != ksm_round.nr;
 }
 
+/*
+ * A new round waits for every slot, so idle groups need no visit when it
+ * begins: what a group noted for another round is out of date.
+ */
+static void ksm_round_note(struct ksm_group_queue *queue)
+{
+	if (queue->round == ksm_round.nr)
+		return;
+	queue->round = ksm_round.nr;
+	queue->unpassed = queue->nr_slots;
+}
+
+static void ksm_round_list(struct ksm_group_queue *queue)
+{
+	if (!queue->served || !queue->nr_slots)
+		list_del_init(&queue->busy);
+	else if (list_empty(&queue->busy))
+		list_add_tail(&queue->busy, &ksm_busy_groups);
+}
+
+/**
+ * ksm_round_count - a slot comes to, or leaves, those that take part
+ * @slot: the slot, in its group
+ * @nr: 1 or -1
+ *
+ * Context: ksm_lock; slot->queue.state is KSM_SLOT_ACTIVE.
+ */
+void ksm_round_count(const struct ksm_slot *slot, int nr)
+{
+	struct ksm_group_queue *queue = &slot->books.group->queue;
+	int unpassed = ksm_round_waits_for(slot) ? nr : 0;
+
+	ksm_round_note(queue);
+	queue->nr_slots += nr;
+	queue->unpassed += unpassed;
+	if (queue->served) {
+		ksm_round.slots += nr;
+		ksm_round.unpassed += unpassed;
+	}
+	ksm_round_list(queue);
+}
+
+/**
+ * ksm_round_serve - a group is served from now on, or is not
+ * @group: the group
+ * @served: which
+ *
+ * Context: ksm_lock; ksm_round_check() follows.
+ */
+void ksm_round_serve(struct ksm_group *group, bool served)
+{
+	struct ksm_group_queue *queue = &group->queue;
+
+	lockdep_assert_held(&ksm_lock);
+	if (queue->served == served)
+		return;
+	ksm_round_note(queue);
+	WRITE_ONCE(queue->served, served);
+	if (served) {
+		ksm_round.slots += queue->nr_slots;
+		ksm_round.unpassed += queue->unpassed;
+	} else {
+		ksm_round.slots -= queue->nr_slots;
+		ksm_round.unpassed -= queue->unpassed;
+	}
+	ksm_round_list(queue);
+}
+
 /* Begin a round; passes that are under way do not count for it. */
 static void ksm_round_begin(void)
 {
-	struct ksm_group *group;
-
 	ksm_round.nr++;
 	ksm_round.missed = 0;
-	ksm_round.unpassed = 0;
-	list_for_each_entry(group, &ksm_groups, queue.link) {
-		group->queue.unpassed = group->queue.nr_slots;
-		if (group->queue.served)
-			ksm_round.unpassed += group->queue.unpassed;
-	}
+	ksm_round.unpassed = ksm_round.slots;
+}
+
+/**
+ * ksm_round_suspend - run was changed, and groups follow one by one
+ *
+ * Until ksm_round_restart() no round ends, as it would not wait for groups that
+ * are still to be served.
+ *
+ * Context: ksm_lock.
+ */
+void ksm_round_suspend(void)
+{
+	lockdep_assert_held(&ksm_lock);
+	ksm_round.suspended = true;
 }
 
 /**
@@ -95,11 +162,12 @@ static void ksm_round_begin(void)
  * For a write to run, whose writer may wait for full scans: earlier passes and
  * drains no longer count.
  *
- * Context: ksm_lock; ksm_queue_serve() follows.
+ * Context: ksm_lock.
  */
 void ksm_round_restart(void)
 {
 	lockdep_assert_held(&ksm_lock);
+	ksm_round.suspended = false;
 	ksm_round.past.drains = 0;
 	ksm_round_begin();
 }
@@ -110,21 +178,8 @@ static void ksm_round_credit(void)
 	struct ksm_group *group;
 
 	WRITE_ONCE(ksm_round.full_scans, ksm_round.full_scans + 1);
-	list_for_each_entry(group, &ksm_groups, queue.link) {
-		if (group->queue.served && group->queue.nr_slots)
-			atomic_long_inc(&group->books.event[KSM_E_FULL_SCANS]);
-	}
-}
-
-static bool ksm_round_serves(void)
-{
-	struct ksm_group *group;
-
-	list_for_each_entry(group, &ksm_groups, queue.link) {
-		if (group->queue.served && group->queue.nr_slots)
-			return true;
-	}
-	return false;
+	list_for_each_entry(group, &ksm_busy_groups, queue.busy)
+		atomic_long_inc(&group->books.event[KSM_E_FULL_SCANS]);
 }
 
 /**
@@ -135,8 +190,8 @@ static bool ksm_round_serves(void)
 void ksm_round_check(void)
 {
 	lockdep_assert_held(&ksm_lock);
-	if (ksm_round.unpassed || ksm_round.draining ||
-	    !ksm_root_group.sched.active || !ksm_round_serves())
+	if (ksm_round.unpassed || ksm_round.draining || ksm_round.suspended ||
+	    !ksm_root_group.sched.active || !ksm_round.slots)
 		return;
 	switch (ksm_round_judge(&ksm_round.past, ksm_round.missed)) {
 	case KSM_ROUND_DRAIN:
@@ -167,24 +222,6 @@ void ksm_round_drained(void)
 		ksm_round_begin();
 	}
 	spin_unlock(&ksm_lock);
-}
-
-/**
- * ksm_round_serve - the groups that are served changed
- *
- * Context: ksm_lock.
- */
-void ksm_round_serve(void)
-{
-	struct ksm_group *group;
-
-	lockdep_assert_held(&ksm_lock);
-	ksm_round.unpassed = 0;
-	list_for_each_entry(group, &ksm_groups, queue.link) {
-		if (group->queue.served)
-			ksm_round.unpassed += group->queue.unpassed;
-	}
-	ksm_round_check();
 }
 
 /* Pages of a slot that are tracked. */
@@ -222,8 +259,13 @@ void ksm_pass_begin(struct ksm_slot *slot)
 
 static void ksm_round_passed(struct ksm_slot *slot)
 {
+	struct ksm_group_queue *queue = &slot->books.group->queue;
+
+	ksm_round_note(queue);
 	slot->queue.passed = ksm_round.nr;
-	ksm_round_count(slot->books.group, -1);
+	queue->unpassed--;
+	if (queue->served)
+		ksm_round.unpassed--;
 	ksm_round_check();
 }
 

@@ -76,9 +76,7 @@ void ksm_queue_del(struct ksm_slot *slot)
 	list_del_init(&slot->queue.link);
 	if (slot->queue.state != KSM_SLOT_ACTIVE)
 		return;
-	if (ksm_round_waits_for(slot))
-		ksm_round_count(group, -1);
-	group->queue.nr_slots--;
+	ksm_round_count(slot, -1);
 	ksm_group_kick(group);
 }
 
@@ -99,52 +97,41 @@ void ksm_queue_add(struct ksm_slot *slot)
 	}
 	/* at the head: new slots go before known ones */
 	list_add(&slot->queue.link, &group->queue.slots);
-	group->queue.nr_slots++;
-	if (ksm_round_waits_for(slot))
-		ksm_round_count(group, 1);
+	ksm_round_count(slot, 1);
 	ksm_group_kick(group);
 }
 
 /**
- * ksm_queue_serve - update which groups are served: run or a setting changed
+ * ksm_queue_serve - update whether a group is served: run or its setting
+ *	changed
+ * @group: the group
  *
  * Context: ksm_lock.
  */
-void ksm_queue_serve(void)
+void ksm_queue_serve(struct ksm_group *group)
 {
 	unsigned int run = READ_ONCE(ksm_knobs.run);
-	struct ksm_group *group;
+	bool served = group->effective.setting != KSM_NEVER &&
+		      (run == KSM_RUN_ALL ||
+		       (run == KSM_RUN_CGROUPS && group->effective.owned));
 
 	lockdep_assert_held(&ksm_lock);
-	list_for_each_entry(group, &ksm_groups, queue.link) {
-		group->queue.served =
-			group->effective.setting != KSM_NEVER &&
-			(run == KSM_RUN_ALL ||
-			 (run == KSM_RUN_CGROUPS && group->effective.owned));
-		ksm_group_kick(group);
-	}
-	ksm_round_serve();
+	ksm_round_serve(group, served);
+	ksm_group_kick(group);
+	ksm_round_check();
 }
 
 /**
- * ksm_queue_served - the number of processes to scan in a subtree
+ * ksm_queue_served - is there a process to scan in a subtree?
  * @top: the top of the subtree
  *
- * Context: takes ksm_lock.
- * Return: the number.
+ * Context: any; without ksm_lock the answer may be stale.
+ * Return: true if so.
  */
-unsigned long ksm_queue_served(struct ksm_group *top)
+bool ksm_queue_served(const struct ksm_group *top)
 {
-	struct ksm_group *group;
-	unsigned long nr = 0;
-
-	spin_lock(&ksm_lock);
-	list_for_each_entry(group, &ksm_groups, queue.link) {
-		if (group->queue.served && ksm_group_below(group, top))
-			nr += group->queue.nr_slots;
-	}
-	spin_unlock(&ksm_lock);
-	return nr;
+	/* the scheduler knows of each group with work, and those above it */
+	return READ_ONCE(top->sched.active);
 }
 
 /**

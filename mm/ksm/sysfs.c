@@ -201,10 +201,7 @@ static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr,
 	if (err < 0)
 		goto unlock;
 	run = READ_ONCE(ksm_knobs.run);
-	spin_lock(&ksm_lock);
-	ksm_round_restart();
-	ksm_queue_serve();
-	spin_unlock(&ksm_lock);
+	ksm_groups_serve();
 	ksm_slots_judge();
 	if (run == KSM_RUN_UNMERGE) {
 		undone = ksm_unmerge_all();
