@@ -15,6 +15,9 @@
 
 #include "ksm.h"
 
+/* Slots to look at under one ksm_lock. */
+#define KSM_WALK_STEPS	256
+
 /* All slots, in the order of seq; ksm_lock. */
 static LIST_HEAD(ksm_slots);
 static unsigned long ksm_seq;
@@ -358,17 +361,23 @@ unsigned long ksm_last_seq(void)
 	return READ_ONCE(ksm_seq);
 }
 
-/* The next slot after @slot, with a reference; drops the one on @slot. */
+/*
+ * A slot after @slot, with a reference; drops the one on @slot. It is the next
+ * one of a subtree, or, where none is near, some other to go on from.
+ */
 static struct ksm_slot *ksm_slot_after(struct ksm_slot *slot,
-				       struct ksm_group *top)
+				       struct ksm_group *top, bool *below)
 {
 	struct ksm_slot *next = NULL, *pos;
+	unsigned int steps = 0;
 
 	spin_lock(&ksm_lock);
 	pos = list_prepare_entry(slot, &ksm_slots, queue.all);
 	list_for_each_entry_continue(pos, &ksm_slots, queue.all) {
-		if (ksm_group_below(pos->books.group, top) &&
-		    kref_get_unless_zero(&pos->ref)) {
+		*below = ksm_group_below(pos->books.group, top);
+		if (!*below && ++steps < KSM_WALK_STEPS)
+			continue;
+		if (kref_get_unless_zero(&pos->ref)) {
 			next = pos;
 			break;
 		}
@@ -393,10 +402,12 @@ static struct ksm_slot *ksm_slot_after(struct ksm_slot *slot,
 int ksm_slots_walk(struct ksm_group *group, ksm_slot_fn fn, void *arg)
 {
 	struct ksm_slot *slot = NULL;
+	bool below;
 	int err = 0;
 
-	while ((slot = ksm_slot_after(slot, group))) {
-		err = fn(slot, arg);
+	while ((slot = ksm_slot_after(slot, group, &below))) {
+		if (below)
+			err = fn(slot, arg);
 		if (err) {
 			ksm_slot_put(slot);
 			break;
