@@ -282,6 +282,13 @@ bool ksm_track_enter(struct ksm_slot *slot, struct ksm_domain *domain)
 {
 	struct ksm_domain *old = cmpxchg(&slot->track.domain, NULL, domain);
 
+	/*
+	 * Pairs with ksm_group_undo(): either that finds the domain that the
+	 * slot, or a twin, is tracked in, or what it published is seen by the
+	 * caller. A cmpxchg() that fails, or was another task's, orders
+	 * nothing.
+	 */
+	smp_mb();
 	if (!old)
 		refcount_inc(&domain->ref);
 	return !old || old == domain;
@@ -304,6 +311,33 @@ static struct ksm_domain *ksm_track_domain(struct ksm_slot *slot)
 }
 
 /**
+ * ksm_track_sync_unless - wait for the slice that may be scanning a slot
+ * @slot: the slot
+ * @last: the domain that was waited for last, with a reference, or NULL;
+ *	updated
+ *
+ * A slice reads which memory takes part after it has entered the slot, and a
+ * twin is tracked in the same domain. So one that begins after the caller has
+ * published a change, with a full barrier after it, knows the change; and to
+ * have waited for a domain once is enough for all slots that are tracked in it.
+ *
+ * Context: takes the mutex of the domain that the slot is tracked in, unless
+ * that is @last; sleeps.
+ */
+void ksm_track_sync_unless(struct ksm_slot *slot, struct ksm_domain **last)
+{
+	struct ksm_domain *domain = ksm_track_domain(slot);
+
+	if (domain && domain != *last) {
+		mutex_lock(&domain->mutex);
+		mutex_unlock(&domain->mutex);
+		swap(domain, *last);
+	}
+	if (domain)
+		ksm_domain_put(domain);
+}
+
+/**
  * ksm_track_sync - wait for the slice that may be scanning a slot
  * @slot: the slot
  *
@@ -311,13 +345,11 @@ static struct ksm_domain *ksm_track_domain(struct ksm_slot *slot)
  */
 void ksm_track_sync(struct ksm_slot *slot)
 {
-	struct ksm_domain *domain = ksm_track_domain(slot);
+	struct ksm_domain *domain = NULL;
 
-	if (!domain)
-		return;
-	mutex_lock(&domain->mutex);
-	mutex_unlock(&domain->mutex);
-	ksm_domain_put(domain);
+	ksm_track_sync_unless(slot, &domain);
+	if (domain)
+		ksm_domain_put(domain);
 }
 
 /**

@@ -275,10 +275,13 @@ void ksm_undo_drop(struct ksm_slot *slot, struct ksm_undo_at *at)
 /**
  * struct ksm_undo_write - a write that takes merging away, on its stack
  * @top: the group that it was written to
+ * @synced: the last domain of which no slice is left that began before the
+ *	write, with a reference
  * @err: the last error after which the walk went on
  */
 struct ksm_undo_write {
 	struct ksm_group *top;
+	struct ksm_domain *synced;
 	int err;
 };
 
@@ -299,6 +302,7 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 	/* one that is being forked gets its mappings later, and is judged then */
 	if (READ_ONCE(slot->queue.state) == KSM_SLOT_NEW)
 		return 0;
+	ksm_track_sync_unless(slot, &write->synced);
 	err = ksm_undo_merged(slot, ksm_unshare_piece, true, &at);
 	/* an exiting writer does not wait for a busy mmap_lock */
 	if (err == -EINTR || err == -EAGAIN)
@@ -318,7 +322,7 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
  *
  * What is left after an error is pending, and the worker's.
  *
- * Context: sleeps; ksm_domains_sync() has followed its publication.
+ * Context: sleeps; the configuration is published.
  * Return: 0; -ENOMEM; -EINTR on a signal; -ENODEV if the cgroup goes.
  */
 int ksm_group_undo(struct ksm_group *top)
@@ -326,7 +330,11 @@ int ksm_group_undo(struct ksm_group *top)
 	struct ksm_undo_write write = { .top = top };
 	int err;
 
+	/* pairs with ksm_track_enter() */
+	smp_mb();
 	err = ksm_slots_walk(top, ksm_undo_for_write, &write);
+	if (write.synced)
+		ksm_domain_put(write.synced);
 	return err ?: write.err;
 }
 
