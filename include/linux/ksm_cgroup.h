@@ -33,14 +33,17 @@ enum ksm_setting {
  * @granted: @setting was written through a file opened with CAP_SYS_ADMIN in
  *	the initial user namespace
  *
- * Assigned as a whole under ksm_config_mutex; @setting and @join are also read
- * without it.
+ * Changes under ksm_config_mutex; @setting and @join are also read without it.
  */
 struct ksm_config {
 	enum ksm_setting setting;
 	bool join;
 	bool granted;
 };
+
+/* Makes one change to a configuration; @to holds the new values. */
+typedef void (*ksm_change_fn)(struct ksm_config *config,
+			      const struct ksm_config *to);
 
 /* Gauges: they move with the process. */
 enum ksm_gauge {
@@ -99,21 +102,19 @@ void ksm_group_destroy(struct ksm_group *group);
 /* Configuration. */
 int ksm_group_write_lock(struct ksm_group *group);
 void ksm_group_write_unlock(struct ksm_group *group);
-void ksm_group_get_config(struct ksm_group *group, struct ksm_config *config);
 enum ksm_setting ksm_group_setting(const struct ksm_group *group);
 bool ksm_group_joins(const struct ksm_group *group);
-void ksm_group_set_config(struct ksm_group *group,
-			  const struct ksm_config *config);
-void ksm_group_reset_config(struct ksm_group *group);
-void ksm_group_refresh(struct ksm_group *group);
+void ksm_group_change_config(struct ksm_group *group, ksm_change_fn change,
+			     const struct ksm_config *to);
+bool ksm_group_refresh(struct ksm_group *group);
 int ksm_group_need_domain(struct ksm_group *group);
 enum ksm_setting ksm_group_effective(const struct ksm_group *group);
 u32 ksm_group_weight(const struct ksm_group *group);
 int ksm_group_set_weight(struct ksm_group *group, u64 weight);
+void ksm_group_reset_weight(struct ksm_group *group);
 
 /* What a change of configuration takes. */
 int ksm_mm_register(struct mm_struct *mm);
-void ksm_domains_sync(void);
 int ksm_group_undo(struct ksm_group *top);
 
 /* Groups whose processes a worker in kernel/cgroup/ksm.c has to register. */
@@ -125,7 +126,11 @@ struct ksm_group *ksm_enlist_next(void);
 int ksm_scan_subtree(struct ksm_group *top, unsigned long pages);
 
 /* Books. */
+#define KSM_SUMS_TRIES	3
+unsigned int ksm_sums_begin(struct ksm_sums *sums);
 void ksm_group_sums(struct ksm_group *group, struct ksm_sums *sums);
+bool ksm_sums_moved(unsigned int seq);
+void ksm_sums_end(struct ksm_group *top, struct ksm_sums *sums);
 long ksm_sums_profit(const struct ksm_sums *sums);
 unsigned long ksm_full_scans(void);
 

@@ -40,17 +40,16 @@ static const char * const ksm_setting_names[] = {
 /* ---------------------------------------------------------- configuration */
 
 /*
- * Put a configuration into effect. It stays in effect if registering or
- * unsharing fails, as switching off must not depend on free memory; workers do
- * the rest.
+ * Change a configuration, and put that into effect. It stays in effect if
+ * registering or unsharing fails, as switching off must not depend on free
+ * memory; workers do the rest.
  */
-static int ksm_config_apply(struct ksm_group *group,
-			    const struct ksm_config *config)
+static int ksm_config_apply(struct ksm_group *group, ksm_change_fn change,
+			    const struct ksm_config *to)
 {
 	int err, undo;
 
-	ksm_subtree_configure(group, config);
-	ksm_domains_sync();
+	ksm_subtree_configure(group, change, to);
 	err = ksm_subtree_register(group);
 	if (err)
 		ksm_subtree_enlist(group);
@@ -58,19 +57,29 @@ static int ksm_config_apply(struct ksm_group *group,
 	return err ?: undo;
 }
 
+/* Have a domain ready if the group may need one of its own after the change. */
+static int ksm_config_prepare(struct ksm_group *group, ksm_change_fn change,
+			      const struct ksm_config *to)
+{
+	/* a reset, which may come in between, only makes it less needed */
+	struct ksm_config config = { .setting = ksm_group_setting(group) };
+
+	change(&config, to);
+	if (config.setting != KSM_ALWAYS && config.setting != KSM_MADVISE)
+		return 0;
+	return ksm_group_need_domain(group);
+}
+
 /*
  * Change one part of a group's configuration. Unsharing may take long, and the
  * removal of the cgroup must not wait for it: break the file's active
  * protection, and hold a reference on the cgroup instead.
  */
-static int ksm_config_change(struct kernfs_open_file *of,
-			     void (*change)(struct ksm_config *config,
-					    const struct ksm_config *to),
+static int ksm_config_change(struct kernfs_open_file *of, ksm_change_fn change,
 			     const struct ksm_config *to)
 {
 	struct cgroup_subsys_state *css = of_css(of);
 	struct ksm_group *group = ksm_css_group(css);
-	struct ksm_config config;
 	int err;
 
 	css_get(css);
@@ -78,12 +87,9 @@ static int ksm_config_change(struct kernfs_open_file *of,
 	err = ksm_group_write_lock(group);
 	if (err)
 		goto out;
-	ksm_group_get_config(group, &config);
-	change(&config, to);
-	if (config.setting == KSM_ALWAYS || config.setting == KSM_MADVISE)
-		err = ksm_group_need_domain(group);
+	err = ksm_config_prepare(group, change, to);
 	if (!err)
-		err = ksm_config_apply(group, &config);
+		err = ksm_config_apply(group, change, to);
 	ksm_group_write_unlock(group);
 out:
 	kernfs_unbreak_active_protection(of->kn);

@@ -34,36 +34,82 @@ struct ksm_group *ksm_css_group(struct cgroup_subsys_state *css)
 	return ksm_group_of(mem_cgroup_from_css(css));
 }
 
-/* The configuration of a cgroup changed: refresh the subtree, parents first. */
+/*
+ * The next cgroup of a subtree, parents first, with a reference; drops the one
+ * on @pos. @skip: not those below @pos. A cgroup that is not online yet has no
+ * group.
+ */
+static struct cgroup_subsys_state *
+ksm_css_next(struct cgroup_subsys_state *pos, struct cgroup_subsys_state *top,
+	     bool skip)
+{
+	struct cgroup_subsys_state *next = pos;
+
+	rcu_read_lock();
+	if (skip)
+		next = css_rightmost_descendant(next);
+	do {
+		next = css_next_descendant_pre(next, top);
+	} while (next && (!READ_ONCE(mem_cgroup_from_css(next)->ksm) ||
+			  !css_tryget(next)));
+	rcu_read_unlock();
+	if (pos)
+		css_put(pos);
+	cond_resched();
+	return next;
+}
+
+/* Walks of ksm_subtree_refresh() that are under way; ksm_config_mutex. */
+static unsigned int ksm_nr_walks;
+
+/*
+ * Refresh a subtree, parents first; ksm_config_mutex, given up at each cgroup.
+ * What is below a cgroup in which nothing changes need not be visited, unless
+ * another walk is on its way there.
+ *
+ * Walks may meet. Each step works out a cgroup's values from its own, and from
+ * what holds in its parent at that time; whatever changes either goes on to
+ * refresh the cgroup, in the same walk. So when a walk ends, its change is in
+ * force in the whole subtree, and when all have ended, every cgroup has what
+ * follows from the values written last. A cgroup that comes online meanwhile
+ * is below its parent before it takes over what holds there, so a walk that
+ * changes the parent later will find it.
+ */
 static void ksm_subtree_refresh(struct mem_cgroup *memcg)
 {
-	struct cgroup_subsys_state *css;
+	struct cgroup_subsys_state *css = NULL;
+	bool skip = false;
 
 	lockdep_assert_held(&ksm_config_mutex);
-	rcu_read_lock();
-	css_for_each_descendant_pre(css, &memcg->css) {
-		struct ksm_group *group = mem_cgroup_from_css(css)->ksm;
-
-		if (group && !ksm_group_is_offline(group))
-			ksm_group_refresh(group);
+	ksm_nr_walks++;
+	mutex_unlock(&ksm_config_mutex);
+	while ((css = ksm_css_next(css, &memcg->css, skip))) {
+		mutex_lock(&ksm_config_mutex);
+		skip = !ksm_group_refresh(mem_cgroup_from_css(css)->ksm) &&
+		       ksm_nr_walks == 1;
+		mutex_unlock(&ksm_config_mutex);
 	}
-	rcu_read_unlock();
+	mutex_lock(&ksm_config_mutex);
+	ksm_nr_walks--;
 }
 
 /**
- * ksm_subtree_configure - publish a configuration
- * @group: the group that it was written to
- * @config: the configuration
+ * ksm_subtree_configure - change and publish a configuration
+ * @group: the group that it is written to
+ * @change: makes the change
+ * @to: its argument
+ *
+ * Writes to one group need no lock of their own for this: a change is made and
+ * begins to spread under one ksm_config_mutex.
  *
  * Context: sleeps.
  */
-void ksm_subtree_configure(struct ksm_group *group,
-			   const struct ksm_config *config)
+void ksm_subtree_configure(struct ksm_group *group, ksm_change_fn change,
+			   const struct ksm_config *to)
 {
 	mutex_lock(&ksm_config_mutex);
-	ksm_group_set_config(group, config);
-	if (!ksm_group_is_offline(group))
-		ksm_subtree_refresh(ksm_group_memcg(group));
+	ksm_group_change_config(group, change, to);
+	ksm_subtree_refresh(ksm_group_memcg(group));
 	mutex_unlock(&ksm_config_mutex);
 }
 
@@ -72,21 +118,25 @@ void ksm_subtree_configure(struct ksm_group *group,
  * @group: the cgroup's group
  * @sums: filled in
  *
- * Context: any.
+ * Context: sleeps.
  */
 void ksm_subtree_sums(struct ksm_group *group, struct ksm_sums *sums)
 {
-	struct cgroup_subsys_state *css;
+	struct cgroup_subsys_state *css, *top = &ksm_group_memcg(group)->css;
+	struct ksm_group *pos;
+	unsigned int seq;
+	int tries = 0;
 
-	memset(sums, 0, sizeof(*sums));
-	rcu_read_lock();
-	css_for_each_descendant_pre(css, &ksm_group_memcg(group)->css) {
-		struct ksm_group *pos = mem_cgroup_from_css(css)->ksm;
-
-		if (pos && !ksm_group_is_offline(pos))
-			ksm_group_sums(pos, sums);
-	}
-	rcu_read_unlock();
+	do {
+		seq = ksm_sums_begin(sums);
+		css = NULL;
+		while ((css = ksm_css_next(css, top, false))) {
+			pos = mem_cgroup_from_css(css)->ksm;
+			if (!ksm_group_is_offline(pos))
+				ksm_group_sums(pos, sums);
+		}
+	} while (ksm_sums_moved(seq) && ++tries < KSM_SUMS_TRIES);
+	ksm_sums_end(group, sums);
 }
 
 /* ----------------------------------------------------------- registration */
@@ -135,24 +185,20 @@ static int ksm_register_css(struct cgroup_subsys_state *css)
  */
 int ksm_subtree_register(struct ksm_group *group)
 {
-	struct cgroup_subsys_state *css;
+	struct cgroup_subsys_state *css = NULL;
 	int err = 0;
 
-	rcu_read_lock();
-	css_for_each_descendant_pre(css, &ksm_group_memcg(group)->css) {
-		if (ksm_group_effective(ksm_css_group(css)) != KSM_ALWAYS ||
-		    !css_tryget_online(css))
+	while ((css = ksm_css_next(css, &ksm_group_memcg(group)->css, false))) {
+		if (ksm_group_effective(ksm_css_group(css)) != KSM_ALWAYS)
 			continue;
-		rcu_read_unlock();
 		err = ksm_register_css(css);
 		if (!err && signal_pending(current))
 			err = -EINTR;
-		rcu_read_lock();
-		css_put(css);
-		if (err)
+		if (err) {
+			css_put(css);
 			break;
+		}
 	}
-	rcu_read_unlock();
 	return err;
 }
 
@@ -163,16 +209,14 @@ int ksm_subtree_register(struct ksm_group *group)
  * For a write that failed to register them all, and for a reset, which must not
  * fail.
  *
- * Context: any.
+ * Context: sleeps.
  */
 void ksm_subtree_enlist(struct ksm_group *group)
 {
-	struct cgroup_subsys_state *css;
+	struct cgroup_subsys_state *css = NULL;
 
-	rcu_read_lock();
-	css_for_each_descendant_pre(css, &ksm_group_memcg(group)->css)
+	while ((css = ksm_css_next(css, &ksm_group_memcg(group)->css, false)))
 		ksm_group_enlist(ksm_css_group(css));
-	rcu_read_unlock();
 }
 
 static void ksm_enlist_work_fn(struct work_struct *work)
@@ -245,21 +289,32 @@ void ksm_memcg_free(struct mem_cgroup *memcg)
 	ksm_group_destroy(group);
 }
 
+static void ksm_change_to_default(struct ksm_config *config,
+				  const struct ksm_config *to)
+{
+	*config = *to;
+}
+
 /**
  * ksm_memcg_reset - the controller is disabled here: back to defaults
  * @memcg: the cgroup
+ *
+ * What this takes away is left to the worker that unshares: cgroup_mutex is
+ * held, so this waits for no writer that unshares either.
  *
  * Context: sleeps.
  */
 void ksm_memcg_reset(struct mem_cgroup *memcg)
 {
-	if (!memcg->ksm)
+	const struct ksm_config defaults = { .setting = KSM_INHERIT };
+	struct ksm_group *group = memcg->ksm;
+
+	/* the root is not reset */
+	if (!group || ksm_group_is_root(group))
 		return;
-	mutex_lock(&ksm_config_mutex);
-	ksm_group_reset_config(memcg->ksm);
-	ksm_subtree_refresh(memcg);
-	mutex_unlock(&ksm_config_mutex);
-	ksm_subtree_enlist(memcg->ksm);
+	ksm_group_reset_weight(group);
+	ksm_subtree_configure(group, ksm_change_to_default, &defaults);
+	ksm_subtree_enlist(group);
 }
 
 static void ksm_memcg_task(struct task_struct *task)

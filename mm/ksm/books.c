@@ -376,6 +376,34 @@ void ksm_books_shared(struct folio *folio, long nr)
 }
 
 /**
+ * ksm_books_close - a group goes offline: its parent takes over its books
+ * @group: the group, which has no slots left
+ *
+ * Context: ksm_lock.
+ */
+void ksm_books_close(struct ksm_group *group)
+{
+	struct ksm_group_books *books = &group->books;
+	struct ksm_group_books *to = &group->parent->books;
+	int i;
+
+	lockdep_assert_held(&ksm_lock);
+	write_seqcount_begin(&ksm_books_seq);
+	spin_lock(&books->lock);
+	WRITE_ONCE(group->offline, true);
+	spin_lock_nested(&to->lock, SINGLE_DEPTH_NESTING);
+	to->shared += books->shared;
+	books->shared = 0;
+	spin_unlock(&to->lock);
+	spin_unlock(&books->lock);
+	/* the parent has full scans of its own, see ksm_group_sums() */
+	for (i = 0; i < KSM_E_FULL_SCANS; i++)
+		atomic_long_add(atomic_long_xchg(&books->event[i], 0),
+				&to->event[i]);
+	write_seqcount_end(&ksm_books_seq);
+}
+
+/**
  * ksm_books_inherit - fork: copy what the child inherits from its parent
  * @child: the child's slot, which is not published yet
  * @parent: the parent's
@@ -424,11 +452,13 @@ long ksm_books_move(struct ksm_slot *slot, struct ksm_group *group)
 	spin_lock(&books->lock);
 	old = books->group;
 	if (old != group) {
+		write_seqcount_begin(&ksm_books_seq);
 		for (i = 0; i < NR_KSM_GAUGES; i++) {
 			nr = books->gauge[i];
 			atomic_long_sub(nr, &old->books.gauge[i]);
 			atomic_long_add(nr, &group->books.gauge[i]);
 		}
+		write_seqcount_end(&ksm_books_seq);
 		books->group = group;
 		if (books->gauge[KSM_G_MERGING])
 			books->moves++;

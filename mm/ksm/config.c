@@ -45,6 +45,7 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 	group->parent = parent;
 	INIT_LIST_HEAD(&queue->slots);
 	INIT_LIST_HEAD(&queue->parked);
+	INIT_LIST_HEAD(&queue->stale);
 	INIT_LIST_HEAD(&queue->busy);
 	INIT_LIST_HEAD(&queue->enlist);
 	INIT_LIST_HEAD(&queue->wait);
@@ -56,11 +57,6 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 		group->own_domain = &ksm_root_domain;
 	}
 	mutex_lock(&ksm_config_mutex);
-#ifdef CONFIG_MEMCG
-	/* from here on a write to an ancestor reaches the group */
-	if (memcg)
-		WRITE_ONCE(memcg->ksm, group);
-#endif
 	spin_lock(&ksm_lock);
 	ksm_sched_init(&group->sched, parent ? &parent->sched : NULL,
 		       KSM_WEIGHT_DFL);
@@ -68,9 +64,19 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 	ksm_sched_init(&group->undo.sched, parent ? &parent->undo.sched : NULL,
 		       KSM_WEIGHT_DFL);
 	ksm_sched_init(&group->undo.own, &group->undo.sched, KSM_WEIGHT_DFL);
-	list_add_tail(&queue->link, &ksm_groups);
+	list_add_tail_rcu(&queue->link, &ksm_groups);
 	spin_unlock(&ksm_lock);
 	ksm_group_refresh(group);
+#ifdef CONFIG_MEMCG
+	/*
+	 * Complete, and up to date: the cgroup is in the hierarchy already. A
+	 * write to an ancestor either has not changed the parent yet, and
+	 * comes here afterwards, or the parent had the new values above.
+	 * Pairs with the read in ksm_group_of(), through its address.
+	 */
+	if (memcg)
+		smp_store_release(&memcg->ksm, group);
+#endif
 	mutex_unlock(&ksm_config_mutex);
 }
 
@@ -92,45 +98,59 @@ struct ksm_group *ksm_group_create(struct ksm_group *parent,
 	return group;
 }
 
+/* Let others have ksm_lock, after every so many objects. */
+static void ksm_config_give_way(unsigned int *nr)
+{
+	if (++*nr % KSM_CONFIG_BATCH)
+		return;
+	spin_unlock(&ksm_lock);
+	cond_resched();
+	spin_lock(&ksm_lock);
+}
+
+/* Move all slots of a group to its parent; ksm_lock, given up meanwhile. */
+static void ksm_group_pass_slots(struct ksm_group *group)
+{
+	struct ksm_group_queue *queue = &group->queue;
+	struct ksm_slot *slot;
+	unsigned int nr = 0;
+
+	for (;;) {
+		slot = list_first_entry_or_null(&queue->slots, struct ksm_slot,
+						queue.link);
+		if (!slot)
+			slot = list_first_entry_or_null(&queue->parked,
+							struct ksm_slot,
+							queue.link);
+		if (!slot)
+			return;
+		ksm_slot_join(slot, group->parent);
+		ksm_config_give_way(&nr);
+	}
+}
+
 /**
  * ksm_group_offline - the cgroup is gone: everything goes to the parent
  * @group: the group, not the root
+ *
+ * Slots first, some at a time: no process is left in the cgroup, only exiting
+ * ones have their slots here.
  *
  * Context: sleeps.
  */
 void ksm_group_offline(struct ksm_group *group)
 {
-	struct ksm_group *parent = group->parent;
-	struct ksm_slot *slot, *next;
-	int i;
-
 	mutex_lock(&ksm_config_mutex);
-	spin_lock(&ksm_lock);
-	if (group->offline)
-		goto unlock;
-	spin_lock(&group->books.lock);
-	WRITE_ONCE(group->offline, true);
-	spin_lock_nested(&parent->books.lock, SINGLE_DEPTH_NESTING);
-	parent->books.shared += group->books.shared;
-	group->books.shared = 0;
-	spin_unlock(&parent->books.lock);
-	spin_unlock(&group->books.lock);
-
-	list_for_each_entry_safe(slot, next, &group->queue.slots, queue.link)
-		ksm_slot_join(slot, group);
-	list_for_each_entry_safe(slot, next, &group->queue.parked, queue.link)
-		ksm_slot_join(slot, group);
-	/* the parent has full scans of its own, see ksm_group_sums() */
-	for (i = 0; i < KSM_E_FULL_SCANS; i++)
-		atomic_long_add(atomic_long_xchg(&group->books.event[i], 0),
-				&parent->books.event[i]);
-	ksm_group_charge(group);
-	ksm_group_charge(parent);
-	list_del_init(&group->queue.enlist);
-	list_del(&group->queue.link);
-	ksm_queue_serve(group);
-unlock:
-	spin_unlock(&ksm_lock);
+	if (!group->offline) {
+		spin_lock(&ksm_lock);
+		ksm_group_pass_slots(group);
+		ksm_books_close(group);
+		ksm_group_charge(group);
+		ksm_group_charge(group->parent);
+		list_del_init(&group->queue.enlist);
+		list_del_rcu(&group->queue.link);
+		spin_unlock(&ksm_lock);
+	}
 	mutex_unlock(&ksm_config_mutex);
 }
 
@@ -185,20 +205,6 @@ void ksm_group_write_unlock(struct ksm_group *group)
 }
 
 /**
- * ksm_group_get_config - what was written to a cgroup's files
- * @group: the group
- * @config: filled in
- *
- * Context: sleeps.
- */
-void ksm_group_get_config(struct ksm_group *group, struct ksm_config *config)
-{
-	mutex_lock(&ksm_config_mutex);
-	*config = group->config;
-	mutex_unlock(&ksm_config_mutex);
-}
-
-/**
  * ksm_group_setting - the value of memory.ksm
  * @group: the group
  *
@@ -223,45 +229,23 @@ bool ksm_group_joins(const struct ksm_group *group)
 }
 
 /**
- * ksm_group_set_config - take over what was written to a cgroup's files
+ * ksm_group_change_config - change a part of what was written to a cgroup
  * @group: the group
- * @config: the new configuration
+ * @change: makes the change, does not sleep
+ * @to: its argument
  *
  * Context: ksm_config_mutex; ksm_group_refresh() of the subtree follows.
  */
-void ksm_group_set_config(struct ksm_group *group,
-			  const struct ksm_config *config)
+void ksm_group_change_config(struct ksm_group *group, ksm_change_fn change,
+			     const struct ksm_config *to)
 {
+	struct ksm_config config = group->config;
+
 	lockdep_assert_held(&ksm_config_mutex);
-	WRITE_ONCE(group->config.setting, config->setting);
-	WRITE_ONCE(group->config.join, config->join);
-	WRITE_ONCE(group->config.granted, config->granted);
-}
-
-/**
- * ksm_group_reset_config - put the defaults back
- * @group: the group
- *
- * Context: ksm_config_mutex; ksm_group_refresh() of the subtree follows.
- */
-void ksm_group_reset_config(struct ksm_group *group)
-{
-	const struct ksm_config config = {
-		.setting = group->parent ? KSM_INHERIT : KSM_MADVISE,
-	};
-
-	ksm_group_set_config(group, &config);
-	ksm_group_set_weight(group, KSM_WEIGHT_DFL);
-}
-
-/* Let others have ksm_lock, after every so many objects. */
-static void ksm_config_give_way(unsigned int *nr)
-{
-	if (++*nr % KSM_CONFIG_BATCH)
-		return;
-	spin_unlock(&ksm_lock);
-	cond_resched();
-	spin_lock(&ksm_lock);
+	change(&config, to);
+	WRITE_ONCE(group->config.setting, config.setting);
+	WRITE_ONCE(group->config.join, config.join);
+	WRITE_ONCE(group->config.granted, config.granted);
 }
 
 /**
@@ -336,42 +320,46 @@ static struct ksm_effective ksm_config_resolve(const struct ksm_group *group)
 	return result;
 }
 
+static bool ksm_effective_same(const struct ksm_effective *a,
+			       const struct ksm_effective *b)
+{
+	return a->setting == b->setting && a->granted == b->granted &&
+	       a->owned == b->owned && a->domain == b->domain;
+}
+
 /**
  * ksm_group_refresh - update the effective configuration of a group
- * @group: the group; its parent is up to date
+ * @group: the group
  *
  * Has the group's slots follow: to another domain, and between active and
  * parked.
  *
- * Context: ksm_config_mutex; does not sleep.
+ * Context: ksm_config_mutex, which keeps a group online; sleeps.
+ * Return: true if it changed, so that of the groups below may change.
  */
-void ksm_group_refresh(struct ksm_group *group)
+bool ksm_group_refresh(struct ksm_group *group)
 {
-	struct ksm_group_queue *queue = &group->queue;
 	struct ksm_effective new;
-	struct ksm_slot *slot, *next;
-	LIST_HEAD(slots);
+	struct ksm_slot *slot;
+	unsigned int nr = 0;
 
 	lockdep_assert_held(&ksm_config_mutex);
-	spin_lock(&ksm_lock);
-	if (group->offline)
-		goto unlock;
 	new = ksm_config_resolve(group);
+	if (group->offline || ksm_effective_same(&group->effective, &new))
+		return false;
+	spin_lock(&ksm_lock);
 	WRITE_ONCE(group->effective.setting, new.setting);
 	WRITE_ONCE(group->effective.granted, new.granted);
 	WRITE_ONCE(group->effective.owned, new.owned);
 	WRITE_ONCE(group->effective.domain, new.domain);
-	list_splice_init(&queue->slots, &slots);
-	list_splice_init(&queue->parked, &slots);
-	list_for_each_entry_safe(slot, next, &slots, queue.link) {
-		list_move_tail(&slot->queue.link,
-			       slot->queue.state == KSM_SLOT_ACTIVE ?
-			       &queue->slots : &queue->parked);
+	ksm_queue_set_stale(group);
+	while ((slot = ksm_queue_next_stale(group))) {
 		ksm_slot_join(slot, group);
+		ksm_config_give_way(&nr);
 	}
 	ksm_queue_serve(group);
-unlock:
 	spin_unlock(&ksm_lock);
+	return true;
 }
 
 /**
@@ -437,6 +425,17 @@ int ksm_group_set_weight(struct ksm_group *group, u64 weight)
 	ksm_sched_set_weight(&group->undo.sched, weight);
 	spin_unlock(&ksm_lock);
 	return 0;
+}
+
+/**
+ * ksm_group_reset_weight - put the default weight back
+ * @group: the group
+ *
+ * Context: takes ksm_lock.
+ */
+void ksm_group_reset_weight(struct ksm_group *group)
+{
+	ksm_group_set_weight(group, KSM_WEIGHT_DFL);
 }
 
 /**

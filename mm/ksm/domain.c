@@ -140,22 +140,3 @@ struct ksm_domain *ksm_domain_next(struct ksm_domain *domain)
 		ksm_domain_put(domain);
 	return next;
 }
-
-/**
- * ksm_domains_sync - wait until no slice runs that began under old settings
- *
- * A slice checks once, with its domain's mutex held, which memory of a process
- * takes part. So after this call no slice merges memory that the settings
- * published before it exclude.
- *
- * Context: sleeps.
- */
-void ksm_domains_sync(void)
-{
-	struct ksm_domain *domain = NULL;
-
-	while ((domain = ksm_domain_next(domain))) {
-		mutex_lock(&domain->mutex);
-		mutex_unlock(&domain->mutex);
-	}
-}

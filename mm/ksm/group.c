@@ -13,19 +13,30 @@
 DEFINE_SPINLOCK(ksm_lock);
 LIST_HEAD(ksm_groups);
 struct ksm_group ksm_root_group;
+/* Books move from one group to another; written under ksm_lock. */
+seqcount_spinlock_t ksm_books_seq =
+	SEQCNT_SPINLOCK_ZERO(ksm_books_seq, &ksm_lock);
 
 /**
  * ksm_group_of - the group of a cgroup
  * @memcg: the cgroup or NULL
  *
+ * A cgroup that is about to come online has no group yet; no process is in it
+ * or charges memory to it, and until then it is a part of its parent.
+ *
  * Context: any; the caller keeps @memcg.
- * Return: the group; the root's if the cgroup has none.
+ * Return: the group; that of the nearest ancestor if the cgroup has none.
  */
 struct ksm_group *ksm_group_of(struct mem_cgroup *memcg)
 {
 #ifdef CONFIG_MEMCG
-	if (memcg && READ_ONCE(memcg->ksm))
-		return READ_ONCE(memcg->ksm);
+	for (; memcg; memcg = parent_mem_cgroup(memcg)) {
+		/* pairs with ksm_group_init(): a group that is seen is set up */
+		struct ksm_group *group = READ_ONCE(memcg->ksm);
+
+		if (group)
+			return group;
+	}
 #endif
 	return &ksm_root_group;
 }
@@ -177,7 +188,7 @@ long ksm_group_metadata(struct ksm_group *group)
  * Full scans of parts of a tree do not add up to scans of the tree: the sum has
  * the highest number among them.
  *
- * Context: any.
+ * Context: any; between ksm_sums_begin() and ksm_sums_moved(), parents first.
  */
 void ksm_group_sums(struct ksm_group *group, struct ksm_sums *sums)
 {
@@ -197,6 +208,63 @@ void ksm_group_sums(struct ksm_group *group, struct ksm_sums *sums)
 			sums->event[i] += nr;
 	}
 	sums->shared += READ_ONCE(books->shared);
+	/* see ksm_sums_end() */
+	smp_rmb();
+}
+
+/**
+ * ksm_sums_begin - begin to add up the books of a subtree
+ * @sums: zeroed
+ *
+ * Context: any.
+ * Return: a number for ksm_sums_moved().
+ */
+unsigned int ksm_sums_begin(struct ksm_sums *sums)
+{
+	memset(sums, 0, sizeof(*sums));
+	return read_seqcount_begin(&ksm_books_seq);
+}
+
+/**
+ * ksm_sums_moved - did books move from one group to another meanwhile?
+ * @seq: from ksm_sums_begin()
+ *
+ * They may always do, so try again KSM_SUMS_TRIES times at most.
+ *
+ * Context: any.
+ * Return: true if some may be missing, or be there twice.
+ */
+bool ksm_sums_moved(unsigned int seq)
+{
+	return read_seqcount_retry(&ksm_books_seq, seq);
+}
+
+/**
+ * ksm_sums_end - see that no sum of events runs backwards
+ * @top: the top of the subtree
+ * @sums: the sums of its books
+ *
+ * Events of a group that goes offline are taken from it before they are added
+ * to its parent, and are read in the reverse order. So a sum may miss some, but
+ * has none twice, and the highest that was ever read was no exaggeration.
+ *
+ * Context: any.
+ */
+void ksm_sums_end(struct ksm_group *top, struct ksm_sums *sums)
+{
+	int i;
+
+	for (i = 0; i < KSM_E_FULL_SCANS; i++) {
+		atomic_long_t *shown = &top->books.shown[i];
+		long old = atomic_long_read(shown);
+		long sum = sums->event[i];
+
+		while (sum > old) {
+			if (atomic_long_try_cmpxchg(shown, &old, sum))
+				old = sum;
+		}
+		sums->event[i] = old;
+	}
 }
 
 /**

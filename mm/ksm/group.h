@@ -42,6 +42,8 @@ struct ksm_effective {
  *	under that mutex or RCU
  * @slots: slots that take part, the next one to scan first
  * @parked: slots that do not
+ * @stale: slots of either kind that still have to follow a change of
+ *	@effective; not scanned until they do
  * @busy: on ksm_busy_groups while @served and @nr_slots
  * @nr_slots: slots that take part
  * @round: the round that @unpassed is for
@@ -61,6 +63,7 @@ struct ksm_group_queue {
 	struct list_head link;
 	struct list_head slots;
 	struct list_head parked;
+	struct list_head stale;
 	struct list_head busy;
 	unsigned long nr_slots;
 	unsigned long round;
@@ -93,6 +96,7 @@ struct ksm_group_undo {
  * @gauge: sums over the group's slots, changed under the slot's books.lock
  * @meta_pages: pages that the cgroup is charged for metadata
  * @event: events of the group's slots, and of removed children
+ * @shown: the highest sums of events of the subtree that were read
  */
 struct ksm_group_books {
 	spinlock_t lock;	/* shared, ksm_group.offline */
@@ -100,6 +104,7 @@ struct ksm_group_books {
 	atomic_long_t gauge[NR_KSM_GAUGES];
 	atomic_long_t meta_pages;
 	atomic_long_t event[NR_KSM_EVENTS];
+	atomic_long_t shown[KSM_E_FULL_SCANS];
 };
 
 /**

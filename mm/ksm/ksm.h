@@ -52,6 +52,7 @@
 #include <linux/mutex.h>
 #include <linux/rhashtable.h>
 #include <linux/rwsem.h>
+#include <linux/seqlock.h>
 #include <linux/spinlock.h>
 #include <linux/task_work.h>
 #include <linux/wait.h>
@@ -195,6 +196,7 @@ void ksm_content_sort(struct ksm_content *content);
 extern struct list_head ksm_groups;
 extern struct ksm_group ksm_root_group;
 extern spinlock_t ksm_lock;
+extern seqcount_spinlock_t ksm_books_seq;
 struct ksm_group *ksm_group_online(struct ksm_group *group);
 bool ksm_group_dying(const struct ksm_group *group);
 bool ksm_group_below(const struct ksm_group *group,
@@ -267,6 +269,7 @@ void ksm_books_shared(struct folio *folio, long nr);
 void ksm_books_inherit(struct ksm_slot *child, struct ksm_slot *parent);
 void ksm_books_release(struct ksm_slot *slot);
 long ksm_books_move(struct ksm_slot *slot, struct ksm_group *group);
+void ksm_books_close(struct ksm_group *group);
 
 /* ---------------------------------------------------------- floor: objects */
 
@@ -286,6 +289,8 @@ void ksm_pass_skip(struct ksm_slot *slot);
 extern wait_queue_head_t ksm_work_wait, ksm_turn_wait;
 void ksm_queue_add(struct ksm_slot *slot);
 void ksm_queue_del(struct ksm_slot *slot);
+void ksm_queue_set_stale(struct ksm_group *group);
+struct ksm_slot *ksm_queue_next_stale(struct ksm_group *group);
 void ksm_queue_serve(struct ksm_group *group);
 bool ksm_queue_served(const struct ksm_group *top);
 bool ksm_queue_has_work(void);

@@ -102,6 +102,47 @@ void ksm_queue_add(struct ksm_slot *slot)
 }
 
 /**
+ * ksm_queue_set_stale - a group's effective configuration changed
+ * @group: the group
+ *
+ * None of its slots is scanned until ksm_queue_next_stale() has returned it.
+ *
+ * Context: ksm_lock.
+ */
+void ksm_queue_set_stale(struct ksm_group *group)
+{
+	struct ksm_group_queue *queue = &group->queue;
+
+	lockdep_assert_held(&ksm_lock);
+	list_splice_tail_init(&queue->slots, &queue->stale);
+	list_splice_tail_init(&queue->parked, &queue->stale);
+	ksm_group_kick(group);
+}
+
+/**
+ * ksm_queue_next_stale - take a slot that has to follow a change
+ * @group: the group
+ *
+ * Context: ksm_lock, which may be given up between two calls.
+ * Return: the slot, on the list that matches its state; NULL if there are no
+ * more.
+ */
+struct ksm_slot *ksm_queue_next_stale(struct ksm_group *group)
+{
+	struct ksm_group_queue *queue = &group->queue;
+	struct ksm_slot *slot;
+
+	lockdep_assert_held(&ksm_lock);
+	slot = list_first_entry_or_null(&queue->stale, struct ksm_slot,
+					queue.link);
+	if (slot)
+		list_move_tail(&slot->queue.link,
+			       slot->queue.state == KSM_SLOT_ACTIVE ?
+			       &queue->slots : &queue->parked);
+	return slot;
+}
+
+/**
  * ksm_queue_serve - update whether a group is served: run or its setting
  *	changed
  * @group: the group
@@ -214,7 +255,9 @@ void ksm_queue_scanned(struct ksm_slot *slot, struct ksm_domain *domain,
 	spin_lock(&ksm_lock);
 	group = slot->books.group;
 	ksm_sched_charge(&group->own, work);
-	if (rotate && slot->queue.state == KSM_SLOT_ACTIVE)
+	/* a slot that is stale stays so */
+	if (rotate && slot->queue.state == KSM_SLOT_ACTIVE &&
+	    list_empty(&group->queue.stale))
 		list_move_tail(&slot->queue.link, &group->queue.slots);
 	domain->scanned = false;
 	/* ksm_sched_pick() may have held ancestors of a held group */

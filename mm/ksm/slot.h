@@ -71,7 +71,8 @@ enum ksm_slot_state {
 /**
  * struct ksm_slot_queue - a slot as the scanner sees it
  * @all: on ksm_slots, in the order of seq, until the last reference goes
- * @link: on the group's @slots while KSM_SLOT_ACTIVE, else on its @parked
+ * @link: on the group's @slots while KSM_SLOT_ACTIVE, else on its @parked; on
+ *	@stale while a change of its configuration is on its way to the slot
  * @state: also read without ksm_lock, with READ_ONCE()
  * @passed: the round in which the last full pass over the slot ended
  * @forced: the cgroup decided for the whole process when the slot was last

@@ -18,12 +18,19 @@
 static void ksm_host_sums(struct ksm_sums *sums)
 {
 	struct ksm_group *group;
+	unsigned int seq;
+	int tries = 0;
 
-	memset(sums, 0, sizeof(*sums));
-	spin_lock(&ksm_lock);
-	list_for_each_entry(group, &ksm_groups, queue.link)
-		ksm_group_sums(group, sums);
-	spin_unlock(&ksm_lock);
+	do {
+		seq = ksm_sums_begin(sums);
+		rcu_read_lock();
+		/* in the order they came online, so parents come first */
+		list_for_each_entry_rcu(group, &ksm_groups, queue.link)
+			ksm_group_sums(group, sums);
+		rcu_read_unlock();
+		cond_resched();
+	} while (ksm_sums_moved(seq) && ++tries < KSM_SUMS_TRIES);
+	ksm_sums_end(&ksm_root_group, sums);
 }
 
 /* A knob that is a number with limits. */
