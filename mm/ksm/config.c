@@ -72,10 +72,11 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 	 * Complete, and up to date: the cgroup is in the hierarchy already. A
 	 * write to an ancestor either has not changed the parent yet, and
 	 * comes here afterwards, or the parent had the new values above.
-	 * Pairs with the read in ksm_group_of(), through its address.
 	 */
-	if (memcg)
+	if (memcg) {
+		/* pairs with ksm_group_of(), which reads through the pointer */
 		smp_store_release(&memcg->ksm, group);
+	}
 #endif
 	mutex_unlock(&ksm_config_mutex);
 }

@@ -397,7 +397,7 @@ void ksm_page_forget(struct ksm_scan *scan, struct ksm_block *block,
 		     unsigned int i);
 void ksm_page_resample(struct ksm_block *block, unsigned int i, u32 sample);
 void ksm_page_revisit(struct ksm_block *block, unsigned int i);
-void ksm_track_sweep(struct ksm_scan *scan);
+bool ksm_track_sweep(struct ksm_scan *scan);
 bool ksm_track_enter(struct ksm_slot *slot, struct ksm_domain *domain);
 void ksm_track_sync_unless(struct ksm_slot *slot, struct ksm_domain **last);
 void ksm_track_sync(struct ksm_slot *slot);

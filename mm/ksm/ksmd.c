@@ -84,8 +84,11 @@ static long ksm_budget_take(void)
 	return part;
 }
 
-/* One slice under all locks; true if the slot's siblings are next. */
-static bool ksm_scan_locked(struct ksm_scan *scan)
+/*
+ * Visit memory for a slice. Returns 1 when all was visited, 0 if there is more,
+ * and -EBUSY if the slot cannot be scanned now.
+ */
+static int ksm_scan_memory(struct ksm_scan *scan)
 {
 	struct ksm_slot *slot = scan->slot;
 	struct ksm_pass *pass = &slot->pass;
@@ -94,12 +97,12 @@ static bool ksm_scan_locked(struct ksm_scan *scan)
 
 	/* the process exits, or is busy mapping: not now */
 	if (!mmap_read_trylock(mm))
-		return true;
+		return -EBUSY;
 	if (!ksm_mm_live(mm)) {
 		mmap_read_unlock(mm);
 		/* its exit may take long, and no round waits for that */
 		ksm_pass_skip(slot);
-		return true;
+		return -EBUSY;
 	}
 	scan->cursor = pass->cursor;
 	if (!pass->cursor.addr)
@@ -108,11 +111,22 @@ static bool ksm_scan_locked(struct ksm_scan *scan)
 	pass->cursor = scan->cursor;
 	pass->missed |= scan->missed;
 	mmap_read_unlock(mm);
-	if (done) {
-		ksm_track_sweep(scan);
-		ksm_pass_end(slot);
-	}
 	return done;
+}
+
+/* One slice under all locks; true if the slot's siblings are next. */
+static bool ksm_scan_locked(struct ksm_scan *scan)
+{
+	struct ksm_pass *pass = &scan->slot->pass;
+	int done = pass->sweeping ? 1 : ksm_scan_memory(scan);
+
+	if (done <= 0)
+		return done;
+	pass->sweeping = true;
+	if (!ksm_track_sweep(scan))
+		return false;
+	ksm_pass_end(scan->slot);
+	return true;
 }
 
 /* One slice under the gate and the domain's mutex; returns the same. */

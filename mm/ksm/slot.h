@@ -174,6 +174,8 @@ struct ksm_cursor {
 /**
  * struct ksm_pass - the present pass over a slot's memory
  * @cursor: where the next slice begins; @cursor.addr 0: with a new pass
+ * @sweeping: all memory was visited; blocks of memory that was not are dropped
+ * @swept: where the next slice goes on with that, an index of track.blocks
  * @round: the round in which the pass began
  * @missed: what the pass could not merge, bits KSM_MISSED_*
  * @missed_before: the same of the previous pass
@@ -184,6 +186,8 @@ struct ksm_cursor {
  */
 struct ksm_pass {
 	struct ksm_cursor cursor;
+	bool sweeping;
+	unsigned long swept;
 	unsigned long round;
 	unsigned int missed;
 	unsigned int missed_before;

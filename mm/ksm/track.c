@@ -16,6 +16,9 @@
 
 struct kmem_cache *ksm_block_cache;
 
+/* Blocks to drop under one hold of the domain's mutex. */
+#define KSM_DROP_BLOCKS	64
+
 /* A block, and its part of a node of the domain's array of blocks. */
 #define KSM_BLOCK_BYTES	((long)(sizeof(struct ksm_block) + \
 				sizeof(struct xa_node) / XA_CHUNK_SIZE))
@@ -254,19 +257,33 @@ static void ksm_block_drop(struct ksm_scan *scan, struct ksm_block *block)
  * ksm_track_sweep - after a pass: drop the blocks that it did not visit
  * @scan: the scan, at the end of its slot's pass
  *
+ * A block to look at is a cache line, and so is each page to forget.
+ *
  * Context: the domain's mutex.
+ * Return: true at the end; false if the slice is over before, and the next one
+ * has to go on.
  */
-void ksm_track_sweep(struct ksm_scan *scan)
+bool ksm_track_sweep(struct ksm_scan *scan)
 {
 	struct ksm_slot *slot = scan->slot;
+	struct ksm_pass *pass = &slot->pass;
 	struct ksm_block *block;
 	unsigned long index;
 
-	xa_for_each(&slot->track.blocks, index, block) {
-		if (block->pass != slot->pass.nr || !block->nr)
+	xa_for_each_start(&slot->track.blocks, index, block, pass->swept) {
+		scan->work++;
+		if (block->pass != pass->nr || !block->nr) {
+			scan->work += block->nr;
 			ksm_block_drop(scan, block);
-		cond_resched();
+		}
+		if (scan->work >= scan->limit.budget || need_resched()) {
+			pass->swept = index + 1;
+			return false;
+		}
 	}
+	pass->sweeping = false;
+	pass->swept = 0;
+	return true;
 }
 
 /**
@@ -352,33 +369,51 @@ void ksm_track_sync(struct ksm_slot *slot)
 		ksm_domain_put(domain);
 }
 
+/* Some of it, under the domain's mutex; true if there is more. */
+static bool ksm_track_drop_some(struct ksm_slot *slot,
+				struct ksm_domain *domain)
+{
+	struct ksm_block *block;
+	unsigned int nr = 0;
+	unsigned long index;
+
+	if (slot->track.domain != domain)
+		return false;
+	xa_for_each(&slot->track.blocks, index, block) {
+		if (nr++ == KSM_DROP_BLOCKS)
+			return true;
+		ksm_block_drop(NULL, block);
+	}
+	memset(&slot->pass.cursor, 0, sizeof(slot->pass.cursor));
+	slot->pass.sweeping = false;
+	slot->pass.swept = 0;
+	spin_lock(&slot->books.lock);
+	WRITE_ONCE(slot->track.domain, NULL);
+	spin_unlock(&slot->books.lock);
+	ksm_domain_put(domain);
+	return false;
+}
+
 /**
  * ksm_track_drop - forget all that is remembered of a slot
  * @slot: the slot
+ *
+ * Gives way to others that want the mutex. Should the slot be scanned in
+ * between, that adds less than is dropped.
  *
  * Context: takes the mutex of the domain that the slot is tracked in; sleeps.
  */
 void ksm_track_drop(struct ksm_slot *slot)
 {
 	struct ksm_domain *domain = ksm_track_domain(slot);
-	struct ksm_block *block;
-	unsigned long index;
+	bool more = domain;
 
-	if (!domain)
-		return;
-
-	mutex_lock(&domain->mutex);
-	if (slot->track.domain == domain) {
-		xa_for_each(&slot->track.blocks, index, block) {
-			ksm_block_drop(NULL, block);
-			cond_resched();
-		}
-		memset(&slot->pass.cursor, 0, sizeof(slot->pass.cursor));
-		spin_lock(&slot->books.lock);
-		WRITE_ONCE(slot->track.domain, NULL);
-		spin_unlock(&slot->books.lock);
-		ksm_domain_put(domain);
+	while (more) {
+		mutex_lock(&domain->mutex);
+		more = ksm_track_drop_some(slot, domain);
+		mutex_unlock(&domain->mutex);
+		cond_resched();
 	}
-	mutex_unlock(&domain->mutex);
-	ksm_domain_put(domain);
+	if (domain)
+		ksm_domain_put(domain);
 }
