@@ -11,7 +11,7 @@
 
 #include "ksmlib.h"
 
-#define MAX_CGS		512
+#define MAX_CGS		2560
 
 static char cg_base[64];
 static char *cgs[MAX_CGS];
