@@ -21,6 +21,9 @@ const struct rhashtable_params ksm_sample_params = {
 	.automatic_shrinking = true,
 };
 
+/* Frames that one sort visits. */
+#define KSM_SORT_FRAMES	256
+
 /* Contents with more than one frame, and the number of their frames. */
 atomic_long_t ksm_nr_chains, ksm_nr_dups;
 
@@ -190,21 +193,29 @@ void ksm_content_del(struct ksm_frame *frame)
  * ksm_content_sort - move frames with room for more mappings to the front
  * @content: the content
  *
- * Sorts at most once in prune_ms, as that visits all frames.
+ * Sorts at most once in prune_ms, and visits a bounded number of frames; the
+ * next sort goes on with others.
  *
  * Context: the domain's mutex.
+ * Return: the number of frames that were visited.
  */
-void ksm_content_sort(struct ksm_content *content)
+unsigned int ksm_content_sort(struct ksm_content *content)
 {
 	unsigned int max = READ_ONCE(ksm_knobs.max_page_sharing);
+	unsigned int nr = min(content->nr, KSM_SORT_FRAMES), visited = 0;
 	struct ksm_frame *frame, *next;
 
 	if (time_before(jiffies, content->sorted +
 			msecs_to_jiffies(READ_ONCE(ksm_knobs.prune_ms))))
-		return;
+		return 0;
 	content->sorted = jiffies;
 	list_for_each_entry_safe(frame, next, &content->frames, content_link) {
+		if (visited++ == nr)
+			return nr;
 		if (atomic_read(&frame->mapped) < max)
 			list_move(&frame->content_link, &content->frames);
+		else
+			list_move_tail(&frame->content_link, &content->frames);
 	}
+	return visited;
 }

@@ -20,7 +20,7 @@ static struct mem_cgroup * __init ksm_root_memcg(void)
 
 static int __init ksm_init_objects(void)
 {
-	ksm_rmap_init();
+	ksm_frames_init();
 	ksm_review_init();
 	ksm_undo_init();
 	ksm_pool_init();

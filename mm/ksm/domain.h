@@ -12,6 +12,7 @@
 #include <linux/llist.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/rbtree.h>
 #include <linux/refcount.h>
 #include <linux/rhashtable.h>
 #include <linux/xarray.h>
@@ -127,59 +128,94 @@ struct ksm_content {
 /* The value of ksm_frame.pfn once the frame has lost its folio. */
 #define KSM_NO_PFN	(~0UL)
 
+/* ksm_frame.flags */
+#define KSM_FRAME_QUEUED	BIT(0)	/* on ksm_review_frames, or freed */
+#define KSM_FRAME_PAYER		BIT(1)	/* the payer may no longer map it */
+#define KSM_FRAME_WAITS		BIT(2)	/* changes have it reviewed */
+#define KSM_FRAME_MOVING	BIT(3)	/* a review replaces its mappings */
+
 /**
  * struct ksm_frame - a merged page frame; mainline's stable node
  * @pfn: the page frame; changed by migration with the folio locked
  * @domain: with a reference; constant
+ * @mapped: mappings, ahead of the folio's mapcount
+ * @flags: KSM_FRAME_*
+ * @changes: records added, mappings made and ended, since a review last read
+ *	it; counted only with KSM_FRAME_WAITS
+ * @nid: the NUMA node that @content is for (domain->mutex)
  * @content: what it holds, NULL once nothing more may be merged into it
  *	(domain->mutex)
  * @content_link: on content->frames (domain->mutex)
  * @link: on domain->frames (domain->mutex)
- * @nid: the NUMA node that @content is for (domain->mutex)
- * @mapped: mappings, ahead of the folio's mapcount
- * @recs: records; changed under domain->mutex, and for removal also with
- *	ksm_rmap_sem[] held for writing; walked with it held for reading
- * @nr_orphans: records of @recs that no slot owns (domain->mutex)
- * @review: on ksm_review_frames while @review_queued
- * @review_queued: bit 0: a worker has to see whether the folio is gone, has
- *	lost its payer, or has orphans that lead nowhere
+ * @rcu: in place of @link once the frame is freed
+ * @recs: records that a slot owns, and @strays; changed under domain->mutex,
+ *	and for removal also with ksm_rmap_sem[] held for writing; walked with
+ *	it held for reading
+ * @orphans: records that no slot owns, by anon_vma and offset; changed with
+ *	domain->mutex, and ksm_rmap_sem[] held for writing
+ * @next_orphan: where the check of @orphans goes on, NULL between two checks
+ *	(domain->mutex)
+ * @strays: orphans that could not be moved off @recs yet (domain->mutex)
+ * @toll: changes that have to come before the next check, unless they end
+ *	(domain->mutex)
+ * @tries: reviews in a row without a result (domain->mutex)
+ * @changed: there were changes since the last check began (domain->mutex)
+ * @review: on ksm_review_frames while KSM_FRAME_QUEUED
  *
  * folio->mapping points to the frame while the folio lives; the frame holds no
  * reference on the folio. The review worker frees the frame, under
  * domain->mutex, once the folio is gone; so the frame of a mapped or locked
- * folio is valid.
+ * folio is valid. A hook that has counted the last mapping may still report
+ * that: @flags and @changes stay for an RCU grace period, and a page table lock
+ * is an RCU read side section.
  */
 struct ksm_frame {
 	unsigned long pfn;
 	struct ksm_domain *domain;
+	atomic_t mapped;
+	atomic_t flags;
+	atomic_t changes;
+	int nid;
 	struct ksm_content *content;
 	struct list_head content_link;
-	struct list_head link;
-	int nid;
-	atomic_t mapped;
+	union {
+		struct list_head link;
+		struct rcu_head rcu;
+	};
 	struct hlist_head recs;
-	unsigned int nr_orphans;
+	struct rb_root orphans;
+	struct rb_node *next_orphan;
+	struct ksm_rec *strays;
+	unsigned int toll;
+	unsigned short tries;
+	bool changed;
 	struct llist_node review;
-	unsigned long review_queued;
 };
 
 /**
  * struct ksm_rec - where to look for mappings of a merged frame
  * @link: on frame->recs, see there; then on ksm_scan.dead_recs
- * @frame: the frame, NULL once it is gone (domain->mutex)
+ * @orphan: in frame->orphans, see there
+ * @frame: the frame of a record that a slot owns, NULL once it is gone
+ *	(domain->mutex)
+ * @stray: next of frame->strays (domain->mutex)
  * @anon_vma: tree of VMAs that may map the frame, with a reference; constant
  * @pgoff: the offset at which they may map it; constant
- * @orphan: no slot owns the record any more, but relatives by fork may need it
- *	(domain->mutex)
  *
- * Owned by the slot it was made for; an orphan is owned by its frame.
+ * Owned by the slot it was made for. An orphan, which no slot owns any more but
+ * relatives by fork may need, is owned by its frame.
  */
 struct ksm_rec {
-	struct hlist_node link;
-	struct ksm_frame *frame;
+	union {
+		struct hlist_node link;
+		struct rb_node orphan;
+	};
+	union {
+		struct ksm_frame *frame;
+		struct ksm_rec *stray;
+	};
 	struct anon_vma *anon_vma;
 	pgoff_t pgoff;
-	bool orphan;
 };
 
 /**

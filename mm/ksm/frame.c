@@ -7,7 +7,8 @@
  * Until the review frees the frame, every path from it to the folio must expect
  * the folio to be gone, reused, or under migration.
  */
-#include <linux/prefetch.h>
+#include <linux/hash.h>
+#include <linux/rwsem.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
 
@@ -17,12 +18,36 @@
 #include "ksm.h"
 
 #define KSM_REVIEW_DELAY	(HZ / 10)
+#define KSM_RMAP_SEM_BITS	6
 
 struct kmem_cache *ksm_frame_cache;
+
+/* Each covers the removal of records from frames that hash to it. */
+static struct rw_semaphore ksm_rmap_sem[1 << KSM_RMAP_SEM_BITS];
 
 /* Frames to review. The worker is in review.c. */
 static LLIST_HEAD(ksm_review_frames);
 struct delayed_work ksm_review_work;
+
+void __init ksm_frames_init(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(ksm_rmap_sem); i++)
+		init_rwsem(&ksm_rmap_sem[i]);
+}
+
+/**
+ * ksm_frame_sem - the semaphore that covers the removal of a frame's records
+ * @frame: the frame
+ *
+ * Context: any.
+ * Return: the semaphore, which other frames have as well.
+ */
+struct rw_semaphore *ksm_frame_sem(const struct ksm_frame *frame)
+{
+	return &ksm_rmap_sem[hash_ptr(frame, KSM_RMAP_SEM_BITS)];
+}
 
 /**
  * ksm_folio_frame - the frame of a merged folio
@@ -112,36 +137,73 @@ struct ksm_frame *ksm_frame_alloc(struct ksm_domain *domain)
 	return frame;
 }
 
+/* The frame is without a folio from now on, and nothing is merged into it. */
+static void ksm_frame_lose_folio(struct ksm_frame *frame)
+{
+	if (frame->pfn != KSM_NO_PFN)
+		trace_ksm_remove_ksm_page(frame->pfn);
+	WRITE_ONCE(frame->pfn, KSM_NO_PFN);
+	ksm_content_del(frame);
+}
+
 /**
  * ksm_frame_free - free a frame
- * @frame: a frame without records, whose folio is gone or never was
+ * @frame: a frame without records, whose folio is gone or never was; queued for
+ *	review if it was ever mapped, so that it is never queued again
+ *
+ * The hook that counted its last mapping may still be in ksm_frame_review().
  *
  * Context: domain->mutex; the caller keeps the domain.
  */
 void ksm_frame_free(struct ksm_frame *frame)
 {
 	WARN_ON_ONCE(!hlist_empty(&frame->recs));
-	trace_ksm_remove_ksm_page(frame->pfn);
-	ksm_content_del(frame);
+	ksm_frame_lose_folio(frame);
 	list_del(&frame->link);
 	ksm_domain_put(frame->domain);
-	kmem_cache_free(ksm_frame_cache, frame);
+	kfree_rcu(frame, rcu);
 }
 
-/**
- * ksm_frame_review - have the worker review a frame
- * @frame: the frame: its folio lost its last mapping, or perhaps its payer, or
- *	it may have orphans that lead nowhere
- *
- * Context: domain->mutex, or the page table lock of a mapping of the folio.
- */
-void ksm_frame_review(struct ksm_frame *frame)
+static void ksm_frame_queue(struct ksm_frame *frame, int flags)
 {
-	if (test_and_set_bit(0, &frame->review_queued))
+	flags = atomic_fetch_or(flags | KSM_FRAME_QUEUED, &frame->flags);
+	if (flags & KSM_FRAME_QUEUED)
 		return;
 	if (llist_add(&frame->review, &ksm_review_frames))
 		queue_delayed_work(system_unbound_wq, &ksm_review_work,
 				   KSM_REVIEW_DELAY);
+}
+
+/**
+ * ksm_frame_review - have the worker review a frame
+ * @frame: the frame: its folio lost its last mapping, or perhaps its payer
+ *
+ * Context: domain->mutex, or the page table lock of a mapping of the folio,
+ * which may have been counted as gone already.
+ */
+void ksm_frame_review(struct ksm_frame *frame)
+{
+	ksm_frame_queue(frame, KSM_FRAME_PAYER);
+}
+
+/**
+ * ksm_frame_changed - a record was added, or a mapping made or ended
+ * @frame: the frame
+ *
+ * Has a frame reviewed in which orphans may lead nowhere now, or for which no
+ * payer was found before.
+ *
+ * Context: as ksm_frame_review().
+ */
+void ksm_frame_changed(struct ksm_frame *frame)
+{
+	int flags = atomic_read(&frame->flags);
+
+	/* a review does not cause the next one by what it does to mappings */
+	if (!(flags & KSM_FRAME_WAITS) || flags & KSM_FRAME_MOVING)
+		return;
+	atomic_inc(&frame->changes);
+	ksm_frame_queue(frame, 0);
 }
 
 /**
@@ -171,31 +233,62 @@ void ksm_review_return(struct llist_head *frames)
 		llist_add_batch(first, last, &ksm_review_frames);
 }
 
-/* Turn an unmapped folio into an ordinary one; false if it is mapped. */
+/**
+ * ksm_frame_let_go - make an unmapped frame's folio an ordinary one
+ * @frame: the frame
+ * @folio: its folio, locked, so that no fault maps it from the swap cache
+ *
+ * The frame can be freed then. If the folio lives on, in the swap cache or
+ * pinned, it stays charged as it is, and swap-in copies it.
+ *
+ * Context: domain->mutex, folio lock.
+ * Return: false if it is mapped, or is the frame's folio no more.
+ */
+bool ksm_frame_let_go(struct ksm_frame *frame, struct folio *folio)
+{
+	if (ksm_folio_frame(folio) != frame || atomic_read(&frame->mapped) ||
+	    folio_mapped(folio))
+		return false;
+	ksm_folio_set_frame(folio, NULL);
+	ksm_frame_lose_folio(frame);
+	return true;
+}
+
+/* Let go of an unmapped frame, whatever holds it; false if it is mapped. */
 static bool ksm_frame_forget(struct ksm_frame *frame)
 {
-	struct folio *folio = ksm_frame_folio(frame);
-	bool forgotten;
+	struct folio *folio;
+	bool mapped = false;
 
-	if (!folio)
-		return true;
-	folio_lock(folio);
-	/* with the folio locked, no fault maps it from the swap cache */
-	forgotten = !atomic_read(&frame->mapped) && !folio_mapped(folio);
-	if (forgotten && ksm_folio_frame(folio) == frame) {
-		ksm_folio_set_frame(folio, NULL);
-		WRITE_ONCE(frame->pfn, KSM_NO_PFN);
-		ksm_content_del(frame);
+	while (!mapped && (folio = ksm_frame_folio(frame))) {
+		folio_lock(folio);
+		/* if not, it was migrated before it was locked: try again */
+		if (ksm_folio_frame(folio) == frame)
+			mapped = !ksm_frame_let_go(frame, folio);
+		folio_unlock(folio);
+		folio_put(folio);
 	}
-	folio_unlock(folio);
-	folio_put(folio);
-	return forgotten;
+	return !mapped;
+}
+
+static bool ksm_domain_forget(struct ksm_domain *domain)
+{
+	struct ksm_frame *frame;
+
+	list_for_each_entry(frame, &domain->frames, link) {
+		if (atomic_read(&frame->mapped) || !ksm_frame_forget(frame))
+			return false;
+		cond_resched();
+	}
+	return true;
 }
 
 /**
  * ksm_frames_forget - let go of all merged folios that nothing maps
  *
  * They may live on in the swap cache, but nothing is merged with them again.
+ * Ends at the first mapped one, so the domains' mutexes are held for no more
+ * than the leftovers.
  *
  * Context: ksm_gate_write_lock(), so that no new one is made; sleeps.
  * Return: false if some folio is mapped.
@@ -203,16 +296,18 @@ static bool ksm_frame_forget(struct ksm_frame *frame)
 bool ksm_frames_forget(void)
 {
 	struct ksm_domain *domain = NULL;
-	struct ksm_frame *frame;
-	bool all = true;
+	bool all;
 
 	while ((domain = ksm_domain_next(domain))) {
 		mutex_lock(&domain->mutex);
-		list_for_each_entry(frame, &domain->frames, link)
-			all &= ksm_frame_forget(frame);
+		all = ksm_domain_forget(domain);
 		mutex_unlock(&domain->mutex);
+		if (!all) {
+			ksm_domain_put(domain);
+			return false;
+		}
 	}
-	return all;
+	return true;
 }
 
 static void ksm_domain_prune(struct ksm_domain *domain, unsigned long start,
@@ -221,10 +316,10 @@ static void ksm_domain_prune(struct ksm_domain *domain, unsigned long start,
 	struct ksm_frame *frame;
 
 	list_for_each_entry(frame, &domain->frames, link) {
+		cond_resched();
 		if (frame->pfn < start || frame->pfn >= end)
 			continue;
-		WRITE_ONCE(frame->pfn, KSM_NO_PFN);
-		ksm_content_del(frame);
+		ksm_frame_lose_folio(frame);
 		/* of a poisoned folio, the last unmapping queues the frame */
 		if (!atomic_read(&frame->mapped))
 			ksm_frame_review(frame);

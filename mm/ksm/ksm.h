@@ -190,7 +190,7 @@ struct ksm_content *ksm_content_find(struct ksm_domain *domain, u32 sample,
 bool ksm_sample_known(struct ksm_domain *domain, u32 sample);
 int ksm_content_add(struct ksm_frame *frame, u32 sample, u64 digest);
 void ksm_content_del(struct ksm_frame *frame);
-void ksm_content_sort(struct ksm_content *content);
+unsigned int ksm_content_sort(struct ksm_content *content);
 
 /* group.c */
 extern struct list_head ksm_groups;
@@ -359,30 +359,39 @@ void ksm_groups_serve(void);
 /* frame.c */
 extern struct kmem_cache *ksm_frame_cache;
 extern struct delayed_work ksm_review_work;
+void ksm_frames_init(void);
+struct rw_semaphore *ksm_frame_sem(const struct ksm_frame *frame);
 struct ksm_frame *ksm_folio_frame(const struct folio *folio);
 void ksm_folio_set_frame(struct folio *folio, struct ksm_frame *frame);
 struct folio *ksm_frame_folio(struct ksm_frame *frame);
 struct ksm_frame *ksm_frame_alloc(struct ksm_domain *domain);
 void ksm_frame_free(struct ksm_frame *frame);
+bool ksm_frame_let_go(struct ksm_frame *frame, struct folio *folio);
 bool ksm_frames_forget(void);
 void ksm_frames_prune(unsigned long start, unsigned long end);
 void ksm_frame_review(struct ksm_frame *frame);
+void ksm_frame_changed(struct ksm_frame *frame);
 struct llist_node *ksm_review_take(void);
 void ksm_review_return(struct llist_head *frames);
 
-/* rmap.c */
+/* orphan.c */
 extern struct kmem_cache *ksm_rec_cache;
-void ksm_rmap_init(void);
+void ksm_rec_free(struct ksm_rec *rec);
+void ksm_recs_free(struct hlist_head *recs);
+bool ksm_rec_unlink(struct ksm_rec *rec, unsigned long *work);
+bool ksm_frame_has_orphans(const struct ksm_frame *frame);
+bool ksm_frame_check_orphans(struct ksm_frame *frame, unsigned long *work);
+void ksm_frame_drop_recs(struct ksm_frame *frame);
+
+/* rmap.c */
 bool ksm_rec_add(struct ksm_scan *scan, struct ksm_slot *slot,
 		 struct ksm_page *kp, struct ksm_frame *frame);
 void ksm_rec_del(struct ksm_scan *scan, struct ksm_slot *slot,
 		 unsigned long addr);
-void ksm_recs_free(struct hlist_head *recs);
-void ksm_frame_drop_recs(struct ksm_frame *frame);
-bool ksm_frame_prune_orphans(struct ksm_frame *frame);
 typedef bool (*ksm_rec_fn)(struct ksm_rec *rec, void *arg);
-void ksm_rmap_walk(struct folio *folio, struct rmap_walk_control *rwc);
-bool ksm_frame_pending(struct ksm_frame *frame, struct folio *folio);
+unsigned long ksm_rmap_walk(struct folio *folio, struct rmap_walk_control *rwc);
+bool ksm_frame_pending(struct ksm_scan *scan, struct ksm_frame *frame,
+		       struct folio *folio);
 void ksm_rmap_for_each(struct ksm_frame *frame, ksm_rec_fn fn, void *arg);
 
 /* track.c */

@@ -37,6 +37,7 @@ void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm)
 	spin_unlock(&slot->books.lock);
 	if (review)
 		ksm_frame_review(frame);
+	ksm_frame_changed(frame);
 	/* a fault may still map a frame after merging was switched off here */
 	if (unlikely(pending ||
 		     READ_ONCE(slot->queue.state) == KSM_SLOT_PARKED))
@@ -68,8 +69,10 @@ void __ksm_rmap_del(struct folio *folio, struct mm_struct *mm)
 		 ksm_charge_may_be_lost(slot, folio);
 	ksm_books_unmap(slot);
 	spin_unlock(&slot->books.lock);
+	/* if its folio is in no use any more, the frame may be freed by now */
 	if (review)
 		ksm_frame_review(frame);
+	ksm_frame_changed(frame);
 }
 
 /**

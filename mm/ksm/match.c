@@ -93,6 +93,8 @@ static void ksm_meet_merged(struct ksm_scan *scan, struct vm_area_struct *vma,
 	struct folio *folio;
 	bool recorded;
 
+	/* not gain: fork can make such mappings without end */
+	scan->work += KSM_MEET_CACHELINES;
 	folio = folio_walk_start(&fw, vma, kp.addr, 0);
 	if (!folio)
 		return;
@@ -132,7 +134,7 @@ static enum ksm_outcome ksm_match_content(struct ksm_scan *scan,
 			ksm_content_del(frame);
 		} else if (outcome == KSM_FRAME_FULL) {
 			list_move_tail(&frame->content_link, &content->frames);
-			ksm_content_sort(content);
+			scan->work += ksm_content_sort(content);
 		} else {
 			break;
 		}

@@ -286,7 +286,8 @@ enum ksm_outcome ksm_merge_zero(struct ksm_scan *scan, struct ksm_page *kp)
 }
 
 /* The frame's folio is locked: may this slot map it? */
-static enum ksm_outcome ksm_frame_usable(struct ksm_frame *frame,
+static enum ksm_outcome ksm_frame_usable(struct ksm_scan *scan,
+					 struct ksm_frame *frame,
 					 struct folio *folio,
 					 struct ksm_slot *slot)
 {
@@ -295,7 +296,8 @@ static enum ksm_outcome ksm_frame_usable(struct ksm_frame *frame,
 	     folio_nid(folio) != frame->nid))
 		return KSM_FRAME_GONE;
 	if (atomic_read(&frame->mapped) >=
-	    READ_ONCE(ksm_knobs.max_page_sharing) || ksm_frame_pending(frame, folio))
+	    READ_ONCE(ksm_knobs.max_page_sharing) ||
+	    ksm_frame_pending(scan, frame, folio))
 		return KSM_FRAME_FULL;
 	if (!ksm_books_claim(slot, frame->domain))
 		return KSM_LEAVING;
@@ -322,7 +324,7 @@ enum ksm_outcome ksm_merge_into(struct ksm_scan *scan, struct ksm_slot *slot,
 		return KSM_FRAME_GONE;
 	if (!folio_trylock(folio))
 		goto put;
-	outcome = ksm_frame_usable(frame, folio, slot);
+	outcome = ksm_frame_usable(scan, frame, folio, slot);
 	if (outcome != KSM_MERGED)
 		goto unlock;
 	outcome = KSM_BUSY;

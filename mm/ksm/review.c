@@ -3,6 +3,19 @@
  * Reviewing merged frames: the folio may be gone, it may have lost its payer,
  * or orphans may lead nowhere.
  *
+ * Nothing is reviewed for ever; each repetition has an end:
+ *  - a frame whose payer no longer maps it and that no other cgroup can be found
+ *    for is reviewed KSM_REVIEW_TRIES times in a row, and from then on when a
+ *    record is added or a mapping made or ended, see ksm_frame_changed();
+ *  - an unmapped frame whose folio lives on, as it is in the swap cache or
+ *    pinned, is let go after as many reviews, and a poisoned one at once; that
+ *    needs the folio lock, which is tried until it is free;
+ *  - orphans are checked when mappings change, see orphan.c;
+ *  - the LRU batches are drained only for the first KSM_REVIEW_DRAINS reviews of
+ *    a frame, and at most once in KSM_REVIEW_AGAIN for all frames.
+ * What a review takes is charged in the scheduler to the group that pays for
+ * the frame.
+ *
  * mapping.c queues a frame for review at its last unmapping, at an unmapping by
  * the cgroup that pays or by a process that brought its merged frames from
  * another cgroup, and at a swap-in by a cgroup that does not pay. If the payer
@@ -26,6 +39,12 @@
 #include "ksm.h"
 
 #define KSM_REVIEW_AGAIN	HZ
+/* Reviews of one frame in a row without a result. */
+#define KSM_REVIEW_TRIES	30
+/* How many of these ask for a drain of the LRU batches. */
+#define KSM_REVIEW_DRAINS	3
+/* Replacing a mapping by a migration entry and back, after it was found. */
+#define KSM_REVIEW_MOVES	2
 
 /* -------------------------------------------------------------- the payer */
 
@@ -69,32 +88,39 @@ static bool ksm_heirs_one(struct folio *folio, struct vm_area_struct *vma,
 	return !heirs->kept;
 }
 
-static bool ksm_review_hand_over(struct folio *folio, struct mem_cgroup *from,
-				 struct mem_cgroup *to)
+static bool ksm_review_hand_over(struct ksm_frame *frame, struct folio *folio,
+				 struct mem_cgroup *from, struct mem_cgroup *to)
 {
 	bool done = false;
 
 	/* writeback must end in the cgroup whose statistics it began in */
 	if (folio_test_writeback(folio) || !folio_isolate_lru(folio))
 		return false;
+	atomic_or(KSM_FRAME_MOVING, &frame->flags);
 	try_to_migrate(folio, 0);
 	if (!folio_mapped(folio)) {
 		ksm_charge_move(folio, from, to);
 		done = true;
 	}
 	remove_migration_ptes(folio, folio, 0);
+	atomic_andnot(KSM_FRAME_MOVING, &frame->flags);
 	folio_putback_lru(folio);
 	return done;
 }
 
-/* Charge a frame to a cgroup that maps it; false: try again later. */
-static bool ksm_review_payer(struct ksm_frame *frame, struct folio *folio)
+/*
+ * Charge a frame to a cgroup that maps it; false: try again later. @work is
+ * raised by what that takes, in cache lines.
+ */
+static bool ksm_review_payer(struct ksm_frame *frame, struct folio *folio,
+			     unsigned long *work)
 {
 	struct ksm_heirs heirs = {};
 	struct rmap_walk_control rwc = {
 		.rmap_one = ksm_heirs_one,
 		.arg = &heirs,
 	};
+	unsigned long looks;
 	bool done = true;
 
 	/* without migration entries a frame cannot be unmapped for a while */
@@ -108,15 +134,20 @@ static bool ksm_review_payer(struct ksm_frame *frame, struct folio *folio)
 	heirs.payer = folio_memcg(folio);
 	if (!heirs.payer)
 		goto unlock;
-	ksm_rmap_walk(folio, &rwc);
+	looks = ksm_rmap_walk(folio, &rwc);
 	/*
 	 * An exiting process cannot become the payer, and a mapping without
 	 * memory for its record is not found: try again later. A mapping that
 	 * fork made can be found twice, by its own record and by the parent's.
 	 */
 	if (!heirs.kept)
-		done = heirs.heir && heirs.nr >= atomic_read(&frame->mapped) &&
-		       ksm_review_hand_over(folio, heirs.payer, heirs.heir);
+		done = heirs.heir && heirs.nr >= atomic_read(&frame->mapped);
+	if (!heirs.kept && done) {
+		looks += KSM_REVIEW_MOVES * heirs.nr;
+		done = ksm_review_hand_over(frame, folio, heirs.payer,
+					    heirs.heir);
+	}
+	*work += looks * KSM_LOOK_CACHELINES;
 	if (heirs.heir)
 		mem_cgroup_put(heirs.heir);
 unlock:
@@ -124,7 +155,8 @@ unlock:
 	return done;
 }
 #else
-static bool ksm_review_payer(struct ksm_frame *frame, struct folio *folio)
+static bool ksm_review_payer(struct ksm_frame *frame, struct folio *folio,
+			     unsigned long *work)
 {
 	return true;
 }
@@ -132,44 +164,118 @@ static bool ksm_review_payer(struct ksm_frame *frame, struct folio *folio)
 
 /* ------------------------------------------------------------- the worker */
 
+/*
+ * An unmapped frame whose folio lives on: in the swap cache, pinned, poisoned,
+ * or just being freed. Returns false if it is to be reviewed again.
+ *
+ * What is pinned and mapped by nothing stays charged to its cgroup, as is any
+ * anonymous page; all that ends is that it can be mapped as a merged frame.
+ */
+static bool ksm_review_unmapped(struct ksm_frame *frame, struct folio *folio)
+{
+	bool done;
+
+	if (!folio_test_hwpoison(folio) && frame->tries < KSM_REVIEW_TRIES)
+		return false;
+	/* held while the folio is migrated, or read from or written to swap */
+	if (!folio_trylock(folio))
+		return false;
+	done = ksm_frame_let_go(frame, folio);
+	folio_unlock(folio);
+	return done;
+}
+
+/* A review had no result: is the frame to be reviewed again, without cause? */
+static bool ksm_review_retry(struct ksm_frame *frame, struct folio *folio,
+			     bool *drain)
+{
+	bool mapped = atomic_read(&frame->mapped);
+
+	if (frame->tries < KSM_REVIEW_DRAINS && !folio_test_lru(folio) &&
+	    !folio_test_hwpoison(folio))
+		*drain = true;
+	if (frame->tries < KSM_REVIEW_TRIES)
+		frame->tries++;
+	atomic_or(KSM_FRAME_PAYER, &frame->flags);
+	if (!mapped || frame->tries < KSM_REVIEW_TRIES)
+		return true;
+	frame->tries = 0;
+	return false;
+}
+
+static void ksm_review_charge(struct folio *folio, unsigned long work)
+{
+	/* memory failure may uncharge the folio at any time */
+	rcu_read_lock();
+	ksm_queue_charge(ksm_group_pays(folio), work);
+	rcu_read_unlock();
+}
+
+/* Returns true if the frame is to be reviewed again, without cause. */
+static bool ksm_review_folio(struct ksm_frame *frame, struct folio *folio,
+			     bool payer, bool *drain)
+{
+	bool mapped = atomic_read(&frame->mapped), settled = true;
+	unsigned long work = KSM_LOOK_CACHELINES;
+	bool again = false;
+
+	/* before the last try, so that it sees what was not reported */
+	if (frame->tries + 1 >= KSM_REVIEW_TRIES)
+		atomic_fetch_or(KSM_FRAME_WAITS, &frame->flags);
+	if (!mapped)
+		settled = ksm_review_unmapped(frame, folio);
+	else if (payer)
+		settled = ksm_review_payer(frame, folio, &work);
+
+	if (settled)
+		frame->tries = 0;
+	else
+		again = ksm_review_retry(frame, folio, drain);
+	if (mapped)
+		again |= ksm_frame_check_orphans(frame, &work);
+	if (settled && !ksm_frame_has_orphans(frame))
+		atomic_andnot(KSM_FRAME_WAITS, &frame->flags);
+	ksm_review_charge(folio, work);
+	return again;
+}
+
 /* The folio is gone: free the frame unless it was queued again. */
 static void ksm_review_gone(struct ksm_frame *frame)
 {
 	if (atomic_read(&frame->mapped) ||
-	    test_and_set_bit(0, &frame->review_queued))
+	    atomic_fetch_or(KSM_FRAME_QUEUED, &frame->flags) & KSM_FRAME_QUEUED)
 		return;
 	ksm_frame_drop_recs(frame);
 	ksm_frame_free(frame);
 }
 
-/* Returns false if the frame is to be reviewed again. */
+/* Returns true if the frame is to be reviewed again. */
 static bool ksm_review_one(struct ksm_frame *frame, bool *drain)
 {
 	struct ksm_domain *domain = frame->domain;
 	struct folio *folio;
-	bool done = true;
+	bool again = false;
+	int flags;
 
 	refcount_inc(&domain->ref);
 	mutex_lock(&domain->mutex);
-	clear_bit(0, &frame->review_queued);
-	/* pairs with ksm_frame_review(): later reports queue the frame again */
-	smp_mb__after_atomic();
+	/* and a barrier: what is reported later queues the frame again */
+	flags = atomic_fetch_andnot(KSM_FRAME_QUEUED | KSM_FRAME_PAYER,
+				    &frame->flags);
 	folio = ksm_frame_folio(frame);
 	if (folio) {
-		/* unmapped: the folio is in the swap cache, or being freed */
-		done = atomic_read(&frame->mapped) &&
-		       ksm_review_payer(frame, folio);
-		*drain |= !done && !folio_test_lru(folio);
-		done &= ksm_frame_prune_orphans(frame);
-		if (!done && test_and_set_bit(0, &frame->review_queued))
-			done = true;
+		again = ksm_review_folio(frame, folio, flags & KSM_FRAME_PAYER,
+					 drain);
 		folio_put(folio);
-	} else {
-		ksm_review_gone(frame);
 	}
+	if (!folio || READ_ONCE(frame->pfn) == KSM_NO_PFN)
+		ksm_review_gone(frame);
+	else if (again)
+		again = !(atomic_fetch_or(KSM_FRAME_QUEUED, &frame->flags) &
+			  KSM_FRAME_QUEUED);
 	mutex_unlock(&domain->mutex);
 	ksm_domain_put(domain);
-	return done;
+	return again;
 }
 
 /* Frames are scattered, so each struct page is a cache miss. */
@@ -193,11 +299,22 @@ static void ksm_review_pass(struct llist_head *again, bool *drain)
 		ksm_gate_read_lock();
 		if (frame->review.next)
 			ksm_review_prefetch(next);
-		if (!ksm_review_one(frame, drain))
+		if (ksm_review_one(frame, drain))
 			llist_add(&frame->review, again);
 		ksm_gate_read_unlock();
 		cond_resched();
 	}
+}
+
+/* Every CPU takes part in a drain, so there are few. */
+static void ksm_review_drain(void)
+{
+	static u64 next;
+
+	if (time_before64(get_jiffies_64(), next))
+		return;
+	lru_add_drain_all();
+	next = get_jiffies_64() + KSM_REVIEW_AGAIN;
 }
 
 static void ksm_review_work_fn(struct work_struct *work)
@@ -210,7 +327,7 @@ static void ksm_review_work_fn(struct work_struct *work)
 		return;
 	ksm_review_return(&again);
 	if (drain)
-		lru_add_drain_all();
+		ksm_review_drain();
 	queue_delayed_work(system_unbound_wq, &ksm_review_work,
 			   KSM_REVIEW_AGAIN);
 }

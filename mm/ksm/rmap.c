@@ -7,144 +7,30 @@
  * anon_vma and its offset there. Mappings that fork makes are found through the
  * parent's record, as the child's VMA is in the parent's anon_vma too. When the
  * parent's mapping goes and such relatives remain, its record stays with the
- * frame as an orphan until they have records of their own.
+ * frame as an orphan, see orphan.c.
  *
  * Records may be out of date: rmap_one() checks the page table.
  *
  * The scan never waits here. A record is added under the domain's mutex alone,
  * which does not disturb walkers; it is removed with the walkers' semaphore
  * held for writing, so a removed record needs no grace period. The scan only
- * tries to take that: a record that it cannot remove becomes an orphan, for the
- * worker in review.c to prune.
+ * tries to take that: a record that it cannot remove is left to the worker in
+ * review.c.
  */
-#include <linux/hash.h>
+#include <linux/rbtree.h>
 #include <linux/rculist.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
-#include <linux/swapops.h>
 
 #include <trace/events/ksm.h>
 
 #include "../internal.h"
 #include "scan.h"
 
-#define KSM_RMAP_SEM_BITS	6
-/* VMAs to look at for whether a frame is pending. */
-#define KSM_PENDING_VMAS	512
-
-struct kmem_cache *ksm_rec_cache;
-
-/* Each covers the removal of records from frames that hash to it. */
-static struct rw_semaphore ksm_rmap_sem[1 << KSM_RMAP_SEM_BITS];
-
-void __init ksm_rmap_init(void)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(ksm_rmap_sem); i++)
-		init_rwsem(&ksm_rmap_sem[i]);
-}
-
-static struct rw_semaphore *ksm_frame_sem(const struct ksm_frame *frame)
-{
-	return &ksm_rmap_sem[hash_ptr(frame, KSM_RMAP_SEM_BITS)];
-}
+/* Records and VMAs to look at for whether a frame is pending. */
+#define KSM_PENDING_LOOKS	256
 
 /* ---------------------------------------------------------------- records */
-
-/* Dropping the last reference on an anon_vma may sleep. */
-static void ksm_rec_free(struct ksm_rec *rec)
-{
-	put_anon_vma(rec->anon_vma);
-	kmem_cache_free(ksm_rec_cache, rec);
-}
-
-/**
- * ksm_recs_free - free records that were removed
- * @recs: the records
- *
- * Context: sleeps.
- */
-void ksm_recs_free(struct hlist_head *recs)
-{
-	struct hlist_node *next;
-	struct ksm_rec *rec;
-
-	hlist_for_each_entry_safe(rec, next, recs, link) {
-		ksm_rec_free(rec);
-		cond_resched();
-	}
-	INIT_HLIST_HEAD(recs);
-}
-
-/* Has this process a record of its own for the frame at this place? */
-static bool ksm_vma_has_rec(struct ksm_rec *rec, struct vm_area_struct *vma,
-			    unsigned long addr)
-{
-	struct ksm_slot *slot = vma->vm_mm->ksm;
-	struct ksm_rec *own;
-
-	/* the domain's mutex covers only records of slots tracked in it */
-	if (!slot || READ_ONCE(slot->track.domain) != rec->frame->domain)
-		return false;
-	own = xa_load(&slot->track.recs, addr >> PAGE_SHIFT);
-	return own && own != rec && own->frame == rec->frame;
-}
-
-/*
- * Is the frame mapped here, or may it be again? It may if the page is in swap
- * or under migration, which frame->mapped does not count.
- */
-static bool ksm_vma_may_map(struct ksm_frame *frame, struct vm_area_struct *vma,
-			    unsigned long addr)
-{
-	pmd_t *pmd = mm_find_pmd(vma->vm_mm, addr);
-	spinlock_t *ptl;	/* of the page table */
-	pte_t *ptep, pte;
-
-	if (!pmd)
-		return false;
-	ptep = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
-	if (!ptep)
-		return false;
-	pte = ptep_get(ptep);
-	pte_unmap_unlock(ptep, ptl);
-	if (pte_present(pte))
-		return pte_pfn(pte) == READ_ONCE(frame->pfn);
-	return is_swap_pte(pte);
-}
-
-/*
- * Does this record lead to a mapping that has no record of its own? The
- * record's anon_vma is locked.
- */
-static bool ksm_rec_leads(struct ksm_rec *rec)
-{
-	struct anon_vma_chain *avc;
-
-	anon_vma_interval_tree_foreach(avc, &rec->anon_vma->rb_root, rec->pgoff,
-				       rec->pgoff) {
-		unsigned long addr = vma_address(avc->vma, rec->pgoff, 1);
-
-		if (addr != -EFAULT && !ksm_vma_has_rec(rec, avc->vma, addr) &&
-		    ksm_vma_may_map(rec->frame, avc->vma, addr))
-			return true;
-	}
-	return false;
-}
-
-/* Does another record lead where this one does? */
-static bool ksm_rec_is_double(struct ksm_frame *frame, struct ksm_rec *rec)
-{
-	struct ksm_rec *pos;
-
-	hlist_for_each_entry(pos, &frame->recs, link) {
-		if (pos != rec && pos->anon_vma == rec->anon_vma &&
-		    pos->pgoff == rec->pgoff)
-			return true;
-	}
-	return false;
-}
 
 /**
  * ksm_rec_add - record that a slot maps a frame
@@ -184,43 +70,13 @@ bool ksm_rec_add(struct ksm_scan *scan, struct ksm_slot *slot,
 	rec->frame = frame;
 	rec->anon_vma = anon_vma;
 	rec->pgoff = linear_page_index(kp->vma, kp->addr);
-	rec->orphan = false;
 	/* concurrent walkers see the record initialized or not at all */
 	hlist_add_head_rcu(&rec->link, &frame->recs);
 	ksm_slot_mod(slot, KSM_G_METADATA, bytes);
-	/* an orphan that led here may no longer be needed */
-	if (frame->nr_orphans)
-		ksm_frame_review(frame);
+	scan->work += KSM_REC_CACHELINES;
+	/* an orphan that led here may be needed no more, an heir be found */
+	ksm_frame_changed(frame);
 	return true;
-}
-
-/*
- * Take a record off its frame. Returns false if it stays as an orphan, because
- * it is the only one that leads to some mapping, or that is not known now.
- */
-static bool ksm_rec_unlink(struct ksm_frame *frame, struct ksm_rec *rec)
-{
-	struct rw_semaphore *sem = ksm_frame_sem(frame);
-	bool known = false, keep = true;
-
-	if (down_write_trylock(sem)) {
-		known = anon_vma_trylock_read(rec->anon_vma);
-		if (known) {
-			keep = ksm_rec_leads(rec) &&
-			       !ksm_rec_is_double(frame, rec);
-			anon_vma_unlock_read(rec->anon_vma);
-		}
-		if (!keep)
-			hlist_del(&rec->link);
-		up_write(sem);
-	}
-	if (keep) {
-		rec->orphan = true;
-		frame->nr_orphans++;
-	}
-	if (!known)
-		ksm_frame_review(frame);
-	return !keep;
 }
 
 /**
@@ -235,203 +91,45 @@ void ksm_rec_del(struct ksm_scan *scan, struct ksm_slot *slot,
 		 unsigned long addr)
 {
 	struct ksm_rec *rec = xa_erase(&slot->track.recs, addr >> PAGE_SHIFT);
-	struct ksm_frame *frame;
+	unsigned long work = KSM_REC_CACHELINES;
+	bool unlinked = true;
 
 	if (!rec)
 		return;
 	ksm_slot_mod(slot, KSM_G_METADATA, -(long)sizeof(*rec) -
 		     ksm_array_bytes(&slot->track.recs, addr, PAGE_SHIFT));
-	frame = rec->frame;
-	if (frame) {
-		trace_ksm_remove_rmap_item(slot, READ_ONCE(frame->pfn), rec,
-					   slot->mm);
-		if (!ksm_rec_unlink(frame, rec))
-			return;
+	if (rec->frame) {
+		trace_ksm_remove_rmap_item(slot, READ_ONCE(rec->frame->pfn),
+					   rec, slot->mm);
+		unlinked = ksm_rec_unlink(rec, &work);
 	}
+	if (scan)
+		scan->work += work;
+	if (!unlinked)
+		return;
 	if (scan)
 		hlist_add_head(&rec->link, &scan->dead_recs);
 	else
 		ksm_rec_free(rec);
 }
 
-/**
- * ksm_frame_prune_orphans - free the orphans of a frame that lead nowhere
- * @frame: the frame
- *
- * Only tries locks, as reclaim may be throttled while it holds them.
- *
- * Context: domain->mutex; sleeps.
- * Return: false if some could not be checked.
- */
-bool ksm_frame_prune_orphans(struct ksm_frame *frame)
-{
-	struct hlist_node *next;
-	struct ksm_rec *rec;
-	bool known = true;
-	HLIST_HEAD(dead);
-
-	if (!frame->nr_orphans)
-		return true;
-	if (!down_write_trylock(ksm_frame_sem(frame)))
-		return false;
-	hlist_for_each_entry_safe(rec, next, &frame->recs, link) {
-		bool keep;
-
-		if (!rec->orphan)
-			continue;
-		if (!anon_vma_trylock_read(rec->anon_vma)) {
-			known = false;
-			continue;
-		}
-		keep = ksm_rec_leads(rec) && !ksm_rec_is_double(frame, rec);
-		anon_vma_unlock_read(rec->anon_vma);
-		if (keep)
-			continue;
-		hlist_del(&rec->link);
-		hlist_add_head(&rec->link, &dead);
-		frame->nr_orphans--;
-	}
-	up_write(ksm_frame_sem(frame));
-	ksm_recs_free(&dead);
-	return known;
-}
-
-/**
- * ksm_frame_drop_recs - take all records off a frame that is about to be freed
- * @frame: the frame
- *
- * Context: domain->mutex; sleeps.
- */
-void ksm_frame_drop_recs(struct ksm_frame *frame)
-{
-	struct hlist_node *next;
-	struct ksm_rec *rec;
-	HLIST_HEAD(orphans);
-
-	if (hlist_empty(&frame->recs))
-		return;
-	down_write(ksm_frame_sem(frame));
-	hlist_for_each_entry_safe(rec, next, &frame->recs, link) {
-		hlist_del_init(&rec->link);
-		if (rec->orphan)
-			hlist_add_head(&rec->link, &orphans);
-		else
-			rec->frame = NULL;
-	}
-	frame->nr_orphans = 0;
-	up_write(ksm_frame_sem(frame));
-	ksm_recs_free(&orphans);
-}
-
 /* ---------------------------------------------------------------- walking */
 
-static bool ksm_rmap_walk_rec(struct folio *folio, struct ksm_rec *rec,
-			      struct rmap_walk_control *rwc)
+/* Call a function for each record; the semaphore is held. */
+static void ksm_recs_walk(struct ksm_frame *frame, ksm_rec_fn fn, void *arg)
 {
-	struct anon_vma *anon_vma = rec->anon_vma;
-	struct anon_vma_chain *avc;
-	bool go_on = true;
-
-	if (!anon_vma_trylock_read(anon_vma)) {
-		if (rwc->try_lock) {
-			rwc->contended = true;
-			return false;
-		}
-		anon_vma_lock_read(anon_vma);
-	}
-	anon_vma_interval_tree_foreach(avc, &anon_vma->rb_root, rec->pgoff,
-				       rec->pgoff) {
-		struct vm_area_struct *vma = avc->vma;
-		unsigned long addr = vma_address(vma, rec->pgoff, 1);
-
-		/* a walk that only tries may come from a step of demand.c */
-		if (!rwc->try_lock)
-			cond_resched();
-		if (addr == -EFAULT ||
-		    (rwc->invalid_vma && rwc->invalid_vma(vma, rwc->arg)))
-			continue;
-		go_on = rwc->rmap_one(folio, vma, addr, rwc->arg) &&
-			!(rwc->done && rwc->done(folio));
-		if (!go_on)
-			break;
-	}
-	anon_vma_unlock_read(anon_vma);
-	return go_on;
-}
-
-/**
- * ksm_rmap_walk - visit the mappings of a merged folio
- * @folio: the folio, locked
- * @rwc: what to do there
- *
- * Context: sleeps, unless @rwc says to try.
- */
-void ksm_rmap_walk(struct folio *folio, struct rmap_walk_control *rwc)
-{
-	struct ksm_frame *frame = ksm_folio_frame(folio);
-	struct rw_semaphore *sem;
+	struct rb_node *node;
 	struct ksm_rec *rec;
 
-	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
-	if (!frame)
-		return;
-	sem = ksm_frame_sem(frame);
-	if (!down_read_trylock(sem)) {
-		if (rwc->try_lock) {
-			rwc->contended = true;
-			return;
-		}
-		down_read(sem);
-	}
 	hlist_for_each_entry_rcu(rec, &frame->recs, link,
-				 lockdep_is_held(sem)) {
-		if (!ksm_rmap_walk_rec(folio, rec, rwc))
-			break;
+				 lockdep_is_held(ksm_frame_sem(frame))) {
+		if (!fn(rec, arg))
+			return;
 	}
-	up_read(sem);
-}
-
-/* @arg: how many more VMAs to look at; 0 if one is pending */
-static bool ksm_pending_one(struct folio *folio, struct vm_area_struct *vma,
-			    unsigned long addr, void *arg)
-{
-	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, addr, 0);
-	unsigned int *left = arg;
-
-	--*left;
-	if (page_vma_mapped_walk(&pvmw)) {
-		/* the page table lock keeps the mapping, which keeps the slot */
-		if (ksm_books_pending(vma->vm_mm->ksm))
-			*left = 0;
-		page_vma_mapped_walk_done(&pvmw);
+	for (node = rb_first(&frame->orphans); node; node = rb_next(node)) {
+		if (!fn(rb_entry(node, struct ksm_rec, orphan), arg))
+			return;
 	}
-	return *left;
-}
-
-/**
- * ksm_frame_pending - does a pending slot map a frame?
- * @frame: the frame
- * @folio: its folio, locked
- *
- * No page is merged into such a frame, as it would share with a process in
- * which merging has ended.
- *
- * Context: frame->domain->mutex; does not sleep.
- * Return: true if so, or if the reverse map is contended or long.
- */
-bool ksm_frame_pending(struct ksm_frame *frame, struct folio *folio)
-{
-	unsigned int left = KSM_PENDING_VMAS;
-	struct rmap_walk_control rwc = {
-		.rmap_one = ksm_pending_one,
-		.arg = &left,
-		.try_lock = true,
-	};
-
-	if (!ksm_domain_pending(frame->domain))
-		return false;
-	ksm_rmap_walk(folio, &rwc);
-	return !left || rwc.contended;
 }
 
 /**
@@ -445,13 +143,154 @@ bool ksm_frame_pending(struct ksm_frame *frame, struct folio *folio)
 void ksm_rmap_for_each(struct ksm_frame *frame, ksm_rec_fn fn, void *arg)
 {
 	struct rw_semaphore *sem = ksm_frame_sem(frame);
-	struct ksm_rec *rec;
 
 	down_read(sem);
-	hlist_for_each_entry_rcu(rec, &frame->recs, link,
-				 lockdep_is_held(sem)) {
-		if (!fn(rec, arg))
+	ksm_recs_walk(frame, fn, arg);
+	up_read(sem);
+}
+
+/**
+ * struct ksm_rmap - a walk over the mappings of a frame, on the stack
+ * @folio: the frame's folio, locked
+ * @rwc: what to do there
+ * @looks: how many more records and VMAs to look at
+ */
+struct ksm_rmap {
+	struct folio *folio;
+	struct rmap_walk_control *rwc;
+	unsigned long looks;
+};
+
+/* Visit a VMA that a record leads to; false ends the walk. */
+static bool ksm_rmap_vma(struct ksm_rmap *walk, struct vm_area_struct *vma,
+			 pgoff_t pgoff)
+{
+	struct rmap_walk_control *rwc = walk->rwc;
+	unsigned long addr = vma_address(vma, pgoff, 1);
+
+	if (!walk->looks)
+		return false;
+	walk->looks--;
+	/* a walk that only tries may come from a step of demand.c */
+	if (!rwc->try_lock)
+		cond_resched();
+	if (addr == -EFAULT ||
+	    (rwc->invalid_vma && rwc->invalid_vma(vma, rwc->arg)))
+		return true;
+	return rwc->rmap_one(walk->folio, vma, addr, rwc->arg) &&
+	       !(rwc->done && rwc->done(walk->folio));
+}
+
+static bool ksm_rmap_rec(struct ksm_rec *rec, void *arg)
+{
+	struct anon_vma *anon_vma = rec->anon_vma;
+	struct anon_vma_chain *avc;
+	struct ksm_rmap *walk = arg;
+	bool go_on = true;
+
+	if (!walk->looks)
+		return false;
+	walk->looks--;
+	if (!anon_vma_trylock_read(anon_vma)) {
+		if (walk->rwc->try_lock) {
+			walk->rwc->contended = true;
+			return false;
+		}
+		anon_vma_lock_read(anon_vma);
+	}
+	anon_vma_interval_tree_foreach(avc, &anon_vma->rb_root, rec->pgoff,
+				       rec->pgoff) {
+		go_on = ksm_rmap_vma(walk, avc->vma, rec->pgoff);
+		if (!go_on)
 			break;
 	}
+	anon_vma_unlock_read(anon_vma);
+	return go_on;
+}
+
+/* As ksm_rmap_walk(), over a bounded part; returns the number of looks. */
+static unsigned long ksm_rmap_walk_part(struct folio *folio,
+					struct rmap_walk_control *rwc,
+					unsigned long looks)
+{
+	struct ksm_frame *frame = ksm_folio_frame(folio);
+	struct ksm_rmap walk = {
+		.folio = folio,
+		.rwc = rwc,
+		.looks = looks,
+	};
+	struct rw_semaphore *sem;
+
+	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
+	if (!frame)
+		return 0;
+	sem = ksm_frame_sem(frame);
+	if (!down_read_trylock(sem)) {
+		if (rwc->try_lock) {
+			rwc->contended = true;
+			return 0;
+		}
+		down_read(sem);
+	}
+	ksm_recs_walk(frame, ksm_rmap_rec, &walk);
 	up_read(sem);
+	return looks - walk.looks;
+}
+
+/**
+ * ksm_rmap_walk - visit the mappings of a merged folio
+ * @folio: the folio, locked
+ * @rwc: what to do there
+ *
+ * Context: sleeps, unless @rwc says to try.
+ * Return: the number of records and VMAs that were looked at.
+ */
+unsigned long ksm_rmap_walk(struct folio *folio, struct rmap_walk_control *rwc)
+{
+	return ksm_rmap_walk_part(folio, rwc, ULONG_MAX);
+}
+
+/* @arg: set to true if the VMA's slot is pending */
+static bool ksm_pending_one(struct folio *folio, struct vm_area_struct *vma,
+			    unsigned long addr, void *arg)
+{
+	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, addr, 0);
+	bool *pending = arg;
+
+	if (page_vma_mapped_walk(&pvmw)) {
+		/* the page table lock keeps the mapping, which keeps the slot */
+		*pending = ksm_books_pending(vma->vm_mm->ksm);
+		page_vma_mapped_walk_done(&pvmw);
+	}
+	return !*pending;
+}
+
+/**
+ * ksm_frame_pending - does a pending slot map a frame?
+ * @scan: the scan
+ * @frame: the frame
+ * @folio: its folio, locked
+ *
+ * No page is merged into such a frame, as it would share with a process in
+ * which merging has ended.
+ *
+ * Context: frame->domain->mutex; does not sleep.
+ * Return: true if so, or if the reverse map is contended or long.
+ */
+bool ksm_frame_pending(struct ksm_scan *scan, struct ksm_frame *frame,
+		       struct folio *folio)
+{
+	bool pending = false;
+	struct rmap_walk_control rwc = {
+		.rmap_one = ksm_pending_one,
+		.arg = &pending,
+		.try_lock = true,
+	};
+	unsigned long looks;
+
+	if (!ksm_domain_pending(frame->domain))
+		return false;
+	looks = ksm_rmap_walk_part(folio, &rwc, KSM_PENDING_LOOKS);
+	scan->work += looks * KSM_LOOK_CACHELINES;
+	return pending || rwc.contended || looks == KSM_PENDING_LOOKS;
 }

@@ -18,6 +18,23 @@
 /* Skipped pages per cache line, besides that of their entries; measured. */
 #define KSM_SKIP_PAGES		4
 
+/*
+ * Reading and sampling are prefetched or sequential; work on objects is counted
+ * by the cache lines that it touches and that are unlikely to be cached.
+ */
+/* Finding a merged page: page table entry, struct page, frame, record. */
+#define KSM_MEET_CACHELINES	4
+/*
+ * Adding or deleting a record: its memory, two of the array by address, the
+ * anon_vma, and the frame or the neighbours on its list.
+ */
+#define KSM_REC_CACHELINES	6
+/*
+ * Looking where a record leads, for each VMA: the link in the anon_vma's tree,
+ * two of the VMA, the mm, and four of its page table or of its record.
+ */
+#define KSM_LOOK_CACHELINES	8
+
 /* Pages of a block, see struct ksm_block. */
 #define KSM_BLOCK_PAGES		64
 

@@ -51,9 +51,9 @@ class Floors(unittest.TestCase):
         self.found("mm/ksm/core.c", "ksm_memcg_free()", "from doors to cgroup")
 
     def test_circle(self) -> None:
-        # rmap.c calls frame.c already
+        # orphan.c calls frame.c already
         self.append("mm/ksm/frame.c", "\nvoid ksm_frame_up(void)\n{\n\tksm_recs_free(NULL);\n}\n")
-        self.found("circle", "mm/ksm/frame.c", "mm/ksm/rmap.c")
+        self.found("circle", "mm/ksm/frame.c", "mm/ksm/orphan.c")
 
     def test_comments_are_no_calls(self) -> None:
         self.append("mm/ksm/gate.c",
