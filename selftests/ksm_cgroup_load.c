@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What merged memory can cost others: with thousands of mappings of a frame by
+ * fork, with a poisoned frame, and with frames that are pinned.
+ *
+ * Work is compared as the scheduler counts it, from the trace event ksm_slice;
+ * no time is taken.
+ *
+ * vm: timeout=600
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ksmslice.h"
+
+/* ---- a family by fork ---- */
+
+#define KIDS	24
+#define PAGES	1024	/* of one content */
+
+/* For a page that fork merged: to meet it, and to record it. */
+#define PAGE_PRICE	(4 + 6)
+/* A record has so many bytes, without its place in the array by address. */
+#define REC_BYTES	48
+
+static struct worker *kid[KIDS];
+
+/* The first process of a family exits before the scan has met the others. */
+static void family_begin(const char *in)
+{
+	struct worker *first;
+	int i;
+
+	/* nothing but the area takes part */
+	cg_set(in, "memory.ksm", "madvise");
+	first = w_asker(in, PAGES, 90000, 0);
+	ksm_settle();
+	NEED_EQ(w_merged(first), PAGES);
+	for (i = 0; i < KIDS; i++)
+		kid[i] = w_fork(first);
+	w_exit(first);
+	NEED_EQ(w_merged(kid[0]), PAGES, "by fork");
+}
+
+static void family(void)
+{
+	long long pages = (long long)KIDS * PAGES, lines;
+	struct spent s;
+	int i;
+
+	slice_groups(2, 0);
+	w_dup(cg[0], 2048, 1, 1);
+	family_begin(cg[1]);
+	slice_begin();
+	slice_pass();
+	slice_pass();
+	s = slice_end();
+	CHECK_GE(cg_stat(cg[1], "ksm_metadata_bytes"), pages * REC_BYTES,
+		 "a record for each mapping");
+	CHECK_GE(s.lines[1], pages * PAGE_PRICE);
+	/* and no page costs more for the thousands that map its frame, too */
+	CHECK_LE(s.lines[1], pages * PAGE_PRICE * 2);
+	lines = s.lines[0] + s.lines[1];
+	CHECK_GE(s.lines[0], lines * 48 / 100 - 2 * SLICE,
+		 "lines of %lld for the honest one", lines);
+
+	w_verify(kid[0]);
+	for (i = 0; i < KIDS; i++)
+		w_exit(kid[i]);
+	CHECK_WAIT_EQ(cg_stat(cg[1], "pages_shared"), 0);
+	CHECK_WAIT_EQ(cg_stat(cg[1], "ksm_metadata_bytes"), 0);
+}
+
+/* ---- who pays ---- */
+
+#define N	8
+
+static const char *up;
+
+/* Inode of the cgroup that the frame of the worker's first page is charged to. */
+static u64 payer(struct worker *w)
+{
+	return frame_cgroup(w_frame(w, 0, 0).pfn);
+}
+
+static void siblings(void)
+{
+	int i;
+
+	up = cg_ksm(NULL, "up", "1");
+	if (access("/proc/kpagecgroup", R_OK))
+		ksm_skip("no /proc/kpagecgroup");
+	for (i = 0; i < 2; i++)
+		cg[i] = cg_letter(up, i);
+}
+
+/* The records of a process that exits still lead to its children. */
+static void orphaned(void)
+{
+	struct worker *first, *second, *third;
+
+	siblings();
+	first = w_dup(cg[0], N, 300, 0);
+	ksm_settle();
+	NEED_EQ(w_merged(first), N);
+	NEED_EQ(payer(first), cg_inode(cg[0]));
+	second = w_fork(first);
+	third = w_spawn(second, SPAWN_FORK, cg[1]);
+	/* the scanner has met none of the two */
+	w_exit(first);
+	CHECK_EQ(payer(second), cg_inode(cg[0]));
+	w_exit(second);
+	CHECK_WAIT_EQ(payer(third), cg_inode(cg[1]), "handed on");
+	CHECK_WAIT_EQ(cg_stat(cg[0], "pages_shared"), 0);
+	/* with a record of its own, too */
+	ksm_settle();
+	CHECK_EQ(w_merged(third), N);
+	w_verify(third);
+	w_exit(third);
+	CHECK_WAIT_EQ(cg_stat(up, "ksm_metadata_bytes"), 0);
+}
+
+/* ---- frames that are let go ---- */
+
+/* How often the worker that reviews frames was seen to run. */
+static int reviews;
+
+/* Was a frame let go, as far as the trace was read? */
+static bool let_go(u64 pfn)
+{
+	unsigned long long got;
+	const char *line, *at;
+
+	while ((line = trace_next())) {
+		if (strstr(line, "function ksm_review_work_fn"))
+			reviews++;
+		at = strstr(line, "ksm_remove_ksm_page: ");
+		if (at && sscanf(at, "ksm_remove_ksm_page: pfn %llu",
+				 &got) == 1 && got == pfn)
+			return true;
+	}
+	return false;
+}
+
+/* The memory is never freed, so the frame is gone only if it was let go. */
+static void poisoned(void)
+{
+	struct worker *w[2];
+	long err, bus, i;
+	u64 pfn;
+
+	up = cg_ksm(NULL, "up", "1");
+	w_twins(w, up, N, 1);
+	ksm_settle();
+	NEED_EQ(w_same(w[0], w[1], 0), N);
+	pfn = w_frame(w[0], 0, 0).pfn;
+	reviews = 0;
+	trace_begin("ksm/ksm_remove_ksm_page",
+		    "workqueue/workqueue_execute_start");
+	err = w_madv_at(w[0], 0, 0, 1, MADV_HWPOISON);
+	if (err == -EINVAL)
+		ksm_skip("no memory failure handling");
+	NEED_OK(err, "MADV_HWPOISON");
+	CHECK(WAIT_FOR(let_go(pfn)), "the frame is kept");
+	trace_end();
+	trace_complete();
+	/* at once: not as often as one that may be mapped again */
+	CHECK_LT(reviews, 10);
+	for (i = 0; i < 2; i++) {
+		CHECK_EQ(w_bad(w[i], &bus), 0, "wrong pages");
+		CHECK_EQ(bus, 1, "lost pages");
+		w_exit(w[i]);
+	}
+	CHECK_WAIT_EQ(cg_stat(up, "pages_shared"), 0);
+}
+
+/* A reference in a pipe neither keeps the charge where it is nor the frame. */
+static void pinned(void)
+{
+	struct worker *w[2], *heir;
+	const char *last;
+	int from;
+	u64 pfn;
+
+	siblings();
+	w[0] = w_dup(cg[0], N, 1, 1);
+	w[1] = w_dup(cg[1], N, 1, 1);
+	ksm_settle();
+	NEED_EQ(w_same(w[0], w[1], 0), N);
+	from = payer(w[0]) == cg_inode(cg[1]);
+	heir = w[!from];
+	last = cg[!from];
+	pfn = w_frame(heir, 0, 0).pfn;
+	w_pin(heir, 0, N);
+	w_exit(w[from]);
+	CHECK_WAIT_EQ(payer(heir), cg_inode(last), "handed on");
+	CHECK_WAIT_EQ(cg_stat(cg[from], "pages_shared"), 0);
+	CHECK_GE(cg_stat(last, "pages_shared"), N);
+	NEED_EQ(w_frame(heir, 0, 0).pfn, pfn, "pinned");
+
+	trace_begin("ksm/ksm_remove_ksm_page", NULL);
+	w_replace(heir, 0, N);
+	/* each write has the worker review at once what it would later */
+	CHECK(WAIT_FOR((ksm_unmerge_all(), let_go(pfn))),
+	      "a frame that nothing maps is kept");
+	trace_end();
+	trace_complete();
+	CHECK_WAIT_EQ(cg_stat(up, "pages_shared"), 0);
+	/* it is pinned memory of the cgroup, as any other */
+	CHECK_EQ(frame_cgroup(pfn), cg_inode(last));
+	w_unpin(heir);
+	w_exit(heir);
+	NEED_WAIT_OK(cg_rmdir(last));
+	CHECK_WAIT_EQ(cg_dying(up), 0);
+}
+
+static const struct ksm_case cases[] = {
+	{ "beside a family with thousands of mappings of a frame", family },
+	{ "the charge finds the children of processes that exit", orphaned },
+	{ "a poisoned frame is let go at once", poisoned },
+	{ "a pinned frame that nothing maps is let go", pinned },
+};
+
+int main(int argc, char **argv)
+{
+	return ksm_main(argc, argv, cases, ARRAY_SIZE(cases));
+}
