@@ -52,7 +52,7 @@ static int ksm_madvise_unmergeable(struct vm_area_struct *vma,
 				   unsigned long start, unsigned long end,
 				   unsigned long *vm_flags)
 {
-	int err = ksm_unshare_range(vma, start, end, true);
+	int err = ksm_unshare_locked(vma, start, end);
 
 	if (err)
 		return ksm_restart(err);
@@ -100,9 +100,9 @@ static int ksm_unshare_unasked(struct mm_struct *mm, bool all)
 		return 0;
 	policy = ksm_slot_policy(mm->ksm);
 	for_each_vma(vmi, vma) {
-		if (!vma->anon_vma || (!all && ksm_vma_eligible(policy, vma)))
+		if (!all && ksm_vma_eligible(policy, vma))
 			continue;
-		err = ksm_unshare_range(vma, vma->vm_start, vma->vm_end, true);
+		err = ksm_unshare_locked(vma, vma->vm_start, vma->vm_end);
 		if (err)
 			return err;
 	}
@@ -212,7 +212,7 @@ int ksm_disable(struct mm_struct *mm)
 	if (err)
 		return err;
 	for_each_vma(vmi, vma) {
-		err = ksm_unshare_range(vma, vma->vm_start, vma->vm_end, true);
+		err = ksm_unshare_locked(vma, vma->vm_start, vma->vm_end);
 		if (err)
 			return err;
 		vm_flags_mod(vma, VM_NOMERGE, VM_MERGEABLE);

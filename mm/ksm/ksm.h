@@ -415,6 +415,8 @@ void ksm_track_drop(struct ksm_slot *slot);
 /* unshare.c */
 int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, bool killable);
+int ksm_unshare_locked(struct vm_area_struct *vma, unsigned long start,
+		       unsigned long end);
 void ksm_unshare_foreign(struct mm_struct *mm);
 
 /* ---------------------------------------------------------- floor: drivers */

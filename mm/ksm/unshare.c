@@ -407,6 +407,26 @@ int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
 }
 
 /**
+ * ksm_unshare_locked - unshare what is merged in a part of a VMA, and keep it so
+ * @vma: the VMA
+ * @start: first address
+ * @end: address after the last
+ *
+ * A fault that holds the VMA's own lock maps a merged frame from the swap cache
+ * without mmap_lock, behind the walk. Locked, the VMA has no such fault until
+ * mmap_lock is dropped.
+ *
+ * Context: mmap_lock for writing; sleeps.
+ * Return: as ksm_unshare_range(); a pending signal ends it.
+ */
+int ksm_unshare_locked(struct vm_area_struct *vma, unsigned long start,
+		       unsigned long end)
+{
+	vma_start_write(vma);
+	return ksm_unshare_range(vma, start, end, true);
+}
+
+/**
  * ksm_unshare_foreign - unshare before a process forks with foreign mappings
  * @mm: the process
  *
@@ -423,8 +443,7 @@ void ksm_unshare_foreign(struct mm_struct *mm)
 	if (!READ_ONCE(mm->ksm->books.gauge[KSM_G_FOREIGN]))
 		return;
 	for_each_vma(vmi, vma) {
-		if (vma->anon_vma &&
-		    ksm_unshare_range(vma, vma->vm_start, vma->vm_end, true))
+		if (ksm_unshare_locked(vma, vma->vm_start, vma->vm_end))
 			return;
 	}
 }
