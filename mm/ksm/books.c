@@ -98,7 +98,7 @@ void ksm_slot_mod(struct ksm_slot *slot, enum ksm_gauge gauge, long nr)
 	spin_lock(&books->lock);
 	books->gauge[gauge] += nr;
 	atomic_long_add(nr, &books->group->books.gauge[gauge]);
-	if (gauge == KSM_G_METADATA || gauge == KSM_G_UNSHARED)
+	if (gauge == KSM_G_METADATA)
 		ksm_group_charge(books->group);
 	spin_unlock(&books->lock);
 }
@@ -462,8 +462,9 @@ long ksm_books_move(struct ksm_slot *slot, struct ksm_group *group)
 		books->group = group;
 		if (books->gauge[KSM_G_MERGING])
 			books->moves++;
-		ksm_group_charge(old);
+		/* in this order, or the total of a common ancestor dips */
 		ksm_group_charge(group);
+		ksm_group_charge(old);
 	}
 	if (books->domain != group->effective.domain && books->merged_in)
 		books->crossed = true;

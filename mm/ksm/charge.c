@@ -2,10 +2,24 @@
 /*
  * Charging cgroups for merged frames, for copies, and for metadata.
  *
- * At the limit, the memory controller's charge functions raise an event,
- * reclaim, or kill. So the counters are changed here as the controller changes
- * them to replace one page by another: unconditionally and without an event;
- * the cgroup's own next charge reclaims.
+ * The memory controller's own functions are used where they fit:
+ *
+ *   mem_cgroup_replace_folio()  a frame takes the place of a page that is freed
+ *   mem_cgroup_charge()         any other frame, without reclaim: it fails at
+ *                               the limit and raises no event; copies
+ *
+ * Two charges change the page counter directly, as at a limit the controller
+ * would fail, raise an event, reclaim or kill:
+ *
+ *   metadata          It is uncharged from one cgroup and charged to another
+ *                     when a process moves, and a move cannot fail. An obj_cgroup
+ *                     or an accounted slab stays with the cgroup that allocated,
+ *                     and forces a charge only with an event in memory.events.
+ *   handing on frames The charge of one folio moves between two cgroups.
+ *                     mem_cgroup_migrate() keeps the cgroup; to uncharge first
+ *                     and then charge could fail in between.
+ *
+ * Where that leaves a cgroup over its limit, its own next charge reclaims.
  *
  * A merged frame is charged to a cgroup that maps it, at first to the one whose
  * page it was made from. review.c finds out whether that cgroup still maps it.
@@ -14,8 +28,18 @@
  * page fault would invoke the OOM killer.
  *
  * Metadata is charged in whole pages to the cgroup that has the memory, always
- * as much as its books say, so the charge moves with the process. A cgroup may
- * exceed its limit by a small part for metadata.
+ * as much as its books say, so the charge moves with the process. It keeps the
+ * same margin; beyond that, a cgroup and its descendants have together up to a
+ * small part of its limit. What bounds each kind:
+ *
+ *   blocks     ask, for themselves and for the buckets of their pages
+ *   digests    ask
+ *   records    of pages that fork or swap-in maps already ask; so do those of
+ *              merges that leave the page to a relative. A merge that frees a
+ *              page takes less than it frees
+ *   frames     as the record of their first mapping; they replace a page
+ *   slots      one for each mm, whose kernel memory is charged by the controller
+ *              and is many times as large
  */
 #include <linux/memcontrol.h>
 #include <linux/page_counter.h>
@@ -24,15 +48,29 @@
 
 #include "ksm.h"
 
-/* Frames that replace no page leave this part of the limit free. */
-#define KSM_SPARE_PART	64
-/* Unsharing leaves this part of each limit free. Bounds are in pages. */
+/* Unsharing and metadata leave this part of each limit free, in pages. */
 #define KSM_MARGIN_PART	64
 #define KSM_MARGIN_MIN	32UL
 #define KSM_MARGIN_MAX	1024UL
 #define KSM_MARGIN_TRIES	5
-/* In a full cgroup, metadata grows no further than this part of the limit. */
+/* Without that margin, metadata grows no further than this part of the limit. */
 #define KSM_METADATA_PART	128
+
+/*
+ * Charge a group's cgroup for more metadata, or for less. Callers raise before
+ * they lower, so the totals of ancestors are never too low.
+ */
+static void ksm_charge_metadata(struct ksm_group *group, long nr)
+{
+	struct mem_cgroup *memcg = group->memcg;
+
+	if (nr > 0)
+		page_counter_charge(&memcg->memory, nr);
+	for (; group->parent; group = group->parent)
+		atomic_long_add(nr, &group->books.meta_total);
+	if (nr < 0)
+		page_counter_uncharge(&memcg->memory, -nr);
+}
 
 /**
  * ksm_group_charge - charge a group's cgroup for the metadata that it has now
@@ -46,12 +84,10 @@
 void ksm_group_charge(struct ksm_group *group)
 {
 	struct ksm_group_books *books = &group->books;
-	struct page_counter *counter;
 	long old, now, new, bytes;
 
 	if (!group->memcg || mem_cgroup_is_root(group->memcg))
 		return;
-	counter = &group->memcg->memory;
 	/* the later of two calls sees the books that the other has changed */
 	smp_mb();
 	for (;;) {
@@ -61,33 +97,43 @@ void ksm_group_charge(struct ksm_group *group)
 		if (new == old)
 			return;
 		if (new > old)
-			page_counter_charge(counter, new - old);
+			ksm_charge_metadata(group, new - old);
 		now = atomic_long_cmpxchg(&books->meta_pages, old, new);
 		if (now == old && new < old)
-			page_counter_uncharge(counter, old - new);
+			ksm_charge_metadata(group, new - old);
 		if (now != old && new > old)
-			page_counter_uncharge(counter, new - old);
+			ksm_charge_metadata(group, old - new);
 	}
 }
 
-/*
- * Is a cgroup or an ancestor full, but for a @spare-th part of its limit?
- * @limit is set to the lowest limit of these, in pages.
- */
-static bool ksm_memcg_full(struct mem_cgroup *memcg, unsigned long spare,
-			   unsigned long *limit)
+/* Has a cgroup less than the margin left under its own limit? */
+static bool ksm_memcg_full(struct mem_cgroup *memcg)
 {
-	bool full = false;
+	unsigned long max = READ_ONCE(memcg->memory.max), margin;
 
-	*limit = PAGE_COUNTER_MAX;
+	if (max == PAGE_COUNTER_MAX)
+		return false;
+	margin = clamp(max / KSM_MARGIN_PART, KSM_MARGIN_MIN, KSM_MARGIN_MAX);
+	return page_counter_read(&memcg->memory) + margin >= max;
+}
+
+/* The nearest full cgroup, from @memcg up; NULL if none. */
+static struct mem_cgroup *ksm_memcg_near_limit(struct mem_cgroup *memcg)
+{
 	for (; memcg && !mem_cgroup_is_root(memcg);
 	     memcg = parent_mem_cgroup(memcg)) {
-		unsigned long max = READ_ONCE(memcg->memory.max);
-
-		*limit = min(*limit, max);
-		full |= page_counter_read(&memcg->memory) >= max - max / spare;
+		if (ksm_memcg_full(memcg))
+			return memcg;
 	}
-	return full;
+	return NULL;
+}
+
+/* May this group or one below have more metadata, by the group's own limit? */
+static bool ksm_group_room(struct ksm_group *group)
+{
+	return !ksm_memcg_full(group->memcg) ||
+	       atomic_long_read(&group->books.meta_total) <
+	       READ_ONCE(group->memcg->memory.max) / KSM_METADATA_PART;
 }
 
 /**
@@ -95,8 +141,8 @@ static bool ksm_memcg_full(struct mem_cgroup *memcg, unsigned long spare,
  * @slot: the slot
  *
  * A full cgroup needs merging most, and merging saves more than it takes: each
- * group may have metadata up to a small part of the lowest limit above it, even
- * if that limit is reached.
+ * limit allows the cgroup and its descendants together a small part of it for
+ * metadata, even if it is reached.
  *
  * Context: any that allows a spinlock.
  * Return: true if so.
@@ -104,32 +150,48 @@ static bool ksm_memcg_full(struct mem_cgroup *memcg, unsigned long spare,
 bool ksm_charge_room(struct ksm_slot *slot)
 {
 	struct ksm_group *group;
-	unsigned long limit;
 	bool room = true;
 
 	spin_lock(&slot->books.lock);
-	group = slot->books.group;
-	/* full means full, with no part to spare */
-	if (ksm_memcg_full(group->memcg, ULONG_MAX, &limit))
-		room = atomic_long_read(&group->books.meta_pages) <
-		       limit / KSM_METADATA_PART;
+	for (group = slot->books.group; room && group->parent;
+	     group = group->parent)
+		room = ksm_group_room(group);
 	spin_unlock(&slot->books.lock);
 	return room;
 }
 
-/* The folio is locked, unmapped and on no list. */
-static void ksm_charge_set(struct folio *folio, struct mem_cgroup *memcg)
+/*
+ * The cgroup that charges of a slot go to, with a reference; NULL if they go
+ * the way that the controller finds.
+ */
+static struct mem_cgroup *ksm_slot_memcg(struct ksm_slot *slot)
 {
-	if (!mem_cgroup_is_root(memcg))
-		page_counter_charge(&memcg->memory, 1);
-	css_get(&memcg->css);
-	WRITE_ONCE(folio->memcg_data, (unsigned long)memcg);
+	struct mem_cgroup *memcg;
+
+	if (mem_cgroup_disabled() || !cgroup_subsys_on_dfl(memory_cgrp_subsys))
+		return NULL;
+	spin_lock(&slot->books.lock);
+	memcg = slot->books.group->memcg;
+	if (memcg && !css_tryget(&memcg->css))
+		memcg = NULL;
+	spin_unlock(&slot->books.lock);
+	return memcg;
+}
+
+static int ksm_charge_folio(struct folio *folio, struct mem_cgroup *memcg,
+			    gfp_t gfp)
+{
+	struct mem_cgroup *old = set_active_memcg(memcg);
+	int err = mem_cgroup_charge(folio, NULL, gfp);
+
+	set_active_memcg(old);
+	return err;
 }
 
 /**
  * ksm_charge_frame - charge a fresh frame
  * @slot: the slot whose page it is made from
- * @old: that page's folio
+ * @old: that page's folio, locked
  * @new: the frame, locked and unmapped
  *
  * If the slot's cgroup pays for the page and nothing else maps it, the frame
@@ -143,20 +205,18 @@ static void ksm_charge_set(struct folio *folio, struct mem_cgroup *memcg)
 int ksm_charge_frame(struct ksm_slot *slot, struct folio *old,
 		     struct folio *new)
 {
-	struct mem_cgroup *memcg;
-	unsigned long limit;
-	int err = -ENOMEM;
+	struct mem_cgroup *memcg = ksm_slot_memcg(slot);
+	int err = 0;
 
-	if (mem_cgroup_disabled() || !cgroup_subsys_on_dfl(memory_cgrp_subsys))
+	if (!memcg)
 		return mem_cgroup_charge(new, slot->mm, KSM_GFP_SCAN);
-	spin_lock(&slot->books.lock);
-	memcg = slot->books.group->memcg;
-	if ((memcg == folio_memcg(old) && folio_mapcount(old) == 1) ||
-	    !ksm_memcg_full(memcg, KSM_SPARE_PART, &limit)) {
-		ksm_charge_set(new, memcg);
-		err = 0;
-	}
-	spin_unlock(&slot->books.lock);
+	if (memcg == folio_memcg(old) && folio_mapcount(old) == 1)
+		mem_cgroup_replace_folio(old, new);
+	else if (ksm_memcg_near_limit(memcg))
+		err = -ENOMEM;
+	else
+		err = ksm_charge_folio(new, memcg, KSM_GFP_SCAN);
+	mem_cgroup_put(memcg);
 	return err;
 }
 
@@ -189,7 +249,10 @@ void ksm_charge_move(struct folio *folio, struct mem_cgroup *from,
 		     struct mem_cgroup *to)
 {
 	ksm_charge_move_swapcache(folio, from, to);
-	ksm_charge_set(folio, to);
+	if (!mem_cgroup_is_root(to))
+		page_counter_charge(&to->memory, 1);
+	css_get(&to->css);
+	WRITE_ONCE(folio->memcg_data, (unsigned long)to);
 	if (!mem_cgroup_is_root(from))
 		page_counter_uncharge(&from->memory, 1);
 	css_put(&from->css);
@@ -227,23 +290,6 @@ bool ksm_charge_may_be_lost(struct ksm_slot *slot, struct folio *folio)
 	       slot->books.moves != READ_ONCE(slot->books.moves_seen);
 }
 
-/* The nearest cgroup, from @memcg up, without that margin; NULL if none. */
-static struct mem_cgroup *ksm_memcg_near_limit(struct mem_cgroup *memcg)
-{
-	for (; memcg && !mem_cgroup_is_root(memcg);
-	     memcg = parent_mem_cgroup(memcg)) {
-		unsigned long max = READ_ONCE(memcg->memory.max), margin;
-
-		if (max == PAGE_COUNTER_MAX)
-			continue;
-		margin = clamp(max / KSM_MARGIN_PART, KSM_MARGIN_MIN,
-			       KSM_MARGIN_MAX);
-		if (page_counter_read(&memcg->memory) + margin >= max)
-			return memcg;
-	}
-	return NULL;
-}
-
 /* Ensure the margin at every limit; reclaims if @gfp allows it. */
 static bool ksm_charge_margin(struct mem_cgroup *memcg, gfp_t gfp)
 {
@@ -272,24 +318,13 @@ static bool ksm_charge_margin(struct mem_cgroup *memcg, gfp_t gfp)
  */
 int ksm_charge_copy(struct ksm_slot *slot, struct folio *folio, gfp_t gfp)
 {
-	struct mem_cgroup *memcg = NULL, *old;
-	struct ksm_group *group;
-	int err;
+	struct mem_cgroup *memcg = ksm_slot_memcg(slot);
+	int err = -ENOMEM;
 
-	spin_lock(&slot->books.lock);
-	group = slot->books.group;
-	if (cgroup_subsys_on_dfl(memory_cgrp_subsys) && group->memcg &&
-	    css_tryget(&group->memcg->css))
-		memcg = group->memcg;
-	spin_unlock(&slot->books.lock);
 	if (!memcg)
 		return mem_cgroup_charge(folio, slot->mm, gfp);
-	err = -ENOMEM;
-	if (ksm_charge_margin(memcg, gfp)) {
-		old = set_active_memcg(memcg);
-		err = mem_cgroup_charge(folio, NULL, gfp);
-		set_active_memcg(old);
-	}
+	if (ksm_charge_margin(memcg, gfp))
+		err = ksm_charge_folio(folio, memcg, gfp);
 	mem_cgroup_put(memcg);
 	return err;
 }

@@ -146,8 +146,8 @@ void ksm_group_offline(struct ksm_group *group)
 		spin_lock(&ksm_lock);
 		ksm_group_pass_slots(group);
 		ksm_books_close(group);
-		ksm_group_charge(group);
 		ksm_group_charge(group->parent);
+		ksm_group_charge(group);
 		list_del_init(&group->queue.enlist);
 		list_del_rcu(&group->queue.link);
 		spin_unlock(&ksm_lock);

@@ -161,8 +161,8 @@ struct ksm_group *ksm_mm_group(struct mm_struct *mm)
  * ksm_group_metadata - memory that merging takes in a group
  * @group: the group
  *
- * What the slots account themselves, a bucket of the index for each page in it,
- * and the objects of the frames that are charged here.
+ * What the slots account themselves, and the objects of the frames that are
+ * charged here.
  *
  * Context: any.
  * Return: bytes.
@@ -172,11 +172,9 @@ long ksm_group_metadata(struct ksm_group *group)
 	const long frame = sizeof(struct ksm_frame) +
 			   sizeof(struct ksm_content) +
 			   sizeof(struct ksm_sample);
-	const long entry = sizeof(u32);
 	struct ksm_group_books *books = &group->books;
 
 	return atomic_long_read(&books->gauge[KSM_G_METADATA]) +
-	       atomic_long_read(&books->gauge[KSM_G_UNSHARED]) * entry +
 	       READ_ONCE(books->shared) * frame;
 }
 

@@ -95,6 +95,8 @@ struct ksm_group_undo {
  * @shared: merged frames charged here
  * @gauge: sums over the group's slots, changed under the slot's books.lock
  * @meta_pages: pages that the cgroup is charged for metadata
+ * @meta_total: sum of @meta_pages over the group's subtree; not kept for the
+ *	root, which has no limit
  * @event: events of the group's slots, and of removed children
  * @shown: the highest sums of events of the subtree that were read
  */
@@ -103,6 +105,7 @@ struct ksm_group_books {
 	long shared;
 	atomic_long_t gauge[NR_KSM_GAUGES];
 	atomic_long_t meta_pages;
+	atomic_long_t meta_total;
 	atomic_long_t event[NR_KSM_EVENTS];
 	atomic_long_t shown[KSM_E_FULL_SCANS];
 };

@@ -398,8 +398,8 @@ void ksm_rmap_for_each(struct ksm_frame *frame, ksm_rec_fn fn, void *arg);
 extern struct kmem_cache *ksm_block_cache;
 struct ksm_block *ksm_block_find(struct ksm_slot *slot, unsigned long addr);
 struct ksm_block *ksm_block_make(struct ksm_scan *scan, unsigned long addr);
-void ksm_block_free(struct ksm_scan *scan, struct ksm_block *block);
-int ksm_block_digests(struct ksm_scan *scan, struct ksm_block *block);
+void ksm_block_free(struct ksm_block *block);
+int ksm_block_digests(struct ksm_block *block);
 void ksm_page_set(struct ksm_scan *scan, struct ksm_block *block,
 		  unsigned int i, enum ksm_page_state state);
 void ksm_page_forget(struct ksm_scan *scan, struct ksm_block *block,

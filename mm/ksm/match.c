@@ -72,7 +72,7 @@ void ksm_match_index_gain(struct ksm_scan *scan, struct ksm_block *block,
 
 /* ------------------------------------------------------- merged contents */
 
-/* A page merged without memory for its record gets one at the next visit. */
+/* A page merged without memory for its record gets one at a later visit. */
 static enum ksm_page_state ksm_merged_state(struct ksm_slot *slot,
 					    unsigned long addr)
 {
@@ -104,9 +104,14 @@ static void ksm_meet_merged(struct ksm_scan *scan, struct vm_area_struct *vma,
 	folio_walk_end(&fw, vma);
 	if (!frame)
 		return;
-	/* the domain's mutex keeps the frame even if it is unmapped now */
+	/*
+	 * The domain's mutex keeps the frame even if it is unmapped now. A
+	 * record frees no page, so it needs room. Until there is some, another
+	 * record leads here: a relative's, or an orphan.
+	 */
 	if (frame->domain == scan->domain) {
-		recorded = ksm_rec_add(scan, scan->slot, &kp, frame);
+		recorded = ksm_charge_room(scan->slot) &&
+			   ksm_rec_add(scan, scan->slot, &kp, frame);
 		ksm_page_set(scan, block, i,
 			     recorded ? KSM_S_MERGED : KSM_S_VOLATILE);
 	}
@@ -214,7 +219,11 @@ static enum ksm_outcome ksm_twin_merge(struct ksm_scan *scan,
 	struct ksm_frame *frame;
 	enum ksm_outcome outcome;
 
-	outcome = ksm_merge_fresh(scan, &m->kp, m->sample, m->digest, &frame);
+	/* a frame for one page alone would free nothing */
+	outcome = ksm_page_room(scan, slot, twin);
+	if (outcome == KSM_MERGED)
+		outcome = ksm_merge_fresh(scan, &m->kp, m->sample, m->digest,
+					  &frame);
 	if (outcome != KSM_MERGED)
 		return outcome;
 	scan->fresh++;
@@ -342,6 +351,7 @@ static void ksm_match_watch(struct ksm_scan *scan, struct ksm_match *m)
 	struct ksm_block *block = m->block;
 	u32 fold = ksm_digest_fold(m->digest);
 	unsigned int i = m->i;
+	int err = 0;
 
 	if (block->state[i] == KSM_S_BY_SAMPLE || !block->age[i])
 		return;
@@ -355,12 +365,18 @@ static void ksm_match_watch(struct ksm_scan *scan, struct ksm_match *m)
 	} else if (ksm_index_find(scan->domain, fold, true)) {
 		/* a page that collides with it stayed in the index */
 		block->ambiguous |= BIT_ULL(i);
-	} else if (!ksm_block_digests(scan, block)) {
-		block->digest[i] = fold;
-		ksm_page_set(scan, block, i, KSM_S_BY_DIGEST);
 	} else {
-		ksm_page_revisit(block, i);
+		err = ksm_block_digests(block);
+		if (!err) {
+			block->digest[i] = fold;
+			ksm_page_set(scan, block, i, KSM_S_BY_DIGEST);
+		}
 	}
+	if (err == -ENOMEM)
+		ksm_page_revisit(block, i);
+	else if (err)
+		/* no room: read again at ever rarer visits */
+		block->ambiguous |= BIT_ULL(i);
 }
 
 /* Remember the outcome. */
@@ -389,6 +405,9 @@ static void ksm_match_settle(struct ksm_scan *scan, struct ksm_match *m,
 		/* written since, or it collides with the frame */
 		if (block->state[i] == KSM_S_BY_DIGEST)
 			ksm_page_set(scan, block, i, KSM_S_VOLATILE);
+		fallthrough;
+	case KSM_NO_ROOM:
+		/* no failure: read again at ever rarer visits */
 		block->ambiguous |= BIT_ULL(i);
 		break;
 	default:

@@ -265,6 +265,38 @@ static enum ksm_outcome ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
 /* ---------------------------------------------------------- ways to merge */
 
 /**
+ * ksm_page_room - does a limit allow for the metadata of merging a page?
+ * @scan: the scan
+ * @slot: whose page
+ * @kp: the page
+ *
+ * Merging takes less than a page, so there is room if it frees one. It does not
+ * where a relative by fork maps the page too, and may not where something else
+ * holds it. Of a huge page only references are counted: it is split first.
+ *
+ * Context: mmap_lock; any that allows a spinlock.
+ * Return: KSM_MERGED if so, else why not.
+ */
+enum ksm_outcome ksm_page_room(struct ksm_scan *scan, struct ksm_slot *slot,
+			       struct ksm_page *kp)
+{
+	struct folio *folio = kp->folio;
+	int mappings = folio_mapcount(folio);
+	bool forked = mappings > 1 && !folio_test_large(folio);
+	int expected = mappings + 1;	/* and @kp's */
+
+	if (folio_test_swapcache(folio))
+		expected += folio_nr_pages(folio);
+	if ((!forked && folio_ref_count(folio) <= expected) ||
+	    ksm_charge_room(slot))
+		return KSM_MERGED;
+	if (forked)
+		return KSM_NO_ROOM;
+	scan->missed |= KSM_MISSED_HELD;
+	return KSM_HELD;
+}
+
+/**
  * ksm_merge_zero - map the zero page for a page of zeroes
  * @scan: the scan, of the slot that has the page
  * @kp: the page
@@ -329,7 +361,10 @@ enum ksm_outcome ksm_merge_into(struct ksm_scan *scan, struct ksm_slot *slot,
 		goto unlock;
 	outcome = KSM_BUSY;
 	if (ksm_page_lock(kp)) {
-		outcome = ksm_replace(scan, kp, folio_page(folio, 0), false);
+		outcome = ksm_page_room(scan, slot, kp);
+		if (outcome == KSM_MERGED)
+			outcome = ksm_replace(scan, kp, folio_page(folio, 0),
+					      false);
 		/* without memory for a record, the next visit adds it */
 		if (outcome == KSM_MERGED)
 			ksm_rec_add(scan, slot, kp, frame);
@@ -372,11 +407,15 @@ static enum ksm_outcome ksm_merge_first(struct ksm_scan *scan,
 					struct ksm_frame *frame,
 					struct folio *folio)
 {
-	enum ksm_outcome outcome = KSM_NO_MEMORY;
+	enum ksm_outcome outcome;
 
 	if (!ksm_page_lock(kp))
 		return KSM_BUSY;
-	if (!ksm_charge_frame(scan->slot, kp->folio, folio))
+	outcome = ksm_page_room(scan, scan->slot, kp);
+	if (outcome == KSM_MERGED &&
+	    ksm_charge_frame(scan->slot, kp->folio, folio))
+		outcome = KSM_NO_ROOM;
+	if (outcome == KSM_MERGED)
 		outcome = ksm_replace(scan, kp, folio_page(folio, 0), true);
 	if (outcome == KSM_MERGED)
 		ksm_rec_add(scan, scan->slot, kp, frame);

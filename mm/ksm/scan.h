@@ -24,7 +24,9 @@
  * @KSM_FREED: the page was given up with MADV_FREE
  * @KSM_POISONED: the copy hit a memory error
  * @KSM_LEAVING: the slot is leaving the domain
- * @KSM_NO_MEMORY: there is no frame, no record or no room under the limit
+ * @KSM_NO_MEMORY: there is no frame or no record
+ * @KSM_NO_ROOM: a limit leaves no room for what merging takes, and it frees no
+ *	page
  *
  * Traced as the "error" of ksm_merge_one_page and ksm_merge_with_ksm_page.
  */
@@ -40,6 +42,7 @@ enum ksm_outcome {
 	KSM_POISONED,
 	KSM_LEAVING,
 	KSM_NO_MEMORY,
+	KSM_NO_ROOM,
 };
 
 /**
@@ -168,6 +171,8 @@ bool ksm_page_get(struct ksm_page *kp, struct vm_area_struct *vma,
 void ksm_page_put(struct ksm_page *kp);
 bool ksm_page_may_sleep(struct ksm_page *kp);
 bool ksm_page_split(struct ksm_page *kp);
+enum ksm_outcome ksm_page_room(struct ksm_scan *scan, struct ksm_slot *slot,
+			       struct ksm_page *kp);
 enum ksm_outcome ksm_merge_zero(struct ksm_scan *scan, struct ksm_page *kp);
 enum ksm_outcome ksm_merge_into(struct ksm_scan *scan, struct ksm_slot *slot,
 				struct ksm_page *kp, struct ksm_frame *frame);

@@ -19,9 +19,14 @@ struct kmem_cache *ksm_block_cache;
 /* Blocks to drop under one hold of the domain's mutex. */
 #define KSM_DROP_BLOCKS	64
 
-/* A block, and its part of a node of the domain's array of blocks. */
+/*
+ * A block, its part of a node of the domain's array of blocks, and a bucket of
+ * the index for each page. The buckets count from the beginning: a block that
+ * finds room can also enter its pages.
+ */
 #define KSM_BLOCK_BYTES	((long)(sizeof(struct ksm_block) + \
-				sizeof(struct xa_node) / XA_CHUNK_SIZE))
+				sizeof(struct xa_node) / XA_CHUNK_SIZE + \
+				sizeof(u32) * KSM_BLOCK_PAGES))
 
 static void ksm_track_mod(struct ksm_scan *scan, struct ksm_slot *slot,
 			  enum ksm_gauge gauge, long nr)
@@ -85,7 +90,8 @@ struct ksm_block *ksm_block_make(struct ksm_scan *scan, unsigned long addr)
 	if (xa_err(xa_store(blocks, addr >> KSM_BLOCK_SHIFT, block,
 			    KSM_GFP_SCAN)))
 		goto erase;
-	ksm_track_mod(scan, slot, KSM_G_METADATA, bytes);
+	/* at once, not with the slice: the next block asks for room */
+	ksm_slot_mod(slot, KSM_G_METADATA, bytes);
 	return block;
 
 erase:
@@ -97,32 +103,32 @@ free:
 
 /**
  * ksm_block_digests - allocate the digests of a block
- * @scan: the scan
- * @block: the block, of the scan's slot
+ * @block: the block
  *
  * Context: the domain's mutex; does not sleep.
- * Return: 0 or -ENOMEM.
+ * Return: 0, -ENOMEM, or -EDQUOT without room for them under the limit.
  */
-int ksm_block_digests(struct ksm_scan *scan, struct ksm_block *block)
+int ksm_block_digests(struct ksm_block *block)
 {
 	if (block->digest)
 		return 0;
+	if (!ksm_charge_room(block->slot))
+		return -EDQUOT;
 	block->digest = kcalloc(KSM_BLOCK_PAGES, sizeof(u32), KSM_GFP_SCAN);
 	if (!block->digest)
 		return -ENOMEM;
-	ksm_track_mod(scan, block->slot, KSM_G_METADATA,
-		      KSM_BLOCK_PAGES * sizeof(u32));
+	ksm_slot_mod(block->slot, KSM_G_METADATA,
+		     KSM_BLOCK_PAGES * sizeof(u32));
 	return 0;
 }
 
 /**
  * ksm_block_free - free a block whose pages are all KSM_S_NONE
- * @scan: the scan, or NULL
  * @block: the block
  *
  * Context: the domain's mutex.
  */
-void ksm_block_free(struct ksm_scan *scan, struct ksm_block *block)
+void ksm_block_free(struct ksm_block *block)
 {
 	struct ksm_slot *slot = block->slot;
 	long bytes = KSM_BLOCK_BYTES;
@@ -134,7 +140,7 @@ void ksm_block_free(struct ksm_scan *scan, struct ksm_block *block)
 	xa_erase(&slot->track.blocks, block->base >> KSM_BLOCK_SHIFT);
 	bytes += ksm_array_bytes(&slot->track.blocks, block->base,
 				 KSM_BLOCK_SHIFT);
-	ksm_track_mod(scan, slot, KSM_G_METADATA, -bytes);
+	ksm_slot_mod(slot, KSM_G_METADATA, -bytes);
 	kfree(block->digest);
 	kmem_cache_free(ksm_block_cache, block);
 }
@@ -250,7 +256,7 @@ static void ksm_block_drop(struct ksm_scan *scan, struct ksm_block *block)
 
 	for (i = 0; block->nr && i < KSM_BLOCK_PAGES; i++)
 		ksm_page_forget(scan, block, i);
-	ksm_block_free(scan, block);
+	ksm_block_free(block);
 }
 
 /**

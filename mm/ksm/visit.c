@@ -355,5 +355,5 @@ void ksm_visit_finish(struct ksm_scan *scan, struct vm_area_struct *vma,
 	}
 	ksm_visit_read(scan, vma, v);
 	if (!v->block->nr && !scan->cursor.unread)
-		ksm_block_free(scan, v->block);
+		ksm_block_free(v->block);
 }

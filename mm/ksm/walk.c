@@ -207,7 +207,7 @@ static void ksm_walk_unread(struct ksm_scan *scan, unsigned int policy)
 			break;
 	}
 	if (block && !block->nr && !*unread)
-		ksm_block_free(scan, block);
+		ksm_block_free(block);
 }
 
 /**
