@@ -7,6 +7,7 @@
  *   mem_cgroup_replace_folio()  a frame takes the place of a page that is freed
  *   mem_cgroup_charge()         any other frame, without reclaim: it fails at
  *                               the limit and raises no event; copies
+ *   mod_memcg_state()           metadata, as "kernel" in memory.stat
  *
  * Two charges change the page counter directly, as at a limit the controller
  * would fail, raise an event, reclaim or kill:
@@ -66,6 +67,7 @@ static void ksm_charge_metadata(struct ksm_group *group, long nr)
 
 	if (nr > 0)
 		page_counter_charge(&memcg->memory, nr);
+	mod_memcg_state(memcg, MEMCG_KMEM, nr);
 	for (; group->parent; group = group->parent)
 		atomic_long_add(nr, &group->books.meta_total);
 	if (nr < 0)
