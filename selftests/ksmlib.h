@@ -129,6 +129,10 @@ unsigned long ksm_random(void);
  */
 #define CHECK_WAIT_EQ(got, want, ...)					\
 	KSM_AWAIT(false, #got, got, ==, want, ##__VA_ARGS__)
+#define CHECK_WAIT_GE(got, want, ...)					\
+	KSM_AWAIT(false, #got, got, >=, want, ##__VA_ARGS__)
+#define CHECK_WAIT_LE(got, want, ...)					\
+	KSM_AWAIT(false, #got, got, <=, want, ##__VA_ARGS__)
 #define NEED_WAIT_EQ(got, want, ...)					\
 	KSM_AWAIT(true, #got, got, ==, want, ##__VA_ARGS__)
 #define NEED_WAIT_GE(got, want, ...)					\
