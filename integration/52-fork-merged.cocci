@@ -18,6 +18,6 @@ symbol rss;
  	<...
  	if (unlikely(folio_try_dup_anon_rmap_pte(folio, page, src_vma))) { ... }
  	rss[MM_ANONPAGES]++;
-+	ksm_rmap_add(folio, dst_vma);
++	ksm_rmap_dup(folio, dst_vma);
  	...>
  }

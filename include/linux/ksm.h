@@ -160,7 +160,7 @@ static inline void ksm_mm_gone(struct mm_struct *mm)
 
 /* Mappings of merged frames. */
 DECLARE_STATIC_KEY_FALSE(ksm_merging_key);
-void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm);
+void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm, bool forked);
 void __ksm_rmap_del(struct folio *folio, struct mm_struct *mm);
 
 /**
@@ -173,7 +173,20 @@ void __ksm_rmap_del(struct folio *folio, struct mm_struct *mm);
 static inline void ksm_rmap_add(struct folio *folio, struct vm_area_struct *vma)
 {
 	if (static_branch_unlikely(&ksm_merging_key) && folio_test_ksm(folio))
-		__ksm_rmap_add(folio, vma->vm_mm);
+		__ksm_rmap_add(folio, vma->vm_mm, false);
+}
+
+/**
+ * ksm_rmap_dup - fork is about to copy a page table entry that maps a folio
+ * @folio: the folio, merged or not
+ * @vma: the child's VMA
+ *
+ * Context: page table lock; before the entry is set.
+ */
+static inline void ksm_rmap_dup(struct folio *folio, struct vm_area_struct *vma)
+{
+	if (static_branch_unlikely(&ksm_merging_key) && folio_test_ksm(folio))
+		__ksm_rmap_add(folio, vma->vm_mm, true);
 }
 
 /**
@@ -205,7 +218,7 @@ static inline bool is_ksm_zero_pte(pte_t pte)
 	return is_zero_pfn(pte_pfn(pte)) && pte_dirty(pte);
 }
 
-void __ksm_zero_add(struct mm_struct *mm, long nr);
+void __ksm_zero_add(struct mm_struct *mm, long nr, long forked);
 
 /**
  * ksm_map_zero_page - merging makes an entry map the zero page
@@ -215,7 +228,7 @@ void __ksm_zero_add(struct mm_struct *mm, long nr);
  */
 static inline void ksm_map_zero_page(struct mm_struct *mm)
 {
-	__ksm_zero_add(mm, 1);
+	__ksm_zero_add(mm, 1, 0);
 }
 
 /**
@@ -228,7 +241,7 @@ static inline void ksm_map_zero_page(struct mm_struct *mm)
 static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
 {
 	if (static_branch_unlikely(&ksm_merging_key) && is_ksm_zero_pte(pte))
-		__ksm_zero_add(mm, -1);
+		__ksm_zero_add(mm, -1, 0);
 }
 
 /**
@@ -241,7 +254,7 @@ static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
 static inline void ksm_dup_zero_page(struct mm_struct *mm, pte_t pte)
 {
 	if (static_branch_unlikely(&ksm_merging_key) && is_ksm_zero_pte(pte))
-		__ksm_zero_add(mm, 1);
+		__ksm_zero_add(mm, 1, 1);
 }
 
 void __ksm_count_cow(struct mm_struct *mm);
@@ -353,6 +366,10 @@ static inline void ksm_migrate_mm(struct mm_struct *mm)
 }
 
 static inline void ksm_rmap_add(struct folio *folio, struct vm_area_struct *vma)
+{
+}
+
+static inline void ksm_rmap_dup(struct folio *folio, struct vm_area_struct *vma)
 {
 }
 

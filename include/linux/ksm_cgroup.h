@@ -53,6 +53,7 @@ enum ksm_gauge {
 	KSM_G_VOLATILE,		/* seen once, or changed since */
 	KSM_G_FOREIGN,		/* part of MERGING: frames of another domain */
 	KSM_G_PENDING,		/* part of MERGING and ZERO: to be unshared */
+	KSM_G_RELATED,		/* part of MERGING and ZERO: fork shares it */
 	KSM_G_METADATA,		/* bytes */
 	KSM_G_PROCESSES,	/* slots that take part */
 	NR_KSM_GAUGES,
@@ -131,6 +132,7 @@ unsigned int ksm_sums_begin(struct ksm_sums *sums);
 void ksm_group_sums(struct ksm_group *group, struct ksm_sums *sums);
 bool ksm_sums_moved(unsigned int seq);
 void ksm_sums_end(struct ksm_group *top, struct ksm_sums *sums);
+long ksm_sums_saved(const struct ksm_sums *sums);
 long ksm_sums_profit(const struct ksm_sums *sums);
 unsigned long ksm_full_scans(void);
 

@@ -225,6 +225,7 @@ static int memory_ksm_stat_show(struct seq_file *m, void *v)
 	seq_printf(m, "pages_volatile %ld\n", s.gauge[KSM_G_VOLATILE]);
 	seq_printf(m, "pages_foreign %ld\n", s.gauge[KSM_G_FOREIGN]);
 	seq_printf(m, "pages_pending %ld\n", s.gauge[KSM_G_PENDING]);
+	seq_printf(m, "pages_saved %ld\n", ksm_sums_saved(&s));
 	seq_printf(m, "ksm_metadata_bytes %ld\n", s.gauge[KSM_G_METADATA]);
 	seq_printf(m, "general_profit %ld\n", ksm_sums_profit(&s));
 	seq_printf(m, "processes %ld\n", s.gauge[KSM_G_PROCESSES]);

@@ -274,13 +274,16 @@ unsigned long mm_ksm_rmap_items(struct mm_struct *mm)
  * @mm: the process
  *
  * Context: any.
- * Return: bytes mapped from merged frames and zero pages, less bytes of
- * metadata.
+ * Return: bytes mapped from merged frames and zero pages that fork would not
+ * share anyway, less bytes of metadata.
  */
 long ksm_process_profit(struct mm_struct *mm)
 {
-	return (mm_ksm_merging_pages(mm) + mm_ksm_zero_pages(mm)) * PAGE_SIZE -
-	       ksm_mm_gauge(mm, KSM_G_METADATA);
+	long pages = ksm_mm_gauge(mm, KSM_G_MERGING) +
+		     ksm_mm_gauge(mm, KSM_G_ZERO) -
+		     ksm_mm_gauge(mm, KSM_G_RELATED);
+
+	return pages * (long)PAGE_SIZE - ksm_mm_gauge(mm, KSM_G_METADATA);
 }
 
 static bool ksm_mm_mergeable(struct mm_struct *mm)

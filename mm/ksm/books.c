@@ -164,6 +164,8 @@ void ksm_books_add(struct ksm_slot *slot, long *delta, unsigned long *event,
 static void ksm_books_set(struct ksm_slot_books *books, enum ksm_gauge gauge,
 			  long to)
 {
+	if (books->gauge[gauge] == to)
+		return;
 	atomic_long_add(to - books->gauge[gauge],
 			&books->group->books.gauge[gauge]);
 	books->gauge[gauge] = to;
@@ -197,13 +199,13 @@ static long ksm_books_derive(struct ksm_slot_books *books)
 {
 	long merging = books->gauge[KSM_G_MERGING];
 	long foreign = books->merged_in == books->domain ? 0 : merging;
-	long pending = 0;
-
 	/* a zero page that a driver mapped may be unmapped as the engine's */
-	if (foreign || books->unwanted)
-		pending = max(merging + books->gauge[KSM_G_ZERO], 0L);
+	long all = max(merging + books->gauge[KSM_G_ZERO], 0L);
+	long pending = foreign || books->unwanted ? all : 0;
+
 	ksm_books_set(books, KSM_G_FOREIGN, foreign);
 	ksm_books_set(books, KSM_G_PENDING, pending);
+	ksm_books_set(books, KSM_G_RELATED, min(books->related, all));
 	ksm_books_pend(books, pending ? books->merged_in : NULL);
 	return foreign;
 }
@@ -296,11 +298,13 @@ bool ksm_books_claim(struct ksm_slot *slot, struct ksm_domain *domain)
  * ksm_books_map - count a mapping of a merged frame
  * @slot: the slot that maps it
  * @domain: the frame's domain
+ * @related: fork copied the mapping
  *
  * Context: slot->books.lock.
  * Return: true if the slot is pending now.
  */
-bool ksm_books_map(struct ksm_slot *slot, struct ksm_domain *domain)
+bool ksm_books_map(struct ksm_slot *slot, struct ksm_domain *domain,
+		   bool related)
 {
 	struct ksm_slot_books *books = &slot->books;
 
@@ -309,6 +313,7 @@ bool ksm_books_map(struct ksm_slot *slot, struct ksm_domain *domain)
 		ksm_books_own(books, domain);
 	else if (books->merged_in != domain)
 		ksm_books_own(books, KSM_SEVERAL_DOMAINS);
+	books->related += related;
 	ksm_books_set(books, KSM_G_MERGING, books->gauge[KSM_G_MERGING] + 1);
 	ksm_books_derive(books);
 	return books->gauge[KSM_G_PENDING];
@@ -318,15 +323,50 @@ bool ksm_books_map(struct ksm_slot *slot, struct ksm_domain *domain)
  * ksm_books_zero - count mappings of the zero page that merging placed
  * @slot: the slot that maps it
  * @nr: the change of their number
+ * @related: of these, mappings that fork copied
  *
  * Context: any that allows a spinlock.
  */
-void ksm_books_zero(struct ksm_slot *slot, long nr)
+void ksm_books_zero(struct ksm_slot *slot, long nr, long related)
 {
 	struct ksm_slot_books *books = &slot->books;
 
 	spin_lock(&books->lock);
+	books->related += related;
 	ksm_books_set(books, KSM_G_ZERO, books->gauge[KSM_G_ZERO] + nr);
+	ksm_books_derive(books);
+	spin_unlock(&books->lock);
+}
+
+/**
+ * ksm_books_relate - a page was merged that relatives by fork still have
+ * @slot: the slot that had it
+ *
+ * Context: any that allows a spinlock.
+ */
+void ksm_books_relate(struct ksm_slot *slot)
+{
+	spin_lock(&slot->books.lock);
+	slot->books.related++;
+	ksm_books_derive(&slot->books);
+	spin_unlock(&slot->books.lock);
+}
+
+/**
+ * ksm_books_recount - a pass has counted the related mappings of a slot
+ * @slot: the slot
+ * @related: how many it found
+ * @unsure: mappings that may be related as well; of these, the number known so
+ *	far is kept as far as possible
+ *
+ * Context: any that allows a spinlock.
+ */
+void ksm_books_recount(struct ksm_slot *slot, long related, long unsure)
+{
+	struct ksm_slot_books *books = &slot->books;
+
+	spin_lock(&books->lock);
+	books->related = clamp(books->related, related, related + unsure);
 	ksm_books_derive(books);
 	spin_unlock(&books->lock);
 }

@@ -246,13 +246,16 @@ enum ksm_page_state {
  *	read whole now and then, indexed or not, so their entries are cleaned
  * @reread: pages that were read whole after a write, or a possible one, since
  *	their age last had them read whole
+ * @own: merged mappings, in memory that was ever forked, whose page no relative
+ *	had when it was merged, see family.c
  * @digest: folded digests, where some page is KSM_S_BY_DIGEST
  * @sample: samples
  * @next: next entry of the chain in the index, see ksm_loc()
  * @state: enum ksm_page_state
  * @age: visits since the page's sample last changed; 0: the first
  *
- * Owned by its slot. All under slot->track.domain's mutex.
+ * Owned by its slot; kept while @nr or @own says so. All under
+ * slot->track.domain's mutex.
  */
 struct ksm_block {
 	struct ksm_slot *slot;
@@ -263,12 +266,19 @@ struct ksm_block {
 	u64 credited;
 	u64 ambiguous;
 	u64 reread;
+	u64 own;
 	u32 *digest;
 	u32 sample[KSM_BLOCK_PAGES];
 	u32 next[KSM_BLOCK_PAGES];
 	u8 state[KSM_BLOCK_PAGES];
 	u8 age[KSM_BLOCK_PAGES];
 };
+
+/* Is something remembered of the block's pages? */
+static inline bool ksm_block_used(const struct ksm_block *block)
+{
+	return block->nr || block->own;
+}
 
 /* The name of an index entry: block id and page in the block; 0 is none. */
 static inline u32 ksm_loc(const struct ksm_block *block, unsigned int i)

@@ -266,6 +266,19 @@ void ksm_sums_end(struct ksm_group *top, struct ksm_sums *sums)
 }
 
 /**
+ * ksm_sums_saved - frames that merging saves
+ * @sums: the books
+ *
+ * Return: frames that would exist without merging, less frames that exist. For
+ * one cgroup it can be negative until a frame is handed on.
+ */
+long ksm_sums_saved(const struct ksm_sums *sums)
+{
+	return sums->gauge[KSM_G_MERGING] + sums->gauge[KSM_G_ZERO] -
+	       sums->gauge[KSM_G_RELATED] - sums->shared;
+}
+
+/**
  * ksm_sums_profit - memory that merging saves, less what it takes
  * @sums: the books
  *
@@ -273,8 +286,6 @@ void ksm_sums_end(struct ksm_group *top, struct ksm_sums *sums)
  */
 long ksm_sums_profit(const struct ksm_sums *sums)
 {
-	long pages = sums->gauge[KSM_G_MERGING] - sums->shared +
-		     sums->gauge[KSM_G_ZERO];
-
-	return pages * (long)PAGE_SIZE - sums->gauge[KSM_G_METADATA];
+	return ksm_sums_saved(sums) * (long)PAGE_SIZE -
+	       sums->gauge[KSM_G_METADATA];
 }

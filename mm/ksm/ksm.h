@@ -259,9 +259,12 @@ void ksm_slot_event(struct ksm_slot *slot, enum ksm_event event,
 void ksm_books_add(struct ksm_slot *slot, long *delta, unsigned long *event,
 		   u64 nsec);
 bool ksm_books_claim(struct ksm_slot *slot, struct ksm_domain *domain);
-bool ksm_books_map(struct ksm_slot *slot, struct ksm_domain *domain);
+bool ksm_books_map(struct ksm_slot *slot, struct ksm_domain *domain,
+		   bool related);
 void ksm_books_unmap(struct ksm_slot *slot);
-void ksm_books_zero(struct ksm_slot *slot, long nr);
+void ksm_books_zero(struct ksm_slot *slot, long nr, long related);
+void ksm_books_relate(struct ksm_slot *slot);
+void ksm_books_recount(struct ksm_slot *slot, long related, long unsure);
 void ksm_books_set_unwanted(struct ksm_slot *slot, bool unwanted);
 bool ksm_books_pending(struct ksm_slot *slot);
 bool ksm_domain_pending(struct ksm_domain *domain);
@@ -413,6 +416,7 @@ void ksm_track_sync(struct ksm_slot *slot);
 void ksm_track_drop(struct ksm_slot *slot);
 
 /* unshare.c */
+bool ksm_vma_is_single(struct vm_area_struct *vma);
 int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, bool killable);
 int ksm_unshare_locked(struct vm_area_struct *vma, unsigned long start,

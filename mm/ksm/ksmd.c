@@ -176,6 +176,7 @@ static unsigned long ksm_scan_slot(struct ksm_thread *thread,
 		.limit.window = KSM_BLOCK_PAGES,
 		.limit.may_sleep = true,
 		.limit.may_resume = true,
+		.limit.count_related = true,
 	};
 	unsigned long work, gain, cost;
 	bool rotate = true;

@@ -15,10 +15,11 @@
  * __ksm_rmap_add - count a mapping of a merged frame
  * @folio: the frame's folio
  * @mm: the mm that maps it
+ * @forked: fork copies the mapping
  *
  * Context: page table lock.
  */
-void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm)
+void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm, bool forked)
 {
 	struct ksm_frame *frame = ksm_folio_frame(folio);
 	struct ksm_slot *slot = mm->ksm;
@@ -33,7 +34,7 @@ void __ksm_rmap_add(struct folio *folio, struct mm_struct *mm)
 	spin_lock(&slot->books.lock);
 	/* a swap-in may map the frame in a cgroup that does not pay for it */
 	review = first && !ksm_charged_here(slot, folio);
-	pending = ksm_books_map(slot, frame->domain);
+	pending = ksm_books_map(slot, frame->domain, forked);
 	spin_unlock(&slot->books.lock);
 	if (review)
 		ksm_frame_review(frame);
@@ -79,14 +80,15 @@ void __ksm_rmap_del(struct folio *folio, struct mm_struct *mm)
  * __ksm_zero_add - count mappings of the zero page that merging placed
  * @mm: the mm that maps it
  * @nr: the change of their number
+ * @forked: of these, mappings that fork copied
  *
  * Context: page table lock, or mmap_lock for writing.
  */
-void __ksm_zero_add(struct mm_struct *mm, long nr)
+void __ksm_zero_add(struct mm_struct *mm, long nr, long forked)
 {
 	/* a zero page that a driver mapped can look like the engine's */
 	if (mm->ksm)
-		ksm_books_zero(mm->ksm, nr);
+		ksm_books_zero(mm->ksm, nr, forked);
 }
 
 /* A write breaks what was merged, see ksm_count_cow(). */

@@ -222,6 +222,7 @@ static enum ksm_outcome ksm_replace_locked(struct ksm_scan *scan,
 	set_pte_at(mm, kp->addr, ptep, ksm_make_pte(vma, to, old));
 
 	folio_remove_rmap_pte(folio, kp->page, vma);
+	ksm_family_merged(kp, folio_mapped(folio));
 	if (!folio_mapped(folio))
 		folio_free_swap(folio);
 	folio_put(folio);

@@ -251,6 +251,9 @@ void ksm_pass_begin(struct ksm_slot *slot)
 	pass->nr++;
 	pass->missed_before = pass->missed;
 	pass->missed = 0;
+	pass->related = 0;
+	pass->unsure = 0;
+	pass->counted = 0;
 	/* writers set it before they change an entry; entries are read later */
 	pass->recheck = READ_ONCE(slot->recheck_next);
 	if (pass->recheck)
@@ -286,6 +289,8 @@ void ksm_pass_end(struct ksm_slot *slot)
 	if (missed & batch && !(pass->missed_before & batch))
 		missed |= KSM_MISSED_NEW;
 	trace_ksm_stop_scan(slot, pass->round, ksm_slot_tracked(slot));
+	ksm_books_recount(slot, pass->related, pass->unsure);
+	pass->counted = 0;
 	spin_lock(&ksm_lock);
 	if (ksm_round_waits_for(slot) && pass->round == ksm_round.nr) {
 		ksm_round.missed |= missed;

@@ -55,6 +55,7 @@ enum ksm_outcome {
  * @may_sleep: huge pages may be split and MMU notifiers called
  * @may_resume: the cursor is kept, so a visit may stop before all pages that
  *	are to be read whole were read
+ * @count_related: the scan is part of a pass, which counts related mappings
  */
 struct ksm_limits {
 	unsigned long pages;
@@ -63,6 +64,7 @@ struct ksm_limits {
 	unsigned int window;
 	bool may_sleep;
 	bool may_resume;
+	bool count_related;
 };
 
 /**
@@ -164,6 +166,11 @@ static inline u64 ksm_key(u64 digest, struct page *page)
 		return digest;
 	return ksm_digest_nid(digest, page_to_nid(page));
 }
+
+/* family.c */
+void ksm_family_merged(struct ksm_page *kp, bool related);
+void ksm_family_count(struct ksm_scan *scan, struct vm_area_struct *vma,
+		      pmd_t *pmd, unsigned long addr, unsigned long end);
 
 /* merge.c */
 bool ksm_page_get(struct ksm_page *kp, struct vm_area_struct *vma,

@@ -37,6 +37,9 @@ struct ksm_domain;
  * @moves: how often the slot moved to another group with frames mapped
  * @moves_seen: @moves when all its frames were last reviewed; written without
  *	@lock, as a stale value only has them reviewed once more
+ * @related: merged mappings that fork shares with one that is counted, as far
+ *	as known; KSM_G_RELATED is the part of it that fits into KSM_G_MERGING
+ *	and KSM_G_ZERO, which dip while pages are under migration
  * @nsec: scan time below a microsecond, not booked yet
  * @gauge: this mm's part of the books
  */
@@ -50,6 +53,7 @@ struct ksm_slot_books {
 	bool crossed;
 	unsigned int moves;
 	unsigned int moves_seen;
+	long related;
 	u32 nsec;
 	long gauge[NR_KSM_GAUGES];
 };
@@ -179,6 +183,9 @@ struct ksm_cursor {
  * @round: the round in which the pass began
  * @missed: what the pass could not merge, bits KSM_MISSED_*
  * @missed_before: the same of the previous pass
+ * @related: merged mappings found that fork shares with one that is counted
+ * @unsure: merged mappings whose relatives could not be checked
+ * @counted: end of the memory that @related and @unsure cover
  * @nr: number of the pass; stamps blocks
  * @recheck: pages moved or were given up before the pass: skip nothing
  *
@@ -191,6 +198,9 @@ struct ksm_pass {
 	unsigned long round;
 	unsigned int missed;
 	unsigned int missed_before;
+	long related;
+	long unsure;
+	unsigned long counted;
 	u8 nr;
 	bool recheck;
 };

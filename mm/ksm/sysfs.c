@@ -117,6 +117,7 @@ KSM_FIGURE(pages_shared, sums.shared);
 KSM_FIGURE(pages_sharing, sums.gauge[KSM_G_MERGING] - sums.shared);
 KSM_FIGURE(pages_unshared, sums.gauge[KSM_G_UNSHARED]);
 KSM_FIGURE(pages_volatile, sums.gauge[KSM_G_VOLATILE]);
+KSM_FIGURE(pages_saved, ksm_sums_saved(&sums));
 KSM_FIGURE(pages_scanned, sums.event[KSM_E_SCANNED]);
 KSM_FIGURE(pages_skipped, sums.event[KSM_E_SKIPPED]);
 KSM_FIGURE(ksm_zero_pages, sums.gauge[KSM_G_ZERO]);
@@ -330,6 +331,7 @@ static struct attribute *ksm_attrs[] = {
 #ifdef CONFIG_NUMA
 	&merge_across_nodes_attr.attr,
 #endif
+	&pages_saved_attr.attr,
 	&pages_scanned_attr.attr,
 	&pages_shared_attr.attr,
 	&pages_sharing_attr.attr,

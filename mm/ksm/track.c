@@ -186,6 +186,7 @@ void ksm_page_set(struct ksm_scan *scan, struct ksm_block *block,
 		ksm_track_mod(scan, block->slot, KSM_G_VOLATILE, -1);
 	} else if (old == KSM_S_MERGED && state != KSM_S_MERGED) {
 		ksm_rec_del(scan, block->slot, block->base + i * PAGE_SIZE);
+		block->own &= ~BIT_ULL(i);
 	}
 	block->nr += !!state - !!old;
 	block->state[i] = state;
@@ -278,7 +279,7 @@ bool ksm_track_sweep(struct ksm_scan *scan)
 
 	xa_for_each_start(&slot->track.blocks, index, block, pass->swept) {
 		scan->work++;
-		if (block->pass != pass->nr || !block->nr) {
+		if (block->pass != pass->nr || !ksm_block_used(block)) {
 			scan->work += block->nr;
 			ksm_block_drop(scan, block);
 		}

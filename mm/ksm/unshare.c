@@ -229,8 +229,14 @@ static bool ksm_relative_one(struct folio *copy, struct vm_area_struct *vma,
 	return --family->left > 0;
 }
 
-/* The anon_vma tree has no other process's VMAs, and gets none meanwhile. */
-static bool ksm_vma_is_single(struct vm_area_struct *vma)
+/**
+ * ksm_vma_is_single - has a VMA no relatives by fork?
+ * @vma: a VMA with an anon_vma
+ *
+ * Context: mmap_lock, which keeps its process from forking.
+ * Return: true if the anon_vma tree has no other process's VMAs.
+ */
+bool ksm_vma_is_single(struct vm_area_struct *vma)
 {
 	struct anon_vma *anon_vma = vma->anon_vma;
 

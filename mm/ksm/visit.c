@@ -354,6 +354,6 @@ void ksm_visit_finish(struct ksm_scan *scan, struct vm_area_struct *vma,
 			ksm_visit_judge(scan, v, i);
 	}
 	ksm_visit_read(scan, vma, v);
-	if (!v->block->nr && !scan->cursor.unread)
+	if (!ksm_block_used(v->block) && !scan->cursor.unread)
 		ksm_block_free(v->block);
 }

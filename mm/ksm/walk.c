@@ -131,6 +131,8 @@ static void ksm_walk_window(struct ksm_scan *scan, struct vm_area_struct *vma,
 	skipped = scan->event[KSM_E_SKIPPED] - skipped;
 	scan->work += DIV_ROUND_UP(skipped, KSM_SKIP_PAGES);
 	ksm_visit_finish(scan, vma, &v);
+	if (scan->limit.count_related)
+		ksm_family_count(scan, vma, pmd, addr, end);
 }
 
 /* Is the slice over, for one of the reasons above or a limit? */
@@ -206,7 +208,7 @@ static void ksm_walk_unread(struct ksm_scan *scan, unsigned int policy)
 		if (ksm_scan_spent(scan))
 			break;
 	}
-	if (block && !block->nr && !*unread)
+	if (block && !ksm_block_used(block) && !*unread)
 		ksm_block_free(block);
 }
 

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Families: which merged mappings would share a page anyway, by fork?
+ *
+ * Without merging, relatives by fork have one page for all until one of them
+ * writes to it. So of the mappings that replaced this page, one is a gain, and
+ * the others are related: they are counted in KSM_G_RELATED.
+ *
+ * Two moments tell for certain. When a page is merged, its mapping is related
+ * if the page has other mappings; else it stands for the page from now on and
+ * is its block's own, even if relatives have a page of the same content at the
+ * same place: they wrote it separately. When fork copies a merged mapping, the
+ * child's is related.
+ *
+ * Nothing tells which mapping stands for the page after the one that did is
+ * gone. So each pass over a slot counts again. A mapping that is not its
+ * block's own is related if there is a relative that maps the same content at
+ * the same place, and either owns that mapping or is older. It also is if a
+ * relative that takes no part still has the page.
+ *
+ * The places are looked up in the anon_vma tree, which is only tried: of a
+ * mapping whose relatives could not be checked, the pass keeps what was known.
+ * Memory that was never forked costs nothing.
+ */
+#include <linux/bitops.h>
+#include <linux/pagewalk.h>
+
+#include "../internal.h"
+#include "scan.h"
+
+/* Work to find relatives for a window, in VMAs passed. */
+#define KSM_KIN_WORK	256
+/* What comparing a relative's entries costs, besides. */
+#define KSM_KIN_TABLE	3
+
+/**
+ * struct ksm_kin - the merged mappings of a window, on the stack
+ * @scan: the scan
+ * @vma: the window's VMA
+ * @block: its block or NULL
+ * @addr: the window's first address
+ * @nr: pages in the window
+ * @what: what each page maps, only to be compared: the zero page, a content, or
+ *	a frame that is the last of its content
+ * @merged: pages with a @what
+ * @want: of these, those to find a relative for
+ * @left: work that may still be done, may become negative
+ *
+ * @merged and @want are bit masks of pages, the window's first one in bit 0.
+ */
+struct ksm_kin {
+	struct ksm_scan *scan;
+	struct vm_area_struct *vma;
+	struct ksm_block *block;
+	unsigned long addr;
+	unsigned int nr;
+	const void *what[KSM_BLOCK_PAGES];
+	u64 merged;
+	u64 want;
+	int left;
+};
+
+static unsigned int ksm_block_place(unsigned long addr)
+{
+	return (addr & ~KSM_BLOCK_MASK) >> PAGE_SHIFT;
+}
+
+/* The bits from @first to before @end, @first < @end. */
+static u64 ksm_kin_bits(unsigned int first, unsigned int end)
+{
+	return GENMASK_ULL(end - 1, first);
+}
+
+/**
+ * ksm_family_merged - a page was merged
+ * @kp: the page
+ * @related: it still has other mappings
+ *
+ * Context: page table lock, the mutex of the domain.
+ */
+void ksm_family_merged(struct ksm_page *kp, bool related)
+{
+	struct ksm_slot *slot = kp->vma->vm_mm->ksm;
+	struct ksm_block *block = ksm_block_find(slot, kp->addr);
+	u64 bit = BIT_ULL(ksm_block_place(kp->addr));
+
+	if (block)
+		block->own &= ~bit;
+	if (related) {
+		ksm_books_relate(slot);
+		/* the pass will not come here again */
+		if (kp->addr < slot->pass.counted)
+			slot->pass.related++;
+	} else if (block && !ksm_vma_is_single(kp->vma)) {
+		block->own |= bit;
+	}
+}
+
+/* ------------------------------------------------------------- the window */
+
+/* What an entry maps that was merged in this domain; NULL if nothing. */
+static const void *ksm_kin_what(struct ksm_domain *domain,
+				struct vm_area_struct *vma, unsigned long addr,
+				pte_t pte)
+{
+	struct ksm_frame *frame;
+	struct page *page;
+
+	page = vm_normal_page(vma, addr, pte);
+	if (!page)
+		return is_ksm_zero_pte(pte) ? ZERO_PAGE(0) : NULL;
+	frame = ksm_folio_frame(page_folio(page));
+	if (!frame || frame->domain != domain)
+		return NULL;
+	/* relatives may have different frames of one content */
+	return frame->content ?: (const void *)frame;
+}
+
+/*
+ * Gather what is merged. Returns the pages that are merged, or in swap. What the
+ * visit knows spares a look at the struct page of the others.
+ */
+static u64 ksm_kin_gather(struct ksm_kin *kin, pmd_t *pmd)
+{
+	const u8 *state = kin->block ? kin->block->state +
+				       ksm_block_place(kin->addr) : NULL;
+	spinlock_t *ptl;	/* of the page table */
+	pte_t *start, pte;
+	unsigned int i;
+	u64 away = 0;
+
+	start = pte_offset_map_lock(kin->vma->vm_mm, pmd, kin->addr, &ptl);
+	if (!start)
+		return 0;
+	for (i = 0; i < kin->nr; i++) {
+		pte = ptep_get(start + i);
+		if (!pte_present(pte)) {
+			if (!pte_none(pte))
+				away |= BIT_ULL(i);
+			continue;
+		}
+		if (!is_ksm_zero_pte(pte) &&
+		    !(state && state[i] == KSM_S_MERGED))
+			continue;
+		kin->what[i] = ksm_kin_what(kin->scan->domain, kin->vma,
+					    kin->addr + i * PAGE_SIZE, pte);
+		if (kin->what[i])
+			kin->merged |= BIT_ULL(i);
+	}
+	pte_unmap_unlock(start, ptl);
+	kin->scan->work += DIV_ROUND_UP(kin->nr, KSM_WALK_ENTRIES) +
+			   hweight64(kin->merged);
+	return kin->merged | away;
+}
+
+/* -------------------------------------------------------------- relatives */
+
+/* Mappings from @addr on, in one or two blocks, that are their block's own. */
+static u64 ksm_kin_own(struct ksm_kin *kin, struct ksm_slot *slot,
+		       unsigned long addr)
+{
+	unsigned int shift = ksm_block_place(addr);
+	struct ksm_block *block;
+	u64 own;
+
+	if (READ_ONCE(slot->track.domain) != kin->scan->domain)
+		return 0;
+	block = ksm_block_find(slot, addr);
+	own = block ? block->own >> shift : 0;
+	if (!shift)
+		return own;
+	block = ksm_block_find(slot, addr + KSM_BLOCK_SIZE);
+	return block ? own | block->own << (KSM_BLOCK_PAGES - shift) : own;
+}
+
+/* Is this memory left alone, so that it keeps the pages that it had? */
+static bool ksm_kin_apart(struct vm_area_struct *vma, struct ksm_slot *slot)
+{
+	return !slot || READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
+	       !ksm_vma_eligible(ksm_slot_policy(slot), vma);
+}
+
+/* An anonymous page that some process shared by fork and none wrote since? */
+static bool ksm_kin_kept(struct vm_area_struct *vma, unsigned long addr,
+			 pte_t pte)
+{
+	struct page *page = vm_normal_page(vma, addr, pte);
+
+	return page && folio_test_anon(page_folio(page)) &&
+	       !folio_test_ksm(page_folio(page)) && !PageAnonExclusive(page);
+}
+
+/*
+ * Compare the pages of @look that a relative maps by one page table, from @addr
+ * on, where it has page @i of the window, up to page @end. Returns those for
+ * which it makes the window's mapping related.
+ */
+static u64 ksm_kin_table(struct ksm_kin *kin, struct vm_area_struct *vma,
+			 unsigned long addr, unsigned int i, unsigned int end,
+			 u64 look, bool apart)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	spinlock_t *ptl;	/* of the page table */
+	pte_t *start, *ptep, pte;
+	u64 found = 0;
+	pmd_t *pmd;
+
+	pmd = mm_find_pmd(mm, addr);
+	start = pmd ? pte_offset_map_lock(mm, pmd, addr, &ptl) : NULL;
+	if (!start)
+		return 0;
+	kin->left -= KSM_KIN_TABLE;
+	kin->scan->work += DIV_ROUND_UP(end - i, KSM_WALK_ENTRIES);
+	for (ptep = start; i < end; i++, ptep++, addr += PAGE_SIZE) {
+		pte = ptep_get(ptep);
+		if (!(look & BIT_ULL(i)) || !pte_present(pte))
+			continue;
+		if (ksm_kin_what(kin->scan->domain, vma, addr, pte) ==
+		    kin->what[i] || (apart && ksm_kin_kept(vma, addr, pte)))
+			found |= BIT_ULL(i);
+	}
+	pte_unmap_unlock(start, ptl);
+	return found;
+}
+
+/* Take out of @kin->want what this relative makes related. */
+static void ksm_kin_check(struct ksm_kin *kin, struct vm_area_struct *vma)
+{
+	/* pairs with ksm_slot_attach(); lasts until the VMA left the tree */
+	struct ksm_slot *slot = smp_load_acquire(&vma->vm_mm->ksm);
+	pgoff_t pgoff = linear_page_index(kin->vma, kin->addr);
+	unsigned long base = vma->vm_start +
+			     ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
+	unsigned int i = vma->vm_pgoff > pgoff ? vma->vm_pgoff - pgoff : 0;
+	unsigned int end = min_t(pgoff_t, kin->nr,
+				 vma->vm_pgoff + vma_pages(vma) - pgoff);
+	bool apart = ksm_kin_apart(vma, slot);
+	u64 look = kin->want & ksm_kin_bits(i, end);
+	unsigned int next;
+	unsigned long at;
+
+	if (!apart && slot->seq > kin->scan->slot->seq)
+		look &= ksm_kin_own(kin, slot, base);
+	for (; look && i < end; i = next) {
+		at = base + i * PAGE_SIZE;
+		next = i + ((pmd_addr_end(at, base + end * PAGE_SIZE) - at) >>
+			    PAGE_SHIFT);
+		kin->want &= ~ksm_kin_table(kin, vma, at, i, next, look, apart);
+	}
+}
+
+/* Check the relatives; the anon_vma is locked. */
+static void ksm_kin_walk(struct ksm_kin *kin)
+{
+	pgoff_t first = linear_page_index(kin->vma, kin->addr);
+	struct anon_vma *root = kin->vma->anon_vma->root;
+	struct anon_vma_chain *avc;
+
+	anon_vma_interval_tree_foreach(avc, &root->rb_root, first,
+				       first + kin->nr - 1) {
+		if (!kin->want)
+			return;
+		if (kin->left <= 0) {
+			kin->scan->slot->pass.unsure += hweight64(kin->want);
+			return;
+		}
+		kin->left--;
+		kin->scan->work++;
+		if (avc->vma->vm_mm != kin->vma->vm_mm)
+			ksm_kin_check(kin, avc->vma);
+	}
+}
+
+/* Is anything merged in this process? */
+static bool ksm_kin_any(struct ksm_slot *slot)
+{
+	return READ_ONCE(slot->books.gauge[KSM_G_MERGING]) ||
+	       READ_ONCE(slot->books.gauge[KSM_G_ZERO]);
+}
+
+/* Count the mappings of @kin->want. */
+static void ksm_kin_count(struct ksm_kin *kin)
+{
+	struct ksm_pass *pass = &kin->scan->slot->pass;
+	unsigned int nr = hweight64(kin->want);
+
+	if (!nr)
+		return;
+	if (!anon_vma_trylock_read(kin->vma->anon_vma)) {
+		pass->unsure += nr;
+		return;
+	}
+	ksm_kin_walk(kin);
+	anon_vma_unlock_read(kin->vma->anon_vma);
+	pass->related += nr - hweight64(kin->want);
+}
+
+/**
+ * ksm_family_count - count the related mappings of a window
+ * @scan: the scan, of a pass
+ * @vma: the window's VMA
+ * @pmd: the window's page table
+ * @addr: its first address, in one block with its last
+ * @end: the address after its last
+ *
+ * Context: domain->mutex, mmap_lock; does not sleep.
+ */
+void ksm_family_count(struct ksm_scan *scan, struct vm_area_struct *vma,
+		      pmd_t *pmd, unsigned long addr, unsigned long end)
+{
+	struct ksm_slot *slot = scan->slot;
+	struct ksm_block *block = ksm_block_find(slot, addr);
+	unsigned int place = ksm_block_place(addr);
+	struct ksm_kin kin = {
+		.scan = scan,
+		.vma = vma,
+		.block = block,
+		.addr = addr,
+		.nr = (end - addr) >> PAGE_SHIFT,
+		.left = KSM_KIN_WORK,
+	};
+	u64 keep = 0;
+
+	slot->pass.counted = end;
+	if (!ksm_vma_is_single(vma) && ksm_kin_any(slot))
+		keep = ksm_kin_gather(&kin, pmd);
+	if (block)
+		block->own &= ~(ksm_kin_bits(0, kin.nr) << place) |
+			      keep << place;
+	kin.want = kin.merged & ~(block ? block->own >> place : 0);
+	ksm_kin_count(&kin);
+}
