@@ -257,6 +257,22 @@ static inline void ksm_dup_zero_page(struct mm_struct *mm, pte_t pte)
 		__ksm_zero_add(mm, 1, 1);
 }
 
+pte_t __ksm_split_zero_page(struct vm_area_struct *vma, pte_t pte);
+
+/**
+ * ksm_split_zero_page - a split maps the zero page for a page of zeroes
+ * @vma: the mapping's VMA
+ * @pte: the entry for the zero page
+ *
+ * Context: page table lock, anon_vma lock.
+ * Return: the entry to set, which tells if merging placed the zero page.
+ */
+static inline pte_t ksm_split_zero_page(struct vm_area_struct *vma, pte_t pte)
+{
+	return static_branch_unlikely(&ksm_merging_key) ?
+	       __ksm_split_zero_page(vma, pte) : pte;
+}
+
 void __ksm_count_cow(struct mm_struct *mm);
 
 /**
@@ -383,6 +399,11 @@ static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
 
 static inline void ksm_dup_zero_page(struct mm_struct *mm, pte_t pte)
 {
+}
+
+static inline pte_t ksm_split_zero_page(struct vm_area_struct *vma, pte_t pte)
+{
+	return pte;
 }
 
 static inline void ksm_count_cow(struct mm_struct *mm)

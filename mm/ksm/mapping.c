@@ -9,7 +9,7 @@
 #include <linux/swap.h>
 
 #include "../internal.h"
-#include "ksm.h"
+#include "scan.h"
 
 /**
  * __ksm_rmap_add - count a mapping of a merged frame
@@ -89,6 +89,34 @@ void __ksm_zero_add(struct mm_struct *mm, long nr, long forked)
 	/* a zero page that a driver mapped can look like the engine's */
 	if (mm->ksm)
 		ksm_books_zero(mm->ksm, nr, forked);
+}
+
+/**
+ * __ksm_split_zero_page - a split maps the zero page, see ksm_split_zero_page()
+ * @vma: the mapping's VMA
+ * @pte: the entry for the zero page
+ *
+ * A relative by fork that takes no part gets an ordinary zero page.
+ *
+ * Context: page table lock, anon_vma lock.
+ * Return: the entry to set.
+ */
+pte_t __ksm_split_zero_page(struct vm_area_struct *vma, pte_t pte)
+{
+	struct ksm_slot *slot = vma->vm_mm->ksm;
+	bool written = pte_soft_dirty(pte);
+
+	if (!slot || !ksm_splitting() ||
+	    !ksm_vma_eligible(ksm_slot_policy(slot), vma))
+		return pte;
+	ksm_books_zero(slot, 1, 0);
+	ksm_slot_event(slot, KSM_E_MERGED, 1);
+	/* merging may end here just now */
+	if (unlikely(ksm_books_pending(slot) ||
+		     READ_ONCE(slot->queue.state) == KSM_SLOT_PARKED))
+		ksm_undo_queue(slot);
+	pte = pte_mkdirty(pte);
+	return written ? pte : pte_clear_soft_dirty(pte);
 }
 
 /* A write breaks what was merged, see ksm_count_cow(). */

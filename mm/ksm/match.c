@@ -410,6 +410,9 @@ static void ksm_match_settle(struct ksm_scan *scan, struct ksm_match *m,
 		/* no failure: read again at ever rarer visits */
 		block->ambiguous |= BIT_ULL(i);
 		break;
+	case KSM_UNMAPPED:
+		ksm_page_forget(scan, block, i);
+		break;
 	default:
 		/* it has a twin, or may have one: the next visit tries again */
 		ksm_page_revisit(block, i);

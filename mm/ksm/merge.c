@@ -85,7 +85,7 @@ static bool ksm_page_lock(struct ksm_page *kp)
 	if (!folio_trylock(kp->folio))
 		return false;
 	if (folio_test_large(kp->folio)) {
-		if (split_huge_page(kp->page)) {
+		if (!ksm_split_folio(kp->page)) {
 			folio_unlock(kp->folio);
 			return false;
 		}
@@ -245,6 +245,8 @@ static enum ksm_outcome ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
 	struct folio_walk fw;
 	struct folio *folio;
 
+	if (!folio_mapped(kp->folio))
+		return KSM_UNMAPPED;
 	if (notify) {
 		mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm,
 					kp->addr, kp->addr + PAGE_SIZE);

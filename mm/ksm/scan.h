@@ -27,6 +27,8 @@
  * @KSM_NO_MEMORY: there is no frame or no record
  * @KSM_NO_ROOM: a limit leaves no room for what merging takes, and it frees no
  *	page
+ * @KSM_UNMAPPED: the page has no mapping left; splitting its folio may have
+ *	mapped the zero page
  *
  * Traced as the "error" of ksm_merge_one_page and ksm_merge_with_ksm_page.
  */
@@ -43,6 +45,7 @@ enum ksm_outcome {
 	KSM_LEAVING,
 	KSM_NO_MEMORY,
 	KSM_NO_ROOM,
+	KSM_UNMAPPED,
 };
 
 /**
@@ -171,6 +174,10 @@ static inline u64 ksm_key(u64 digest, struct page *page)
 void ksm_family_merged(struct ksm_page *kp, bool related);
 void ksm_family_count(struct ksm_scan *scan, struct vm_area_struct *vma,
 		      pmd_t *pmd, unsigned long addr, unsigned long end);
+
+/* split.c */
+bool ksm_split_folio(struct page *page);
+bool ksm_splitting(void);
 
 /* merge.c */
 bool ksm_page_get(struct ksm_page *kp, struct vm_area_struct *vma,

@@ -30,6 +30,7 @@ TRACE_DEFINE_ENUM(KSM_POISONED);
 TRACE_DEFINE_ENUM(KSM_LEAVING);
 TRACE_DEFINE_ENUM(KSM_NO_MEMORY);
 TRACE_DEFINE_ENUM(KSM_NO_ROOM);
+TRACE_DEFINE_ENUM(KSM_UNMAPPED);
 
 #define show_ksm_outcome(outcome)					\
 	__print_symbolic(outcome,					\
@@ -44,7 +45,8 @@ TRACE_DEFINE_ENUM(KSM_NO_ROOM);
 			 { KSM_POISONED, "poisoned" },			\
 			 { KSM_LEAVING, "leaving" },			\
 			 { KSM_NO_MEMORY, "no_memory" },		\
-			 { KSM_NO_ROOM, "no_room" })
+			 { KSM_NO_ROOM, "no_room" },			\
+			 { KSM_UNMAPPED, "unmapped" })
 
 /* A pass over one process: the round that it began in, and tracked pages. */
 DECLARE_EVENT_CLASS(ksm_scan_template,
