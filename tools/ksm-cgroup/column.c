@@ -59,16 +59,6 @@ static void get_memory(const struct group *group, struct cell *cell)
 		set_number(cell, group->memory);
 }
 
-/* What others map of it is paid for here, so both kinds of page are saved. */
-static void get_saved(const struct group *group, struct cell *cell)
-{
-	const struct stats *stats = &group->stats;
-
-	if (stats_has(stats, STAT_SHARING) && stats_has(stats, STAT_ZERO))
-		set_number(cell, (stats->value[STAT_SHARING] +
-				  stats->value[STAT_ZERO]) * page_bytes());
-}
-
 static void get_parent(const struct group *group, struct cell *cell)
 {
 	if (group->parent)
@@ -90,8 +80,7 @@ const struct column columns[] = {
 	  get_weight, 0, false },
 	PAGES("MERGED", STAT_MERGING, "memory that is on merged frames"),
 	PAGES("ZERO", STAT_ZERO, "memory that is on the zero page by merging"),
-	{ "SAVED", KIND_SIZE, "what is merged less the frames paid for here",
-	  get_saved, 0, false },
+	PAGES("SAVED", STAT_SAVED, "memory that would be in use without merging, less what is"),
 	BYTES("COST", STAT_METADATA, "memory that merging itself takes"),
 	BYTES("PROFIT", STAT_PROFIT, "saved less cost"),
 	PAGES("SHARED", STAT_SHARED, "merged frames that are paid for here"),

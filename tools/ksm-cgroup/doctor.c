@@ -25,7 +25,7 @@ static void print_state(const struct patient *patient)
 	const struct stats *stats = &patient->group->stats;
 	const char *own = setting_name(patient->group->own);
 	const char *effective = setting_name(patient->group->effective);
-	char merged[32], zero[32];
+	char merged[32], zero[32], saved[32];
 
 	printf("%s: %lld processes", patient->group->path, patient->processes);
 	if (own)
@@ -38,6 +38,9 @@ static void print_state(const struct patient *patient)
 	if (stats_has(stats, STAT_ZERO))
 		printf(", zero %s", human_size(zero, sizeof(zero),
 					       stats->value[STAT_ZERO] * page_bytes()));
+	if (stats_has(stats, STAT_SAVED))
+		printf(", saved %s", human_size(saved, sizeof(saved),
+						stats->value[STAT_SAVED] * page_bytes()));
 	putchar('\n');
 }
 

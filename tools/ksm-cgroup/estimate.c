@@ -271,7 +271,8 @@ static void print_help(void)
 	     "                       they begin; LOW and HIGH are a 95% confidence interval\n"
 	     " -h, --help            print this\n\n"
 	     "MEMORY is private anonymous memory that a 1 would merge, each frame once; ZERO is\n"
-	     "the part of SAVES that is zero pages; MERGED is saved already.");
+	     "the part of SAVES that is zero pages; MERGED shares merged frames already,\n"
+	     "which includes what fork shares anyway.");
 }
 
 static const struct option options[] = {

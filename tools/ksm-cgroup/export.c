@@ -43,6 +43,8 @@ static const struct metric metrics[] = {
 	  "Merged in another domain, to be unshared." },
 	{ STAT_PENDING, "pending_bytes", false, UNIT_PAGES,
 	  "To be unshared, as merging was switched off or restricted." },
+	{ STAT_SAVED, "saved_bytes", false, UNIT_PAGES,
+	  "Memory that would be in use without merging, less what is." },
 	{ STAT_METADATA, "metadata_bytes", false, UNIT_BYTES,
 	  "Memory that merging itself takes." },
 	{ STAT_PROFIT, "profit_bytes", false, UNIT_BYTES,

@@ -17,6 +17,7 @@ const char * const stat_names[NR_STATS] = {
 	[STAT_VOLATILE] = "pages_volatile",
 	[STAT_FOREIGN] = "pages_foreign",
 	[STAT_PENDING] = "pages_pending",
+	[STAT_SAVED] = "pages_saved",
 	[STAT_METADATA] = "ksm_metadata_bytes",
 	[STAT_PROFIT] = "general_profit",
 	[STAT_PROCESSES] = "processes",
@@ -50,6 +51,18 @@ void stats_add(struct stats *sum, const struct stats *more)
 	sum->known |= more->known;
 }
 
+/*
+ * A kernel without pages_saved does not know what fork shares anyway: there,
+ * what is saved is what is merged less the frames.
+ */
+static void set_saved(struct stats *stats)
+{
+	if (!stats_has(stats, STAT_SAVED) && stats_has(stats, STAT_SHARING) &&
+	    stats_has(stats, STAT_ZERO))
+		stats_set(stats, STAT_SAVED, stats->value[STAT_SHARING] +
+			  stats->value[STAT_ZERO]);
+}
+
 /* stats_parse - lines "key value"; keys that nobody knows here are passed over */
 void stats_parse(struct stats *stats, const char *text)
 {
@@ -68,6 +81,7 @@ void stats_parse(struct stats *stats, const char *text)
 		text += strcspn(text, "\n");
 		text += *text == '\n';
 	}
+	set_saved(stats);
 }
 
 /* stats_of_host - /sys/kernel/mm/ksm, which every kernel with KSM has */
@@ -75,7 +89,7 @@ void stats_of_host(struct stats *stats)
 {
 	static const enum stat_key keys[] = {
 		STAT_SHARED, STAT_SHARING, STAT_ZERO, STAT_UNSHARED, STAT_VOLATILE,
-		STAT_PROFIT, STAT_SCANNED, STAT_SKIPPED, STAT_FULL_SCANS,
+		STAT_SAVED, STAT_PROFIT, STAT_SCANNED, STAT_SKIPPED, STAT_FULL_SCANS,
 	};
 	long long value;
 	char path[128];
@@ -89,4 +103,5 @@ void stats_of_host(struct stats *stats)
 	if (stats_has(stats, STAT_SHARED) && stats_has(stats, STAT_SHARING))
 		stats_set(stats, STAT_MERGING, stats->value[STAT_SHARED] +
 			  stats->value[STAT_SHARING]);
+	set_saved(stats);
 }

@@ -105,7 +105,7 @@ static void draw_group(const struct live *live)
 	printw(" %8.0f", live->merges);
 	put_size(now->value[STAT_MERGING] * page_bytes());
 	put_size(now->value[STAT_ZERO] * page_bytes());
-	if (stats_has(now, STAT_SHARING))
+	if (stats_has(now, STAT_SAVED))
 		put_size(live->saved);
 	else
 		printw(" %7s", "-");

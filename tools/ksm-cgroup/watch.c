@@ -50,8 +50,7 @@ static void take(struct live *live, const struct stats *stats, unsigned int look
 	live->before = live->looks ? live->now : *stats;
 	live->now = *stats;
 	live->seen = look;
-	live->saved = (stats->value[STAT_SHARING] + stats->value[STAT_ZERO]) *
-		      page_bytes();
+	live->saved = stats->value[STAT_SAVED] * page_bytes();
 	live->history[live->looks++ % HISTORY] = live->saved;
 }
 

@@ -17,9 +17,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOOL = os.path.abspath(os.environ.get("KSM_CGROUP_TOOL", os.path.join(HERE, "..", "ksm-cgroup")))
 
 STAT = """ksm_merging_pages pages_shared pages_sharing ksm_zero_pages pages_unshared
-    pages_volatile pages_foreign pages_pending ksm_metadata_bytes general_profit processes
-    pages_scanned pages_skipped pages_merged pages_unmerged cow_breaks merge_failures scan_usec
-    full_scans""".split()
+    pages_volatile pages_foreign pages_pending pages_saved ksm_metadata_bytes general_profit
+    processes pages_scanned pages_skipped pages_merged pages_unmerged cow_breaks merge_failures
+    scan_usec full_scans""".split()
 HOST = {"run": 3, "pages_to_scan": 100, "sleep_millisecs": 20, "full_scans": 7,
         "pages_shared": 0, "pages_sharing": 0, "ksm_zero_pages": 0, "pages_unshared": 0,
         "pages_volatile": 0, "general_profit": 0, "pages_scanned": 0, "pages_skipped": 0,

@@ -11,7 +11,7 @@ def healthy(**more):
     """A cgroup in which all is well; what is given replaces a part of it."""
     box = {"ksm": "1", "pids": [1, 2], "anon": 8 * MIB,
            "stat": {"ksm_merging_pages": 100, "pages_shared": 50, "pages_sharing": 50,
-                    "pages_scanned": 1000, "pages_merged": 120, "general_profit": 100000}}
+                    "pages_saved": 25, "pages_scanned": 1000, "pages_merged": 120, "general_profit": 100000}}
     box.update(more.pop("box", {}))
     box["stat"] = dict(box["stat"], **more.pop("stat", {}))
     processes = more.pop("processes", {1: {}, 2: {}})
@@ -34,7 +34,7 @@ def test_healthy():
     """nothing is found where all is well"""
     with healthy() as tree:
         out = says(tree, "/box: 2 processes, memory.ksm 1, effective 1, domain /box", "merged 400K",
-                   "Nothing stands in the way", status=0)
+                   "saved 100K", "Nothing stands in the way", status=0)
         lacks(out, "->")
     # Processes of another pid namespace show as 0.
     with healthy(box={"pids": [1, 2, 0, 0]}) as tree:

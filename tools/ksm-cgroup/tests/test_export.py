@@ -12,8 +12,8 @@ SAMPLE = re.compile(r'^(ksm_cgroup_\w+)(?:\{((?:\w+="(?:[^"\\\n]|\\["\\n])*",?)+
 def tree():
     odd = '/o"d\\d'
     return Tree({"/": {}, "/box": {"ksm": "1", "stat": {
-        "ksm_merging_pages": 3, "pages_pending": 2, "scan_usec": 1500000,
-        "general_profit": -7, "full_scans": 9}},
+        "ksm_merging_pages": 3, "pages_sharing": 2, "pages_pending": 2, "pages_saved": -1,
+        "scan_usec": 1500000, "general_profit": -7, "full_scans": 9}},
         "/box/in": {}, odd: {"stat": {"ksm_merging_pages": 1}}, "/t": {"type": "threaded"}})
 
 
@@ -47,6 +47,7 @@ def test_format():
         samples = parse(out)
         same(samples["ksm_cgroup_merged_bytes", 'cgroup="/box"'], 3 * 4096)
         same(samples["ksm_cgroup_pending_bytes", 'cgroup="/box"'], 2 * 4096)
+        same(samples["ksm_cgroup_saved_bytes", 'cgroup="/box"'], -4096)
         same(samples["ksm_cgroup_scan_seconds_total", 'cgroup="/box"'], 1.5)
         same(samples["ksm_cgroup_profit_bytes", 'cgroup="/box"'], -7)
         same(samples["ksm_cgroup_weight", 'cgroup="/box"'], 100)
@@ -76,6 +77,15 @@ def test_stock():
         out = host.run("export")[1]
         same(parse(out)["ksm_cgroup_merged_bytes", 'cgroup="/s"'], 5 * 4096)
         lacks(out, "ksm_cgroup_info", "ksm_cgroup_weight")
+
+
+def test_saved_on_stock():
+    """what is saved is known for the host only, as mappings less frames"""
+    with Tree({"/": {}, "/s": {"pids": [1]}}, {1: {"merging": 5}}, stock=True,
+              pages_sharing=4, ksm_zero_pages=3) as host:
+        found = {name: value for name, value in parse(host.run("export")[1]).items()
+                 if name[0] == "ksm_cgroup_saved_bytes"}
+        same(found, {("ksm_cgroup_saved_bytes", 'cgroup="/"'): 7 * 4096})
 
 
 def test_file():

@@ -5,8 +5,8 @@ import json
 from recorded import STAT, Tree, has, lacks, same, tool
 
 PAGE = 4096
-BOX = dict(zip(STAT, (11520, 5760, 5760, 256, 7, 3, 0, 9, 65536, 24576000, 2, 90000, 10, 12000,
-                      4, 5, 6, 1234567, 7)))
+BOX = dict(zip(STAT, (11520, 5760, 5760, 256, 7, 3, 0, 9, 1500, 65536, 6078464, 2, 90000, 10,
+                      12000, 4, 5, 6, 1234567, 7)))
 
 
 def boxes(**more):
@@ -14,7 +14,7 @@ def boxes(**more):
                  "/a/in": {"stat": {"ksm_merging_pages": 20000}},
                  "/a/apart": {"ksm": "madvise"}, "/a/joined": {"ksm": "1", "domain": "parent"},
                  "/b": {"ksm": "0", "stat": {"ksm_merging_pages": 1}}, "/b/under": {"ksm": "1"},
-                 "/t": {"type": "threaded"}, "/c x": {"stat": {"pages_sharing": -5}}}, **more)
+                 "/t": {"type": "threaded"}, "/c x": {"stat": {"pages_sharing": -5, "pages_saved": -3}}}, **more)
 
 
 def rows(tree, *arguments):
@@ -49,10 +49,10 @@ def test_stat_keys():
     """every key of memory.ksm.stat has a column with its value"""
     wanted = {"MERGED": 11520 * PAGE, "SHARED": 5760 * PAGE, "SHARING": 5760 * PAGE,
               "ZERO": 256 * PAGE, "UNIQUE": 7 * PAGE, "CHANGING": 3 * PAGE, "FOREIGN": 0,
-              "PENDING": 9 * PAGE, "COST": 65536, "PROFIT": 24576000, "PROCS": 2,
+              "PENDING": 9 * PAGE, "SAVED": 1500 * PAGE, "COST": 65536, "PROFIT": 6078464, "PROCS": 2,
               "SCANNED": 90000 * PAGE, "SKIPPED": 10 * PAGE, "MERGES": 12000, "UNMERGES": 4,
               "COW": 5, "FAILURES": 6,
-              "CPU": 1.234567, "PASSES": 7, "SAVED": (5760 + 256) * PAGE, "WEIGHT": 300}
+              "CPU": 1.234567, "PASSES": 7, "WEIGHT": 300}
     with boxes() as tree:
         for column, value in wanted.items():
             shown = one(tree, "/a", column, "-b")
@@ -72,8 +72,24 @@ def test_keys_out_of_order():
 def test_negative():
     """sizes can be negative"""
     with boxes() as tree:
-        same([line[-1] for line in rows(tree, "-o", "CGROUP,SHARING") if "x" in line[0]],
-             ["-20.0K"])
+        for column, value in (("SHARING", "-20.0K"), ("SAVED", "-12.0K")):
+            same([line[-1] for line in rows(tree, "-o", "CGROUP," + column) if "x" in line[0]],
+                 [value])
+
+
+def older(about):
+    """memory.ksm.stat of an engine without pages_saved."""
+    stat = {key: about.get(key, 0) for key in STAT if key != "pages_saved"}
+    return {"files": {"memory.ksm.stat": "\n".join("%s %s" % item for item in stat.items())}}
+
+
+def test_older_engine():
+    """without pages_saved SAVED is what is merged less the frames, and sorts like that"""
+    with Tree({"/": {}, "/a": older(BOX), "/b": older({"pages_sharing": -8}),
+               "/c": older({"ksm_zero_pages": 3})}) as tree:
+        same(rows(tree, "-b", "-o", "CGROUP,SAVED,PROFIT", "-x", "-SAVED"),
+             [["/a", str((5760 + 256) * PAGE), "6078464"], ["/c", str(3 * PAGE), "0"],
+              ["/", "0", "0"], ["/b", str(-8 * PAGE), "0"]])
 
 
 def test_domain():
@@ -212,14 +228,22 @@ def test_stock():
                2: {"merging": 20, "profit": 7, "mergeable": "yes"}}, stock=True, run=1,
               pages_shared=11, pages_sharing=22, general_profit=333) as tree:
         status, out, error = tree.run("list", "-l", "-b", "-n", "-o",
-                                      "CGROUP,MERGED,COST,PROFIT,PROCS,SHARED,KSM")
+                                      "CGROUP,MERGED,COST,PROFIT,PROCS,SHARED,SAVED,KSM")
         same(status, 0)
         found = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
         same(found["/s"], [str(30 * PAGE), str(4 * 64), "107", "1"])
         same(found["/s/x"], [str(20 * PAGE), "0", "7", "1"])
-        same(found["/"], [str(33 * PAGE), str(4 * 64), "333", "1", str(11 * PAGE)])
+        same(found["/"], [str(33 * PAGE), str(4 * 64), "333", "1", str(11 * PAGE),
+                          str(22 * PAGE)])
         has(error, "no memory.ksm", "SAVED")
         same(tree.run("list", "-J")[2], "")
+
+
+def test_host_saves():
+    """without the files, but with pages_saved of the host, the root has that"""
+    with Tree({"/": {}, "/s": {"pids": [1]}}, {1: {"merging": 10}}, stock=True, run=1,
+              pages_shared=11, pages_sharing=22, ksm_zero_pages=5, pages_saved=17) as tree:
+        same(rows(tree, "-b", "-o", "CGROUP,SAVED"), [["/", str(17 * PAGE)], ["/s"]])
 
 
 def test_no_cgroups():

@@ -62,8 +62,9 @@ def stat(**values):
 
 
 def boxes(**more):
-    return Tree({"/": {}, "/a": {"stat": {"ksm_merging_pages": 512, "pages_sharing": 256}},
-                 "/b": {"stat": {"ksm_merging_pages": 2560, "pages_sharing": 1280}}, "/c": {}},
+    return Tree({"/": {}, "/a": {"stat": {"ksm_merging_pages": 512, "pages_saved": 256}},
+                 "/b": {"stat": {"ksm_merging_pages": 2560, "pages_sharing": 1920,
+                         "pages_saved": 1280}}, "/c": {}},
                 **more)
 
 
@@ -110,7 +111,7 @@ def test_rates():
                 path = "sys/fs/cgroup/%smemory.ksm.stat" % name
                 # As the kernel's files: whole at any moment.
                 tree.write(path + ".new", stat(scan_usec=step * part * 100, pages_scanned=step,
-                                               pages_merged=step * part, pages_sharing=step))
+                                               pages_merged=step * part, pages_saved=step))
                 os.rename(tree.path(path + ".new"), tree.path(path))
 
     with boxes() as tree, Screen(tree, "-d", "0.5") as screen:
