@@ -68,7 +68,7 @@ scope_of() {
 
 need_ksm
 [ -n "$tool" ] || skip_all "ksm-cgroup was not built"
-plan 47
+plan 49
 # Where another user may execute it, too.
 install -m 755 "$tool" /var/tmp/ksmt-tool || skip_rest "no room for a copy"
 tool=/var/tmp/ksmt-tool
@@ -96,14 +96,18 @@ check "estimate: none in domains of their own" between "$apart" 0 1500
 check "on, by PID" said 0 "" "$tool" on "$one"
 check "the value is in the file" is "$(cat $cg/ksmt/memory.ksm)" 1
 settle
-saved=$(($(stat_of $cg/ksmt pages_sharing) + $(stat_of $cg/ksmt ksm_zero_pages)))
+saved=$(stat_of $cg/ksmt pages_saved)
 check "the estimate is what is saved, within 5%" near "$estimated" "$saved"
 check "list has the value of the file" is "$(column /ksmt SAVED)" $((saved * 4096))
+check "export has it, too" said 0 "ksm_cgroup_saved_bytes{cgroup=\"/ksmt\"} $((saved * 4096))" \
+	"$tool" export ksmt
+check "profit: what is saved less the cost" is "$("$tool" list -Jb -o SAVED,COST,PROFIT ksmt |
+	jq '.cgroups[0] | .saved - .cost == .profit')" true
 check "estimate: what is saved already" between \
 	"$("$tool" estimate -J -b -r max /ksmt | jq '.estimates[0].merged / 4096 | floor')" \
 	$((saved * 95 / 100)) $((saved * 105 / 100))
 check "estimate unshared nothing" near \
-	$(($(stat_of $cg/ksmt pages_sharing) + $(stat_of $cg/ksmt ksm_zero_pages))) "$saved"
+	"$(stat_of $cg/ksmt pages_saved)" "$saved"
 check "estimate: no more to save" between \
 	"$("$tool" estimate -J -b -s 4 -r max /ksmt | jq '.estimates[0].saves / 4096 | floor')" 0 600
 check "doctor: nothing stands in the way" said 0 "Nothing stands in the way" "$tool" doctor ksmt
