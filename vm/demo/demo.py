@@ -206,7 +206,7 @@ def settle() -> float:
     saved, calm = -1, 0
     while calm < 2:
         wait_for_scan(int(read(KSM / "full_scans")))
-        now = int(read(KSM / "pages_sharing")) + int(read(KSM / "ksm_zero_pages"))
+        now = int(read(KSM / "pages_saved"))
         calm = calm + 1 if now <= saved else 0
         saved = now
     return time.monotonic() - start
@@ -239,7 +239,7 @@ def total() -> int:
 
 
 def saved_pages(cgroup: Path) -> int:
-    return stat_of(cgroup, "pages_sharing") + stat_of(cgroup, "ksm_zero_pages")
+    return stat_of(cgroup, "pages_saved")
 
 
 def within(containers: list[Container]) -> int:
