@@ -33,6 +33,8 @@
  *                   ksm_slot.books.lock
  *                     ksm_group.books.lock
  *
+ * ksm_books_seq is written under ksm_lock, where books move between groups.
+ *
  * The reverse map is called with the folio lock held and takes nothing above
  * ksm_rmap_sem[].
  *

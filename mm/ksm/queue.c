@@ -166,13 +166,18 @@ void ksm_queue_serve(struct ksm_group *group)
  * ksm_queue_served - is there a process to scan in a subtree?
  * @top: the top of the subtree
  *
- * Context: any; without ksm_lock the answer may be stale.
+ * Context: takes ksm_lock.
  * Return: true if so.
  */
 bool ksm_queue_served(const struct ksm_group *top)
 {
+	bool served;
+
+	spin_lock(&ksm_lock);
 	/* the scheduler knows of each group with work, and those above it */
-	return READ_ONCE(top->sched.active);
+	served = top->sched.active;
+	spin_unlock(&ksm_lock);
+	return served;
 }
 
 /**
