@@ -7,6 +7,8 @@ parts:
            both kernels in turn, in a VM that counts instructions
   read     time to read memory.ksm.stat with many processes, pages and cgroups;
            emulated, so only comparable with one another
+  idle     what a write, another cgroup's write meanwhile, and scanning cost
+           with 1 to 10,000 cgroups in which nothing happens
   shares   each of three cgroups' share of the scanning while their weights
            change, as a plot
   advisor  whether the CPU limit is kept with 1, 10 and 100 cgroups
@@ -121,6 +123,19 @@ def read() -> Iterable[Row]:
                             [seen[name]])
 
 
+def idle() -> Iterable[Row]:
+    compile_c("idle", flags=["-static"])
+    say("cgroups in which nothing happens, which takes some minutes")
+    data = table.columns(run("ksm", "/mnt/share/idle", mem="3G"),
+                         ("cgroups", "write_us", "other_us", "ksmd_ms"))
+    save("idle", data)
+    for seen in data:
+        for what, name, unit in (("a write", "write_us", "us"),
+                                 ("longest write elsewhere", "other_us", "us"),
+                                 ("100 full scans elsewhere", "ksmd_ms", "ms")):
+            yield table.row(f"{what}, {seen['cgroups']:.0f} idle cgroups", unit, [seen[name]])
+
+
 def shares() -> Iterable[Row]:
     say("shares of the scanning, which takes a minute")
     data = json.loads(run_script("shares", "1G"))
@@ -184,8 +199,8 @@ def cost() -> Iterable[Row]:
         yield cost_row(figure, data)
 
 
-PARTS = {"insns": insns, "read": read, "shares": shares, "advisor": advisor,
-         "threads": threads, "slices": slices, "cost": cost}
+PARTS = {"insns": insns, "read": read, "idle": idle, "shares": shares,
+         "advisor": advisor, "threads": threads, "slices": slices, "cost": cost}
 NAMES = (*PARTS, "scan")
 
 
