@@ -52,10 +52,9 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 	INIT_LIST_HEAD(&group->undo.slots);
 	mutex_init(&group->write_mutex);
 	spin_lock_init(&group->books.lock);
-	if (!parent) {
-		group->config.setting = KSM_MADVISE;
+	group->config.setting = parent ? KSM_INHERIT : KSM_MADVISE;
+	if (!parent)
 		group->own_domain = &ksm_root_domain;
-	}
 	mutex_lock(&ksm_config_mutex);
 	spin_lock(&ksm_lock);
 	ksm_sched_init(&group->sched, parent ? &parent->sched : NULL,
