@@ -158,7 +158,8 @@ void ksm_group_offline(struct ksm_group *group)
  * ksm_group_destroy - nothing refers to a cgroup any more
  * @group: the group, not the root; freed
  *
- * Context: sleeps.
+ * Context: sleeps; a grace period after the cgroup went offline, so no reader
+ * that walks ksm_groups under RCU is here any more.
  */
 void ksm_group_destroy(struct ksm_group *group)
 {
