@@ -27,7 +27,7 @@
 static const char * const gauges[] = {
 	"ksm_merging_pages", "pages_shared", "pages_sharing", "ksm_zero_pages",
 	"pages_unshared", "pages_volatile", "pages_foreign", "pages_pending",
-	"ksm_metadata_bytes", "general_profit", "processes",
+	"pages_saved", "ksm_metadata_bytes", "general_profit", "processes",
 };
 
 static const char * const events[] = {
@@ -91,7 +91,9 @@ static void all_keys(void)
 	CHECK_GT(cg_stat(cg, "scan_usec"), 0);
 	CHECK_GE(cg_stat(cg, "full_scans"), 3);
 	CHECK_GT(cg_stat(cg, "ksm_metadata_bytes"), 0);
+	/* nothing forked, so each mapping is a gain */
 	saved = cg_stat(cg, "pages_sharing") * (long long)PAGE_SZ;
+	stat_is(cg, "pages_saved", cg_stat(cg, "pages_sharing"), "merged");
 	stat_is(cg, "general_profit", saved - cg_stat(cg, "ksm_metadata_bytes"),
 		"saved less metadata");
 }
@@ -432,7 +434,7 @@ static void sums(void)
 	static const char * const files[] = {
 		"pages_shared", "pages_sharing", "pages_unshared",
 		"pages_volatile", "ksm_zero_pages", "pages_scanned",
-		"pages_skipped", "general_profit",
+		"pages_skipped", "pages_saved", "general_profit",
 	};
 	const char *up, *sub[3];
 	long long sum;

@@ -30,7 +30,7 @@
 
 enum key {
 	MERGING, SHARED, SHARING, ZERO, UNSHARED, VOLATILE, FOREIGN, PENDING,
-	METADATA, PROFIT, PROCESSES, GAUGES,
+	SAVED, METADATA, PROFIT, PROCESSES, GAUGES,
 	SCANNED = GAUGES, SKIPPED, MERGED, UNMERGED, COW, FAILURES, USEC, KEYS,
 };
 
@@ -43,6 +43,7 @@ static const char * const names[KEYS] = {
 	[VOLATILE] = "pages_volatile",
 	[FOREIGN] = "pages_foreign",
 	[PENDING] = "pages_pending",
+	[SAVED] = "pages_saved",
 	[METADATA] = "ksm_metadata_bytes",
 	[PROFIT] = "general_profit",
 	[PROCESSES] = "processes",
@@ -57,7 +58,8 @@ static const char * const names[KEYS] = {
 
 /* The keys that are files in /sys/kernel/mm/ksm, too. */
 static const enum key in_sysfs[] = {
-	SHARED, SHARING, ZERO, UNSHARED, VOLATILE, SCANNED, SKIPPED, PROFIT,
+	SHARED, SHARING, ZERO, UNSHARED, VOLATILE, SCANNED, SKIPPED, SAVED,
+	PROFIT,
 };
 
 struct books {

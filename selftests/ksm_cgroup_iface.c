@@ -30,9 +30,9 @@ static const char * const refused[] = {
 static const char * const stat_keys[] = {
 	"ksm_merging_pages", "pages_shared", "pages_sharing", "ksm_zero_pages",
 	"pages_unshared", "pages_volatile", "pages_foreign", "pages_pending",
-	"ksm_metadata_bytes", "general_profit", "processes", "pages_scanned",
-	"pages_skipped", "pages_merged", "pages_unmerged", "cow_breaks",
-	"merge_failures", "scan_usec", "full_scans",
+	"pages_saved", "ksm_metadata_bytes", "general_profit", "processes",
+	"pages_scanned", "pages_skipped", "pages_merged", "pages_unmerged",
+	"cow_breaks", "merge_failures", "scan_usec", "full_scans",
 };
 
 static void defaults(void)

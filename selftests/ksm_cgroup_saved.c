@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * pages_saved says what was gained.
+ *
+ * - it is what memory.current fell by through merging, metadata added back:
+ *   for copies, zeroes, huge pages of zeroes, one content many times
+ * - what fork shares is no gain, whether it forks before or after merging; what
+ *   relatives write separately is
+ * - it stays right when a parent exits, or a child writes
+ * - general_profit follows it, cgroups add up, and nothing is left at the end
+ *
+ * vm: timeout=600
+ */
+#include "ksmlib.h"
+
+/* 2% of it is more than the charges that CPUs hold in advance. */
+#define N		8192
+#define TAG		1000
+#define CHILDREN	3
+
+static const char *cg;
+static struct worker *w[2][1 + CHILDREN];
+/* Pages that the cgroup would have without merging. */
+static long long unmerged;
+
+static long long pages_now(void)
+{
+	return (cg_num(cg, "memory.current") -
+		cg_stat(cg, "ksm_metadata_bytes")) / (long long)PAGE_SZ;
+}
+
+static void fork_all(void)
+{
+	int i, j;
+
+	for (i = 0; i < 2; i++) {
+		for (j = 1; j <= CHILDREN; j++)
+			w[i][j] = w_fork(w[i][0]);
+	}
+}
+
+/* All is merged, and passes have counted since. */
+static void merge(void)
+{
+	ksm_settle();
+	ksm_pass(2);
+	ksm_stop();
+}
+
+static void begin(void)
+{
+	unmerged = pages_now();
+	cg_set(cg, "memory.ksm", "1");
+	merge();
+}
+
+static void near(long long got, long long want, const char *when)
+{
+	CHECK_GE(got, want - want / 50, "%s", when);
+	CHECK_LE(got, want + want / 50, "%s", when);
+}
+
+/* At least @least pages are saved, and as many as memory shows. */
+static void saved_is(long long least, const char *when)
+{
+	long long saved = cg_stat(cg, "pages_saved");
+
+	CHECK_GE(saved, least - least / 50, "%s", when);
+	near(saved, unmerged - pages_now(), when);
+	CHECK_EQ(cg_stat(cg, "general_profit"),
+		 saved * (long long)PAGE_SZ -
+		 cg_stat(cg, "ksm_metadata_bytes"), "%s", when);
+	CHECK_EQ(ksm_get("pages_saved"), cg_stat(CGROOT, "pages_saved"), "%s",
+		 when);
+}
+
+/* What a step of the test itself takes is not due to merging. */
+static void without_gain(long long before)
+{
+	unmerged += pages_now() - before;
+}
+
+static void nothing_left(void)
+{
+	int i, j;
+
+	for (i = 0; i < 2; i++) {
+		for (j = 0; j <= CHILDREN; j++) {
+			if (w[i][j])
+				w_exit(w[i][j]);
+			w[i][j] = NULL;
+		}
+	}
+	CHECK_WAIT_EQ(cg_stat(cg, "pages_saved"), 0, "the last exit");
+	CHECK_WAIT_EQ(cg_stat(cg, "general_profit"), 0, "the last exit");
+}
+
+static void pair_of(u64 tag, long step, long long least)
+{
+	int i;
+
+	cg = cg_ksm(NULL, "a", NULL);
+	for (i = 0; i < 2; i++)
+		w[i][0] = w_dup(cg, N, tag, step);
+	begin();
+	saved_is(least, "merged");
+	nothing_left();
+}
+
+static void copies(void)
+{
+	pair_of(TAG, 1, N);
+}
+
+static void zeroes(void)
+{
+	ksm_set("use_zero_pages", 1);
+	pair_of(0, 0, 2 * N);
+}
+
+static void one_content(void)
+{
+	pair_of(TAG, 0, 2 * N - N / 50);
+}
+
+static void huge_zeroes(void)
+{
+	int i;
+
+	cg = cg_ksm(NULL, "a", NULL);
+	ksm_set("use_zero_pages", 1);
+	for (i = 0; i < 2; i++) {
+		w[i][0] = w_new(cg);
+		w_map(w[i][0], N, MAP_HUGE);
+		w_set(w[i][0], 0, 0, N, 0, 0);
+		NEED_GT(w_count(w[i][0], 0, F_HUGE), N / 2);
+	}
+	begin();
+	CHECK_EQ(w_zeroes(w[0][0]), N);
+	CHECK_GE(cg_stat(cg, "ksm_zero_pages"), 2 * N);
+	CHECK_GE(cg_stat(cg, "pages_merged"), 2 * N);
+	saved_is(2 * N, "merged");
+	/* off unshares what the splits have placed */
+	CHECK_OK(cg_put(cg, "memory.ksm", "0"));
+	CHECK_EQ(w_zeroes(w[0][0]), 0);
+	CHECK_EQ(w_zeroes(w[1][0]), 0);
+	CHECK_EQ(cg_stat(cg, "ksm_zero_pages"), 0);
+	CHECK_WAIT_EQ(cg_stat(cg, "pages_saved"), 0);
+	w_verify(w[0][0]);
+	nothing_left();
+}
+
+static void families(u64 tag, long step)
+{
+	int i;
+
+	cg = cg_ksm(NULL, "a", NULL);
+	for (i = 0; i < 2; i++)
+		w[i][0] = w_dup(cg, N, tag, step);
+}
+
+static void forked_before(void)
+{
+	families(TAG, 1);
+	fork_all();
+	begin();
+	CHECK_GE(cg_stat(cg, "ksm_merging_pages"), 2 * (1 + CHILDREN) * N);
+	saved_is(N, "merged");
+	nothing_left();
+}
+
+static void zeroes_forked_before(void)
+{
+	ksm_set("use_zero_pages", 1);
+	families(0, 0);
+	fork_all();
+	begin();
+	CHECK_GE(cg_stat(cg, "ksm_zero_pages"), 2 * (1 + CHILDREN) * N);
+	saved_is(2 * N, "merged");
+	nothing_left();
+}
+
+static void forked_after(void)
+{
+	long long before, saved;
+
+	families(TAG, 1);
+	begin();
+	saved_is(N, "merged");
+	before = pages_now();
+	saved = cg_stat(cg, "pages_saved");
+	fork_all();
+	without_gain(before);
+	CHECK_GE(cg_stat(cg, "ksm_merging_pages"), 2 * (1 + CHILDREN) * N);
+	near(cg_stat(cg, "pages_saved"), saved, "forked, without a pass");
+	merge();
+	saved_is(N, "forked");
+	nothing_left();
+}
+
+/* A parent that forks its workers and exits; the children stand for it. */
+static void parent_gone(bool merged_first)
+{
+	long long before;
+	int i, j;
+
+	families(TAG, 1);
+	if (!merged_first)
+		fork_all();
+	begin();
+	before = pages_now();
+	if (merged_first)
+		fork_all();
+	/* the parents, then the eldest children */
+	for (j = 0; j < 2; j++) {
+		for (i = 0; i < 2; i++) {
+			w_exit(w[i][j]);
+			w[i][j] = NULL;
+		}
+		without_gain(before);
+		merge();
+		saved_is(N, j ? "without the eldest" : "without parents");
+		before = pages_now();
+	}
+	nothing_left();
+}
+
+static void parent_gone_merged_before(void)
+{
+	parent_gone(false);
+}
+
+static void parent_gone_merged_after(void)
+{
+	parent_gone(true);
+}
+
+/* A child gets pages of its own by writing, merged or not. */
+static void child_writes(void)
+{
+	long long before;
+	int i;
+
+	families(TAG, 1);
+	fork_all();
+	begin();
+	saved_is(N, "merged");
+	before = pages_now();
+	for (i = 0; i < 2; i++)
+		w_set(w[i][1], 0, 0, N / 2, (7 + i) * 10 * N, 1);
+	CHECK_GE(pages_now() - before, N - N / 50);
+	without_gain(before);
+	merge();
+	saved_is(N, "a child wrote half");
+	nothing_left();
+}
+
+/* Equal pages at the same place, which each child wrote for itself. */
+static void written_separately_of(u64 tag, long step, long long least)
+{
+	int i;
+
+	cg = cg_ksm(NULL, "a", NULL);
+	w[0][0] = w_dup(cg, N, 90 * N, 1);
+	for (i = 1; i <= CHILDREN; i++) {
+		w[0][i] = w_fork(w[0][0]);
+		w_set(w[0][i], 0, 0, N, tag, step);
+	}
+	begin();
+	saved_is(least, "merged");
+	merge();
+	saved_is(least, "passed again");
+	nothing_left();
+}
+
+static void written_separately(void)
+{
+	written_separately_of(TAG, 1, (CHILDREN - 1) * N);
+}
+
+static void zeroed_separately(void)
+{
+	ksm_set("use_zero_pages", 1);
+	written_separately_of(0, 0, CHILDREN * N);
+}
+
+/* A child that opted out keeps the pages: merging the others gains nothing. */
+static void child_opted_out(void)
+{
+	int i;
+
+	families(TAG, 1);
+	for (i = 0; i < 2; i++) {
+		w[i][1] = w_fork(w[i][0]);
+		NEED_OK(w_prctl(w[i][1], PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+	}
+	begin();
+	CHECK_GE(cg_stat(cg, "ksm_merging_pages"), 2 * N);
+	/* it costs a frame for each content */
+	CHECK_LE(cg_stat(cg, "pages_saved"), -N + N / 20);
+	CHECK_GE(unmerged - pages_now(), -N - N / 20);
+	nothing_left();
+}
+
+/* The figures move with the process, and add up. */
+static void sums(void)
+{
+	const char *up = cg_ksm(NULL, "up", "1"), *sub[2];
+	struct worker *child;
+	long long sum = 0;
+	int i;
+
+	cg = up;
+	for (i = 0; i < 2; i++) {
+		sub[i] = cg_letter(up, i);
+		w[i][0] = w_dup(sub[i], N / 8, TAG, 1);
+	}
+	child = w_fork(w[0][0]);
+	merge();
+	for (i = 0; i < 2; i++)
+		sum += cg_stat(sub[i], "pages_saved");
+	CHECK_EQ(cg_stat(up, "pages_saved"), sum);
+	CHECK_GE(sum, N / 8);
+	CHECK_LT(sum, 2 * N / 8);
+	CHECK_EQ(ksm_get("pages_saved"), cg_stat(CGROOT, "pages_saved"));
+	CHECK_OK(cg_move(sub[1], child->pid));
+	CHECK_WAIT_EQ(cg_stat(up, "pages_saved"), sum, "moved");
+	w_exit(child);
+	nothing_left();
+}
+
+static const struct ksm_case cases[] = {
+	{ "copies", copies },
+	{ "zeroes", zeroes },
+	{ "zeroes in huge pages", huge_zeroes },
+	{ "one content many times", one_content },
+	{ "two families forked before merging", forked_before },
+	{ "two families of zeroes", zeroes_forked_before },
+	{ "two families forked after merging", forked_after },
+	{ "merged, and the parent gone", parent_gone_merged_before },
+	{ "merged, forked, and the parent gone", parent_gone_merged_after },
+	{ "a child that writes half", child_writes },
+	{ "equal pages that children wrote separately", written_separately },
+	{ "zeroes that children wrote separately", zeroed_separately },
+	{ "a child that opted out keeps its pages", child_opted_out },
+	{ "cgroups add up", sums },
+};
+
+int main(int argc, char **argv)
+{
+	return ksm_main(argc, argv, cases, sizeof(cases) / sizeof(*cases));
+}
