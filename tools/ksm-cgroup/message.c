@@ -31,8 +31,13 @@ static const struct advice advices[] = {
 	  "the new value is in force, but memory is too short to unshare the rest (pages_pending in memory.ksm.stat). A worker retries: raise memory.max"
 	},
 	{ USE_SETTING, EINTR,
-	  "interrupted: if the file has the new value, it is in force, and a worker unshares the rest (pages_pending in memory.ksm.stat)"
+	  "interrupted, but the new value is in force, and a worker unshares the rest (pages_pending in memory.ksm.stat)"
 	},
+	{ USE_UNCHANGED, ENOMEM,
+	  "nothing was changed: memory was too short even to begin. Try again, or raise memory.max where this command runs"
+	},
+	{ USE_UNCHANGED, EINTR,
+	  "interrupted before anything was changed" },
 	{ USE_SETTING, ENODEV,
 	  "the cgroup was removed meanwhile; nothing is left to do" },
 	{ USE_SCAN, EAGAIN,

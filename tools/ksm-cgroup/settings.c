@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libcgroup.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,11 +21,14 @@ static int write_file(const char *path, const char *value)
 	ssize_t put;
 	int error, fd;
 
-	fd = root_open(path, O_WRONLY | O_TRUNC);
+	fd = root_open(path, O_WRONLY);
 	if (fd < 0)
 		return -errno;
 	put = write(fd, value, strlen(value));
 	error = put < 0 ? -errno : 0;
+	/* a failed write leaves a recorded file as it was, as the kernel would */
+	if (!error && root_recorded() && ftruncate(fd, put))
+		error = -errno;
 	close(fd);
 	return error;
 }
@@ -99,11 +103,27 @@ static int write_by_library(const char *cgroup, const char *file,
 	return library_errno(error);
 }
 
+/* Has the file this value? False only if it can be read and has another one. */
+static bool has_value(const char *path, const char *value)
+{
+	size_t len = strlen(value);
+	char buf[64] = "";
+	FILE *f = root_fopen(path);
+	bool has;
+
+	if (!f)
+		return true;
+	has = !fgets(buf, sizeof(buf), f) ||
+	      (!strncmp(buf, value, len) && (!buf[len] || buf[len] == '\n'));
+	fclose(f);
+	return has;
+}
+
 /*
  * setting_write - returns SETTING_DONE, or another one after saying what is wrong
  *
- * After ENOMEM and EINTR the new value is in force, unless the write failed
- * before it was published, and a worker in the kernel does the rest.
+ * After ENOMEM and EINTR the new value is in force, and a worker in the kernel
+ * does the rest, unless the write failed before it was published. The file tells.
  *
  * The library answers that a file which it may not open is not there, so that
  * is asked first.
@@ -122,8 +142,16 @@ int setting_write(const char *cgroup, const char *file, const char *value)
 		error = write_by_library(cgroup, file, value);
 	if (!error)
 		return SETTING_DONE;
-	complain_file(path, USE_SETTING, -error);
-	return error == -ENOMEM || error == -EINTR ? SETTING_UNDONE : SETTING_FAILED;
+	if (error != -ENOMEM && error != -EINTR) {
+		complain_file(path, USE_SETTING, -error);
+		return SETTING_FAILED;
+	}
+	if (has_value(path, value)) {
+		complain_file(path, USE_SETTING, -error);
+		return SETTING_UNDONE;
+	}
+	complain_file(path, USE_UNCHANGED, -error);
+	return SETTING_FAILED;
 }
 
 /*

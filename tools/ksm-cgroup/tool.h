@@ -20,8 +20,11 @@
 /* As in util-linux: done, not done, asked for in a wrong way. */
 enum exit_status { STATUS_OK, STATUS_FAILED, STATUS_USAGE };
 
-/* What a file was opened for, as an errno means different things there. */
-enum file_use { USE_READ, USE_SETTING, USE_SCAN, USE_PROCESS };
+/*
+ * What a file was opened for, as an errno means different things there.
+ * @USE_UNCHANGED is a setting that has its old value.
+ */
+enum file_use { USE_READ, USE_SETTING, USE_UNCHANGED, USE_SCAN, USE_PROCESS };
 
 /* message.c */
 void complain(const char *format, ...) __printf(1, 2);

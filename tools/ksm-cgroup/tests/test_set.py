@@ -110,8 +110,8 @@ def injected(tree, call, error, *arguments):
 def test_errors():
     """each errno of memory.ksm has its advice; what is unknown its meaning"""
     for call, error, advice in (("write", "EINVAL", "does not take this value"),
-                                ("write", "ENOMEM", "the new value is in force, but memory is too short"),
-                                ("write", "EINTR", "if the file has the new value, it is in force"),
+                                ("write", "ENOMEM", "nothing was changed: memory was too short"),
+                                ("write", "EINTR", "interrupted before anything was changed"),
                                 ("write", "ENODEV", "the cgroup was removed"),
                                 ("openat", "EROFS", "mounted read-only"),
                                 ("openat", "EPERM", "whoever made the cgroup"),
@@ -122,18 +122,30 @@ def test_errors():
             has(text, "/sys/fs/cgroup/box/memory.ksm: " + os.strerror(getattr(errno, error)), advice)
 
 
+def preset(tree, value):
+    with open(tree.path("sys/fs/cgroup/box/memory.ksm"), "w", encoding="ascii") as file:
+        file.write(value + "\n")
+
+
 def test_undone():
-    """after ENOMEM and EINTR the new value is in force: the rest of what is said is said"""
-    for call, error, holds in (("write", "ENOMEM", True), ("write", "EINTR", True),
-                               ("write", "ENODEV", False), ("openat", "EACCES", False)):
-        with host() as tree:
-            status, out, text = injected(tree, call, error, "off", "100")
-            same((error, status, "memory.ksm of /box is 0 now" in out), (error, 1, holds))
-            same((error, "pages_pending" in text), (error, holds))
-        with host(run=0) as tree:
-            unused, out, text = injected(tree, call, error, "on", "100")
-            same((error, "memory.ksm of /box is 1 now" in out), (error, holds))
-            same((error, "nothing is merged yet" in text), (error, holds))
+    """after ENOMEM and EINTR the file tells whether the value is in force, and so does the tool"""
+    for call, error, undone in (("write", "ENOMEM", True), ("write", "EINTR", True),
+                                ("write", "ENODEV", False), ("openat", "EACCES", False)):
+        for published in (True, False):
+            holds = undone and published
+            with host() as tree:
+                preset(tree, "0" if published else "1")
+                status, out, text = injected(tree, call, error, "off", "100")
+                same((error, status, "memory.ksm of /box is 0 now" in out), (error, 1, holds))
+                same((error, "but the new value is in force" in text or
+                      "the new value is in force, but" in text), (error, holds))
+                same((error, "pages_pending" in text), (error, holds))
+                same((error, "changed" in text), (error, undone and not published))
+            with host(run=0) as tree:
+                preset(tree, "1" if published else "inherit")
+                unused, out, text = injected(tree, call, error, "on", "100")
+                same((error, "memory.ksm of /box is 1 now" in out), (error, holds))
+                same((error, "nothing is merged yet" in text), (error, holds))
 
 
 def test_scan_advice():
