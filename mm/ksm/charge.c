@@ -38,6 +38,8 @@
  *   records    of pages that fork or swap-in maps already ask; so do those of
  *              merges that leave the page to a relative. A merge that frees a
  *              page takes less than it frees
+ *   orphans    are records that were charged before; the group whose domain it
+ *              is has them once the slot is gone
  *   frames     as the record of their first mapping; they replace a page
  *   slots      one for each mm, whose kernel memory is charged by the controller
  *              and is many times as large

@@ -184,6 +184,7 @@ bool ksm_rec_unlink(struct ksm_rec *rec, unsigned long *work)
 	}
 	if (!keep)
 		return true;
+	ksm_books_orphans(frame->domain, 1);
 	atomic_or(KSM_FRAME_WAITS, &frame->flags);
 	if (!known)
 		ksm_frame_changed(frame);
@@ -230,8 +231,10 @@ static void ksm_strays_move(struct ksm_frame *frame, struct hlist_head *dead)
 	while ((rec = frame->strays)) {
 		frame->strays = rec->stray;
 		hlist_del(&rec->link);
-		if (!ksm_orphan_add(frame, rec))
+		if (!ksm_orphan_add(frame, rec)) {
 			hlist_add_head(&rec->link, dead);
+			ksm_books_orphans(frame->domain, -1);
+		}
 	}
 }
 
@@ -271,6 +274,7 @@ static void ksm_orphans_check(struct ksm_frame *frame, struct hlist_head *dead,
 			continue;
 		rb_erase(node, &frame->orphans);
 		hlist_add_head(&rec->link, dead);
+		ksm_books_orphans(frame->domain, -1);
 	}
 	frame->next_orphan = node;
 }
@@ -318,6 +322,7 @@ void ksm_frame_drop_recs(struct ksm_frame *frame)
 	struct hlist_node *next;
 	struct ksm_rec *rec, *pos;
 	HLIST_HEAD(recs);
+	long nr = 0;
 
 	if (hlist_empty(&frame->recs) && !ksm_frame_has_orphans(frame))
 		return;
@@ -332,6 +337,7 @@ void ksm_frame_drop_recs(struct ksm_frame *frame)
 		frame->strays = rec->stray;
 		hlist_del(&rec->link);
 		ksm_rec_free(rec);
+		nr++;
 		cond_resched();
 	}
 	hlist_for_each_entry_safe(rec, next, &recs, link) {
@@ -341,6 +347,8 @@ void ksm_frame_drop_recs(struct ksm_frame *frame)
 	}
 	rbtree_postorder_for_each_entry_safe(rec, pos, &orphans, orphan) {
 		ksm_rec_free(rec);
+		nr++;
 		cond_resched();
 	}
+	ksm_books_orphans(frame->domain, -nr);
 }
