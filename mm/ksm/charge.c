@@ -53,7 +53,8 @@
 
 /* Unsharing and metadata leave this part of each limit free, in pages. */
 #define KSM_MARGIN_PART	64
-#define KSM_MARGIN_MIN	32UL
+/* The least margin, beyond the batch that a CPU charges in advance. */
+#define KSM_MARGIN_MIN	(32UL + MEMCG_CHARGE_BATCH)
 #define KSM_MARGIN_MAX	1024UL
 #define KSM_MARGIN_TRIES	5
 /* Without that margin, metadata grows no further than this part of the limit. */
