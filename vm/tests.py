@@ -97,8 +97,9 @@ TESTS = [
     merged("mlock2-tests"),
     merged("mremap_dontunmap"),
     merged("mremap_test", shape=Shape(mem="5G")),
-    merged("pagemap_ioctl"),
-    merged("soft-dirty"),
+    # thousands of walks over the address space, slow on the debug kernel
+    merged("pagemap_ioctl", timeout=900),
+    merged("soft-dirty", timeout=600),
     *(merged(f"uffd-unit-tests -f {part}", parser="uffd", timeout=400)
       for part in ("wp", "events", "zeropage", "sigbus")),
     merged("uffd-unit-tests -f move", parser="uffd", expected=NO_MOVE),
