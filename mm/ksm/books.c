@@ -6,82 +6,13 @@
  * no third copy that could disagree.
  *
  * Events stay with the group in which they happened.
- *
- * Mappings are counted by hooks in page table operations behind a static key,
- * which is enabled before the first mapping of a merged frame is made.
  */
 #include <linux/math64.h>
 
 #include "ksm.h"
 
-DEFINE_STATIC_KEY_FALSE(ksm_merging_key);
-
-/* The key itself reads as enabled while the kernel is still being patched. */
-static bool ksm_merging_began;
-
-static void ksm_merging_work_fn(struct work_struct *work)
-{
-	static_branch_enable(&ksm_merging_key);
-	/* pairs with ksm_merging_begin() */
-	smp_store_release(&ksm_merging_began, true);
-}
-
-static DECLARE_WORK(ksm_merging_work, ksm_merging_work_fn);
-
-/**
- * ksm_merging_begin - enable counting before the first mapping is made
- *
- * A worker enables the static key: the caller may be throttled, and must not be
- * while it holds the text-patching locks.
- *
- * Context: sleeps.
- */
-void ksm_merging_begin(void)
-{
-	/* pairs with ksm_merging_work_fn() */
-	if (smp_load_acquire(&ksm_merging_began))
-		return;
-	queue_work(system_unbound_wq, &ksm_merging_work);
-	flush_work(&ksm_merging_work);
-}
-
 /* Pending slots that map frames of several domains. */
 static atomic_t ksm_several_pending = ATOMIC_INIT(0);
-
-/* Higher addresses are only handed out on request. */
-#define KSM_ADDR_TOP	(BITS_PER_LONG == 64 ? (1ULL << 47) - 1 : ULONG_MAX)
-
-/**
- * ksm_array_bytes - memory that an xarray by address takes for an entry
- * @xa: the array, which has no entry for @addr
- * @addr: the address
- * @shift: an entry stands for 2^@shift bytes
- *
- * Most of the memory for scattered pages is this: the nodes that the entry
- * shares with no other, one on each level. All levels that user addresses can
- * need are counted, as the stack is high up in every process.
- *
- * Context: any.
- * Return: bytes that adding the entry takes, or removing it has freed.
- */
-long ksm_array_bytes(struct xarray *xa, unsigned long addr, int shift)
-{
-	unsigned long index = addr >> shift, first, mask = 0;
-	long bytes = 0;
-
-	/* entries mostly come and go in order, so there is a neighbour */
-	if ((index & XA_CHUNK_MASK && xa_load(xa, index - 1)) ||
-	    ((index + 1) & XA_CHUNK_MASK && xa_load(xa, index + 1)))
-		return 0;
-	do {
-		mask = mask << XA_CHUNK_SHIFT | XA_CHUNK_MASK;
-		first = index & ~mask;
-		if (xa_find(xa, &first, index | mask, XA_PRESENT))
-			break;
-		bytes += sizeof(struct xa_node);
-	} while (mask < KSM_ADDR_TOP >> shift);
-	return bytes;
-}
 
 /**
  * ksm_slot_mod - change a gauge

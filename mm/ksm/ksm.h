@@ -122,6 +122,7 @@ struct ksm_page;
 #define KSM_P_FORCED	BIT(2)	/* all but secrets: the cgroup decides */
 extern struct ksm_knobs ksm_knobs;
 void ksm_mark_ready(void);
+void ksm_merging_begin(void);
 bool ksm_running(void);
 bool ksm_mm_live(struct mm_struct *mm);
 bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group);
@@ -252,9 +253,10 @@ static inline int ksm_charge_copy(struct ksm_slot *slot, struct folio *folio,
 }
 #endif
 
-/* books.c */
-void ksm_merging_begin(void);
+/* array.c */
 long ksm_array_bytes(struct xarray *xa, unsigned long addr, int shift);
+
+/* books.c */
 void ksm_slot_mod(struct ksm_slot *slot, enum ksm_gauge gauge, long nr);
 void ksm_slot_event(struct ksm_slot *slot, enum ksm_event event,
 		    unsigned long nr);

@@ -55,6 +55,41 @@ void __init ksm_mark_ready(void)
 	WRITE_ONCE(ksm_is_ready, true);
 }
 
+/*
+ * Mappings are counted by hooks in page table operations behind this key, which
+ * is enabled before the first mapping of a merged frame is made.
+ */
+DEFINE_STATIC_KEY_FALSE(ksm_merging_key);
+
+/* The key itself reads as enabled while the kernel is still being patched. */
+static bool ksm_merging_began;
+
+static void ksm_merging_work_fn(struct work_struct *work)
+{
+	static_branch_enable(&ksm_merging_key);
+	/* pairs with ksm_merging_begin() */
+	smp_store_release(&ksm_merging_began, true);
+}
+
+static DECLARE_WORK(ksm_merging_work, ksm_merging_work_fn);
+
+/**
+ * ksm_merging_begin - enable counting before the first mapping is made
+ *
+ * A worker enables the static key: the caller may be throttled, and must not be
+ * while it holds the text-patching locks.
+ *
+ * Context: sleeps.
+ */
+void ksm_merging_begin(void)
+{
+	/* pairs with ksm_merging_work_fn() */
+	if (smp_load_acquire(&ksm_merging_began))
+		return;
+	queue_work(system_unbound_wq, &ksm_merging_work);
+	flush_work(&ksm_merging_work);
+}
+
 /**
  * ksm_running - is anything to be scanned and merged?
  *
