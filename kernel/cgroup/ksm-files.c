@@ -57,11 +57,11 @@ static int ksm_config_apply(struct ksm_group *group, ksm_change_fn change,
 	return err ?: undo;
 }
 
-/* Have a domain ready if the group may need one of its own after the change. */
+/* Allocate a domain if the group may need one of its own after the change. */
 static int ksm_config_prepare(struct ksm_group *group, ksm_change_fn change,
 			      const struct ksm_config *to)
 {
-	/* a reset, which may come in between, only makes it less needed */
+	/* a concurrent reset can only make the domain unnecessary */
 	struct ksm_config config = { .setting = ksm_group_setting(group) };
 
 	change(&config, to);

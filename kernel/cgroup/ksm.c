@@ -36,8 +36,8 @@ struct ksm_group *ksm_css_group(struct cgroup_subsys_state *css)
 
 /*
  * The next cgroup of a subtree, parents first, with a reference; drops the one
- * on @pos. @skip: not those below @pos. A cgroup that is not online yet has no
- * group.
+ * on @pos. @skip: leave out those below @pos. A cgroup that is not online yet
+ * has no group, and is left out too.
  */
 static struct cgroup_subsys_state *
 ksm_css_next(struct cgroup_subsys_state *pos, struct cgroup_subsys_state *top,
@@ -63,17 +63,17 @@ ksm_css_next(struct cgroup_subsys_state *pos, struct cgroup_subsys_state *top,
 static unsigned int ksm_nr_walks;
 
 /*
- * Refresh a subtree, parents first; ksm_config_mutex, given up at each cgroup.
- * What is below a cgroup in which nothing changes need not be visited, unless
- * another walk is on its way there.
+ * Refresh a subtree, parents first; ksm_config_mutex, dropped at each cgroup.
+ * Cgroups below one in which nothing changes need no visit, unless another walk
+ * is on its way there.
  *
- * Walks may meet. Each step works out a cgroup's values from its own, and from
- * what holds in its parent at that time; whatever changes either goes on to
- * refresh the cgroup, in the same walk. So when a walk ends, its change is in
- * force in the whole subtree, and when all have ended, every cgroup has what
- * follows from the values written last. A cgroup that comes online meanwhile
- * is below its parent before it takes over what holds there, so a walk that
- * changes the parent later will find it.
+ * Walks may overlap. Each step derives a cgroup's values from its own setting
+ * and its parent's present values, and a walk that changes either goes on to
+ * refresh the cgroup. So when a walk ends, its change is in force in the whole
+ * subtree, and when all have ended, every cgroup has what follows from the
+ * values written last. A cgroup that comes online meanwhile is below its parent
+ * before it takes over the parent's values, so a walk that changes the parent
+ * later finds it.
  */
 static void ksm_subtree_refresh(struct mem_cgroup *memcg)
 {
@@ -299,8 +299,8 @@ static void ksm_change_to_default(struct ksm_config *config,
  * ksm_memcg_reset - the controller is disabled here: back to defaults
  * @memcg: the cgroup
  *
- * What this takes away is left to the worker that unshares: cgroup_mutex is
- * held, so this waits for no writer that unshares either.
+ * The worker unshares what this takes away: cgroup_mutex is held, so this
+ * neither unshares nor waits for a writer that does.
  *
  * Context: sleeps.
  */

@@ -9,18 +9,19 @@
  *                               the limit and raises no event; copies
  *   mod_memcg_state()           metadata, as "kernel" in memory.stat
  *
- * Two charges change the page counter directly, as at a limit the controller
- * would fail, raise an event, reclaim or kill:
+ * Two charges change the page counter directly. At a limit, the controller's
+ * functions would fail, raise an event, reclaim or call the OOM killer:
  *
- *   metadata          It is uncharged from one cgroup and charged to another
- *                     when a process moves, and a move cannot fail. An obj_cgroup
- *                     or an accounted slab stays with the cgroup that allocated,
- *                     and forces a charge only with an event in memory.events.
+ *   metadata          When a process moves, it is uncharged from one cgroup and
+ *                     charged to another, and a move cannot fail. An obj_cgroup
+ *                     or an accounted slab stays with the cgroup that allocated
+ *                     it, and forces a charge only with an event in
+ *                     memory.events.
  *   handing on frames The charge of one folio moves between two cgroups.
- *                     mem_cgroup_migrate() keeps the cgroup; to uncharge first
- *                     and then charge could fail in between.
+ *                     mem_cgroup_migrate() keeps the cgroup; uncharging first
+ *                     and charging then could fail in between.
  *
- * Where that leaves a cgroup over its limit, its own next charge reclaims.
+ * If a cgroup is over its limit afterwards, its own next charge reclaims.
  *
  * A merged frame is charged to a cgroup that maps it, at first to the one whose
  * page it was made from. review.c finds out whether that cgroup still maps it.
@@ -29,20 +30,20 @@
  * page fault would invoke the OOM killer.
  *
  * Metadata is charged in whole pages to the cgroup that has the memory, always
- * as much as its books say, so the charge moves with the process. It keeps the
- * same margin; beyond that, a cgroup and its descendants have together up to a
- * small part of its limit. What bounds each kind:
+ * as much as its books say, so the charge moves with the process. It leaves the
+ * same margin free. Where the margin is used up, a cgroup and its descendants
+ * together have metadata up to a small part of its limit. Bounds of each kind:
  *
- *   blocks     ask, for themselves and for the buckets of their pages
- *   digests    ask
- *   records    of pages that fork or swap-in maps already ask; so do those of
- *              merges that leave the page to a relative. A merge that frees a
- *              page takes less than it frees
- *   orphans    are records that were charged before; the group whose domain it
- *              is has them once the slot is gone
+ *   blocks     ask for room, with the index buckets of their pages
+ *   digests    ask for room
+ *   records    ask for room where fork or swap-in mapped the page, or where a
+ *              relative keeps it after the merge. A merge that frees a page
+ *              takes less than it frees
+ *   orphans    were charged as records before; once the slot is gone, they
+ *              count in the group that owns the domain
  *   frames     as the record of their first mapping; they replace a page
- *   slots      one for each mm, whose kernel memory is charged by the controller
- *              and is many times as large
+ *   slots      one for each mm; the controller charges the kernel memory of the
+ *              mm, which is many times as large
  */
 #include <linux/memcontrol.h>
 #include <linux/page_counter.h>
@@ -57,12 +58,12 @@
 #define KSM_MARGIN_MIN	(32UL + MEMCG_CHARGE_BATCH)
 #define KSM_MARGIN_MAX	1024UL
 #define KSM_MARGIN_TRIES	5
-/* Without that margin, metadata grows no further than this part of the limit. */
+/* Where the margin is used up, metadata grows to this part of the limit. */
 #define KSM_METADATA_PART	128
 
 /*
- * Charge a group's cgroup for more metadata, or for less. Callers raise before
- * they lower, so the totals of ancestors are never too low.
+ * Change what a group's cgroup is charged for metadata. Callers charge before
+ * they uncharge, so the ancestors' totals are never too low.
  */
 static void ksm_charge_metadata(struct ksm_group *group, long nr)
 {
@@ -111,7 +112,7 @@ void ksm_group_charge(struct ksm_group *group)
 	}
 }
 
-/* Has a cgroup less than the margin left under its own limit? */
+/* Is less than the margin left below the cgroup's own limit? */
 static bool ksm_memcg_full(struct mem_cgroup *memcg)
 {
 	unsigned long max = READ_ONCE(memcg->memory.max), margin;
@@ -133,7 +134,7 @@ static struct mem_cgroup *ksm_memcg_near_limit(struct mem_cgroup *memcg)
 	return NULL;
 }
 
-/* May this group or one below have more metadata, by the group's own limit? */
+/* Does the group's own limit allow more metadata in its subtree? */
 static bool ksm_group_room(struct ksm_group *group)
 {
 	return !ksm_memcg_full(group->memcg) ||
@@ -145,9 +146,9 @@ static bool ksm_group_room(struct ksm_group *group)
  * ksm_charge_room - may more be remembered of a slot's memory?
  * @slot: the slot
  *
- * A full cgroup needs merging most, and merging saves more than it takes: each
- * limit allows the cgroup and its descendants together a small part of it for
- * metadata, even if it is reached.
+ * A full cgroup needs merging most, and merging saves more than it takes. So
+ * even a limit that is reached allows metadata up to a small part of it, for
+ * the cgroup and its descendants together.
  *
  * Context: any that allows a spinlock.
  * Return: true if so.
@@ -166,8 +167,8 @@ bool ksm_charge_room(struct ksm_slot *slot)
 }
 
 /*
- * The cgroup that charges of a slot go to, with a reference; NULL if they go
- * the way that the controller finds.
+ * The cgroup to charge for a slot, with a reference; NULL to leave the choice
+ * to the controller.
  */
 static struct mem_cgroup *ksm_slot_memcg(struct ksm_slot *slot)
 {

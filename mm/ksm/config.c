@@ -70,9 +70,9 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 	ksm_group_refresh(group);
 #ifdef CONFIG_MEMCG
 	/*
-	 * Complete, and up to date: the cgroup is in the hierarchy already. A
-	 * write to an ancestor either has not changed the parent yet, and
-	 * comes here afterwards, or the parent had the new values above.
+	 * The group is complete, and the cgroup is in the hierarchy already. A
+	 * write to an ancestor either changed the parent before the refresh
+	 * above, or changes it later and finds this group.
 	 */
 	if (memcg) {
 		/* pairs with ksm_group_of(), which reads through the pointer */
@@ -100,8 +100,8 @@ struct ksm_group *ksm_group_create(struct ksm_group *parent,
 	return group;
 }
 
-/* Let others have ksm_lock, after every so many objects. */
-static void ksm_config_give_way(unsigned int *nr)
+/* Drop ksm_lock and reschedule after every KSM_CONFIG_BATCH objects. */
+static void ksm_config_resched(unsigned int *nr)
 {
 	if (++*nr % KSM_CONFIG_BATCH)
 		return;
@@ -110,7 +110,7 @@ static void ksm_config_give_way(unsigned int *nr)
 	spin_lock(&ksm_lock);
 }
 
-/* Move all slots of a group to its parent; ksm_lock, given up meanwhile. */
+/* Move all slots of a group to its parent; ksm_lock, dropped in between. */
 static void ksm_group_pass_slots(struct ksm_group *group)
 {
 	struct ksm_group_queue *queue = &group->queue;
@@ -127,7 +127,7 @@ static void ksm_group_pass_slots(struct ksm_group *group)
 		if (!slot)
 			return;
 		ksm_slot_join(slot, group->parent);
-		ksm_config_give_way(&nr);
+		ksm_config_resched(&nr);
 	}
 }
 
@@ -135,8 +135,8 @@ static void ksm_group_pass_slots(struct ksm_group *group)
  * ksm_group_offline - the cgroup is gone: everything goes to the parent
  * @group: the group, not the root
  *
- * Slots first, some at a time: no process is left in the cgroup, only exiting
- * ones have their slots here.
+ * Slots move first, in batches: no process is left in the cgroup, and only
+ * exiting mms still have slots here.
  *
  * Context: sleeps.
  */
@@ -256,7 +256,7 @@ void ksm_group_change_config(struct ksm_group *group, ksm_change_fn change,
 /**
  * ksm_groups_serve - run was changed: update which groups are served
  *
- * A round that ends is one of all groups that the new value serves.
+ * No round ends meanwhile, so each covers all groups that the new value serves.
  *
  * Context: sleeps.
  */
@@ -271,7 +271,7 @@ void ksm_groups_serve(void)
 	/* ksm_config_mutex keeps the list as it is */
 	list_for_each_entry(group, &ksm_groups, queue.link) {
 		ksm_queue_serve(group);
-		ksm_config_give_way(&nr);
+		ksm_config_resched(&nr);
 	}
 	ksm_round_restart();
 	spin_unlock(&ksm_lock);
@@ -340,7 +340,7 @@ static bool ksm_effective_same(const struct ksm_effective *a,
  * parked.
  *
  * Context: ksm_config_mutex, which keeps a group online; sleeps.
- * Return: true if it changed, so that of the groups below may change.
+ * Return: true if it changed, so the groups below may change too.
  */
 bool ksm_group_refresh(struct ksm_group *group)
 {
@@ -360,7 +360,7 @@ bool ksm_group_refresh(struct ksm_group *group)
 	ksm_queue_set_stale(group);
 	while ((slot = ksm_queue_next_stale(group))) {
 		ksm_slot_join(slot, group);
-		ksm_config_give_way(&nr);
+		ksm_config_resched(&nr);
 	}
 	ksm_queue_serve(group);
 	spin_unlock(&ksm_lock);

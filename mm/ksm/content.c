@@ -194,7 +194,7 @@ void ksm_content_del(struct ksm_frame *frame)
  * @content: the content
  *
  * Sorts at most once in prune_ms, and visits a bounded number of frames; the
- * next sort goes on with others.
+ * next sort continues with the others.
  *
  * Context: the domain's mutex.
  * Return: the number of frames that were visited.

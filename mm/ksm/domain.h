@@ -137,7 +137,7 @@ struct ksm_content {
 /* ksm_frame.flags */
 #define KSM_FRAME_QUEUED	BIT(0)	/* on ksm_review_frames, or freed */
 #define KSM_FRAME_PAYER		BIT(1)	/* the payer may no longer map it */
-#define KSM_FRAME_WAITS		BIT(2)	/* changes have it reviewed */
+#define KSM_FRAME_WAITS		BIT(2)	/* a change queues a review */
 #define KSM_FRAME_MOVING	BIT(3)	/* a review replaces its mappings */
 
 /**
@@ -154,16 +154,16 @@ struct ksm_content {
  * @content_link: on content->frames (domain->mutex)
  * @link: on domain->frames (domain->mutex)
  * @rcu: in place of @link once the frame is freed
- * @recs: records that a slot owns, and @strays; changed under domain->mutex,
+ * @recs: records that a slot owns, and @deferred; changed under domain->mutex,
  *	and for removal also with ksm_rmap_sem[] held for writing; walked with
  *	it held for reading
  * @orphans: records that no slot owns, by anon_vma and offset; changed with
  *	domain->mutex, and ksm_rmap_sem[] held for writing
- * @next_orphan: where the check of @orphans goes on, NULL between two checks
+ * @next_orphan: where the check of @orphans resumes, NULL between two checks
  *	(domain->mutex)
- * @strays: orphans that could not be moved off @recs yet (domain->mutex)
- * @toll: changes that have to come before the next check, unless they end
- *	(domain->mutex)
+ * @deferred: orphans that could not be moved off @recs yet (domain->mutex)
+ * @changes_needed: changes to wait for before the next check, which also
+ *	begins once changes cease (domain->mutex)
  * @tries: reviews in a row without a result (domain->mutex)
  * @changed: there were changes since the last check began (domain->mutex)
  * @review: on ksm_review_frames while KSM_FRAME_QUEUED
@@ -191,8 +191,8 @@ struct ksm_frame {
 	struct hlist_head recs;
 	struct rb_root orphans;
 	struct rb_node *next_orphan;
-	struct ksm_rec *strays;
-	unsigned int toll;
+	struct ksm_rec *deferred;
+	unsigned int changes_needed;
 	unsigned short tries;
 	bool changed;
 	struct llist_node review;
@@ -204,12 +204,12 @@ struct ksm_frame {
  * @orphan: in frame->orphans, see there
  * @frame: the frame of a record that a slot owns, NULL once it is gone
  *	(domain->mutex)
- * @stray: next of frame->strays (domain->mutex)
+ * @next_deferred: next of frame->deferred (domain->mutex)
  * @anon_vma: tree of VMAs that may map the frame, with a reference; constant
  * @pgoff: the offset at which they may map it; constant
  *
- * Owned by the slot it was made for. An orphan, which no slot owns any more but
- * relatives by fork may need, is owned by its frame.
+ * Owned by the slot it was made for. An orphan, which no slot owns any more and
+ * which may lead to relatives by fork, is owned by its frame.
  */
 struct ksm_rec {
 	union {
@@ -218,7 +218,7 @@ struct ksm_rec {
 	};
 	union {
 		struct ksm_frame *frame;
-		struct ksm_rec *stray;
+		struct ksm_rec *next_deferred;
 	};
 	struct anon_vma *anon_vma;
 	pgoff_t pgoff;
@@ -280,7 +280,7 @@ struct ksm_block {
 	u8 age[KSM_BLOCK_PAGES];
 };
 
-/* Is something remembered of the block's pages? */
+/* Does the block remember anything about its pages? */
 static inline bool ksm_block_used(const struct ksm_block *block)
 {
 	return block->nr || block->own;

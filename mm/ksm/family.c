@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Families: which merged mappings would share a page anyway, by fork?
+ * Families: merged mappings that fork would share anyway.
  *
- * Without merging, relatives by fork have one page for all until one of them
- * writes to it. So of the mappings that replaced this page, one is a gain, and
- * the others are related: they are counted in KSM_G_RELATED.
+ * Without merging, relatives by fork share a page until one of them writes to
+ * it. So one of the mappings that replaced this page is a gain. The others are
+ * related, and counted in KSM_G_RELATED.
  *
- * Two moments tell for certain. When a page is merged, its mapping is related
- * if the page has other mappings; else it stands for the page from now on and
- * is its block's own, even if relatives have a page of the same content at the
- * same place: they wrote it separately. When fork copies a merged mapping, the
- * child's is related.
+ * Two events tell for certain. When a page is merged, its mapping is related if
+ * the page has other mappings. If not, the mapping stands for the page from now
+ * on and is its block's own, even if relatives have a page of equal content at
+ * the same place, as they wrote it separately. When fork copies a merged
+ * mapping, the child's is related.
  *
- * Nothing tells which mapping stands for the page after the one that did is
- * gone. So each pass over a slot counts again. A mapping that is not its
- * block's own is related if there is a relative that maps the same content at
- * the same place, and either owns that mapping or is older. It also is if a
- * relative that takes no part still has the page.
+ * When the mapping that stands for a page goes, nothing tells which one takes
+ * its place. So each pass over a slot counts again. A mapping that is not its
+ * block's own is related if a relative maps the same content at the same place,
+ * and either owns that mapping or is older. It is also related if a relative
+ * that takes no part still has the page.
  *
- * The places are looked up in the anon_vma tree, which is only tried: of a
- * mapping whose relatives could not be checked, the pass keeps what was known.
- * Memory that was never forked costs nothing.
+ * The places are looked up in the anon_vma tree, whose lock is only tried: for
+ * mappings whose relatives could not be checked, the pass keeps the earlier
+ * count. Memory that was never forked costs nothing.
  */
 #include <linux/bitops.h>
 #include <linux/pagewalk.h>
@@ -28,13 +28,13 @@
 #include "../internal.h"
 #include "scan.h"
 
-/* Work to find relatives for a window, in VMAs passed. */
-#define KSM_KIN_WORK	256
-/* What comparing a relative's entries costs, besides. */
-#define KSM_KIN_TABLE	3
+/* Work to find relatives for a window, in VMAs looked at. */
+#define KSM_WIN_WORK	256
+/* Additional work for each page table of a relative. */
+#define KSM_WIN_TABLE	3
 
 /**
- * struct ksm_kin - the merged mappings of a window, on the stack
+ * struct ksm_window - the merged mappings of a window, on the stack
  * @scan: the scan
  * @vma: the window's VMA
  * @block: its block or NULL
@@ -48,7 +48,7 @@
  *
  * @merged and @want are bit masks of pages, the window's first one in bit 0.
  */
-struct ksm_kin {
+struct ksm_window {
 	struct ksm_scan *scan;
 	struct vm_area_struct *vma;
 	struct ksm_block *block;
@@ -66,7 +66,7 @@ static unsigned int ksm_block_place(unsigned long addr)
 }
 
 /* The bits from @first to before @end, @first < @end. */
-static u64 ksm_kin_bits(unsigned int first, unsigned int end)
+static u64 ksm_win_bits(unsigned int first, unsigned int end)
 {
 	return GENMASK_ULL(end - 1, first);
 }
@@ -88,7 +88,7 @@ void ksm_family_merged(struct ksm_page *kp, bool related)
 		block->own &= ~bit;
 	if (related) {
 		ksm_books_relate(slot);
-		/* the pass will not come here again */
+		/* the pass has been here already */
 		if (kp->addr < slot->pass.counted)
 			slot->pass.related++;
 	} else if (block && !ksm_vma_is_single(kp->vma)) {
@@ -99,7 +99,7 @@ void ksm_family_merged(struct ksm_page *kp, bool related)
 /* ------------------------------------------------------------- the window */
 
 /* What an entry maps that was merged in this domain; NULL if nothing. */
-static const void *ksm_kin_what(struct ksm_domain *domain,
+static const void *ksm_win_what(struct ksm_domain *domain,
 				struct vm_area_struct *vma, unsigned long addr,
 				pte_t pte)
 {
@@ -117,22 +117,22 @@ static const void *ksm_kin_what(struct ksm_domain *domain,
 }
 
 /*
- * Gather what is merged. Returns the pages that are merged, or in swap. What the
- * visit knows spares a look at the struct page of the others.
+ * Gather the merged mappings. Returns the pages that are merged, or in swap.
+ * The states that the visit left save reading the struct page of the others.
  */
-static u64 ksm_kin_gather(struct ksm_kin *kin, pmd_t *pmd)
+static u64 ksm_win_gather(struct ksm_window *win, pmd_t *pmd)
 {
-	const u8 *state = kin->block ? kin->block->state +
-				       ksm_block_place(kin->addr) : NULL;
+	const u8 *state = win->block ? win->block->state +
+				       ksm_block_place(win->addr) : NULL;
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *start, pte;
 	unsigned int i;
 	u64 away = 0;
 
-	start = pte_offset_map_lock(kin->vma->vm_mm, pmd, kin->addr, &ptl);
+	start = pte_offset_map_lock(win->vma->vm_mm, pmd, win->addr, &ptl);
 	if (!start)
 		return 0;
-	for (i = 0; i < kin->nr; i++) {
+	for (i = 0; i < win->nr; i++) {
 		pte = ptep_get(start + i);
 		if (!pte_present(pte)) {
 			if (!pte_none(pte))
@@ -142,28 +142,28 @@ static u64 ksm_kin_gather(struct ksm_kin *kin, pmd_t *pmd)
 		if (!is_ksm_zero_pte(pte) &&
 		    !(state && state[i] == KSM_S_MERGED))
 			continue;
-		kin->what[i] = ksm_kin_what(kin->scan->domain, kin->vma,
-					    kin->addr + i * PAGE_SIZE, pte);
-		if (kin->what[i])
-			kin->merged |= BIT_ULL(i);
+		win->what[i] = ksm_win_what(win->scan->domain, win->vma,
+					    win->addr + i * PAGE_SIZE, pte);
+		if (win->what[i])
+			win->merged |= BIT_ULL(i);
 	}
 	pte_unmap_unlock(start, ptl);
-	kin->scan->work += DIV_ROUND_UP(kin->nr, KSM_WALK_ENTRIES) +
-			   hweight64(kin->merged);
-	return kin->merged | away;
+	win->scan->work += DIV_ROUND_UP(win->nr, KSM_WALK_ENTRIES) +
+			   hweight64(win->merged);
+	return win->merged | away;
 }
 
 /* -------------------------------------------------------------- relatives */
 
 /* Mappings from @addr on, in one or two blocks, that are their block's own. */
-static u64 ksm_kin_own(struct ksm_kin *kin, struct ksm_slot *slot,
+static u64 ksm_win_own(struct ksm_window *win, struct ksm_slot *slot,
 		       unsigned long addr)
 {
 	unsigned int shift = ksm_block_place(addr);
 	struct ksm_block *block;
 	u64 own;
 
-	if (READ_ONCE(slot->track.domain) != kin->scan->domain)
+	if (READ_ONCE(slot->track.domain) != win->scan->domain)
 		return 0;
 	block = ksm_block_find(slot, addr);
 	own = block ? block->own >> shift : 0;
@@ -173,15 +173,15 @@ static u64 ksm_kin_own(struct ksm_kin *kin, struct ksm_slot *slot,
 	return block ? own | block->own << (KSM_BLOCK_PAGES - shift) : own;
 }
 
-/* Is this memory left alone, so that it keeps the pages that it had? */
-static bool ksm_kin_apart(struct vm_area_struct *vma, struct ksm_slot *slot)
+/* Does this memory take no part, so it keeps the pages that it had? */
+static bool ksm_vma_excluded(struct vm_area_struct *vma, struct ksm_slot *slot)
 {
 	return !slot || READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
 	       !ksm_vma_eligible(ksm_slot_policy(slot), vma);
 }
 
-/* An anonymous page that some process shared by fork and none wrote since? */
-static bool ksm_kin_kept(struct vm_area_struct *vma, unsigned long addr,
+/* Is this an anonymous page that fork shared and nothing wrote since? */
+static bool ksm_win_kept(struct vm_area_struct *vma, unsigned long addr,
 			 pte_t pte)
 {
 	struct page *page = vm_normal_page(vma, addr, pte);
@@ -191,13 +191,13 @@ static bool ksm_kin_kept(struct vm_area_struct *vma, unsigned long addr,
 }
 
 /*
- * Compare the pages of @look that a relative maps by one page table, from @addr
- * on, where it has page @i of the window, up to page @end. Returns those for
- * which it makes the window's mapping related.
+ * Compare with one page table of a relative, which has page @i of the window at
+ * @addr: the pages of @look from @i to before @end. Returns those that are
+ * related to the relative's.
  */
-static u64 ksm_kin_table(struct ksm_kin *kin, struct vm_area_struct *vma,
+static u64 ksm_win_table(struct ksm_window *win, struct vm_area_struct *vma,
 			 unsigned long addr, unsigned int i, unsigned int end,
-			 u64 look, bool apart)
+			 u64 look, bool excluded)
 {
 	struct mm_struct *mm = vma->vm_mm;
 	spinlock_t *ptl;	/* of the page table */
@@ -209,90 +209,91 @@ static u64 ksm_kin_table(struct ksm_kin *kin, struct vm_area_struct *vma,
 	start = pmd ? pte_offset_map_lock(mm, pmd, addr, &ptl) : NULL;
 	if (!start)
 		return 0;
-	kin->left -= KSM_KIN_TABLE;
-	kin->scan->work += DIV_ROUND_UP(end - i, KSM_WALK_ENTRIES);
+	win->left -= KSM_WIN_TABLE;
+	win->scan->work += DIV_ROUND_UP(end - i, KSM_WALK_ENTRIES);
 	for (ptep = start; i < end; i++, ptep++, addr += PAGE_SIZE) {
 		pte = ptep_get(ptep);
 		if (!(look & BIT_ULL(i)) || !pte_present(pte))
 			continue;
-		if (ksm_kin_what(kin->scan->domain, vma, addr, pte) ==
-		    kin->what[i] || (apart && ksm_kin_kept(vma, addr, pte)))
+		if (ksm_win_what(win->scan->domain, vma, addr, pte) ==
+		    win->what[i] || (excluded && ksm_win_kept(vma, addr, pte)))
 			found |= BIT_ULL(i);
 	}
 	pte_unmap_unlock(start, ptl);
 	return found;
 }
 
-/* Take out of @kin->want what this relative makes related. */
-static void ksm_kin_check(struct ksm_kin *kin, struct vm_area_struct *vma)
+/* Clear the pages of @win->want that are related to this relative's. */
+static void ksm_win_check(struct ksm_window *win, struct vm_area_struct *vma)
 {
-	/* pairs with ksm_slot_attach(); lasts until the VMA left the tree */
+	/* pairs with ksm_slot_attach(); valid while the VMA is in the tree */
 	struct ksm_slot *slot = smp_load_acquire(&vma->vm_mm->ksm);
-	pgoff_t pgoff = linear_page_index(kin->vma, kin->addr);
+	pgoff_t pgoff = linear_page_index(win->vma, win->addr);
 	unsigned long base = vma->vm_start +
 			     ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
 	unsigned int i = vma->vm_pgoff > pgoff ? vma->vm_pgoff - pgoff : 0;
-	unsigned int end = min_t(pgoff_t, kin->nr,
+	unsigned int end = min_t(pgoff_t, win->nr,
 				 vma->vm_pgoff + vma_pages(vma) - pgoff);
-	bool apart = ksm_kin_apart(vma, slot);
-	u64 look = kin->want & ksm_kin_bits(i, end);
+	bool excluded = ksm_vma_excluded(vma, slot);
+	u64 look = win->want & ksm_win_bits(i, end);
 	unsigned int next;
 	unsigned long at;
 
-	if (!apart && slot->seq > kin->scan->slot->seq)
-		look &= ksm_kin_own(kin, slot, base);
+	if (!excluded && slot->seq > win->scan->slot->seq)
+		look &= ksm_win_own(win, slot, base);
 	for (; look && i < end; i = next) {
 		at = base + i * PAGE_SIZE;
 		next = i + ((pmd_addr_end(at, base + end * PAGE_SIZE) - at) >>
 			    PAGE_SHIFT);
-		kin->want &= ~ksm_kin_table(kin, vma, at, i, next, look, apart);
+		win->want &= ~ksm_win_table(win, vma, at, i, next, look,
+					    excluded);
 	}
 }
 
 /* Check the relatives; the anon_vma is locked. */
-static void ksm_kin_walk(struct ksm_kin *kin)
+static void ksm_win_walk(struct ksm_window *win)
 {
-	pgoff_t first = linear_page_index(kin->vma, kin->addr);
-	struct anon_vma *root = kin->vma->anon_vma->root;
+	pgoff_t first = linear_page_index(win->vma, win->addr);
+	struct anon_vma *root = win->vma->anon_vma->root;
 	struct anon_vma_chain *avc;
 
 	anon_vma_interval_tree_foreach(avc, &root->rb_root, first,
-				       first + kin->nr - 1) {
-		if (!kin->want)
+				       first + win->nr - 1) {
+		if (!win->want)
 			return;
-		if (kin->left <= 0) {
-			kin->scan->slot->pass.unsure += hweight64(kin->want);
+		if (win->left <= 0) {
+			win->scan->slot->pass.unsure += hweight64(win->want);
 			return;
 		}
-		kin->left--;
-		kin->scan->work++;
-		if (avc->vma->vm_mm != kin->vma->vm_mm)
-			ksm_kin_check(kin, avc->vma);
+		win->left--;
+		win->scan->work++;
+		if (avc->vma->vm_mm != win->vma->vm_mm)
+			ksm_win_check(win, avc->vma);
 	}
 }
 
 /* Is anything merged in this process? */
-static bool ksm_kin_any(struct ksm_slot *slot)
+static bool ksm_win_any(struct ksm_slot *slot)
 {
 	return READ_ONCE(slot->books.gauge[KSM_G_MERGING]) ||
 	       READ_ONCE(slot->books.gauge[KSM_G_ZERO]);
 }
 
-/* Count the mappings of @kin->want. */
-static void ksm_kin_count(struct ksm_kin *kin)
+/* Count the mappings of @win->want. */
+static void ksm_win_count(struct ksm_window *win)
 {
-	struct ksm_pass *pass = &kin->scan->slot->pass;
-	unsigned int nr = hweight64(kin->want);
+	struct ksm_pass *pass = &win->scan->slot->pass;
+	unsigned int nr = hweight64(win->want);
 
 	if (!nr)
 		return;
-	if (!anon_vma_trylock_read(kin->vma->anon_vma)) {
+	if (!anon_vma_trylock_read(win->vma->anon_vma)) {
 		pass->unsure += nr;
 		return;
 	}
-	ksm_kin_walk(kin);
-	anon_vma_unlock_read(kin->vma->anon_vma);
-	pass->related += nr - hweight64(kin->want);
+	ksm_win_walk(win);
+	anon_vma_unlock_read(win->vma->anon_vma);
+	pass->related += nr - hweight64(win->want);
 }
 
 /**
@@ -311,22 +312,22 @@ void ksm_family_count(struct ksm_scan *scan, struct vm_area_struct *vma,
 	struct ksm_slot *slot = scan->slot;
 	struct ksm_block *block = ksm_block_find(slot, addr);
 	unsigned int place = ksm_block_place(addr);
-	struct ksm_kin kin = {
+	struct ksm_window win = {
 		.scan = scan,
 		.vma = vma,
 		.block = block,
 		.addr = addr,
 		.nr = (end - addr) >> PAGE_SHIFT,
-		.left = KSM_KIN_WORK,
+		.left = KSM_WIN_WORK,
 	};
 	u64 keep = 0;
 
 	slot->pass.counted = end;
-	if (!ksm_vma_is_single(vma) && ksm_kin_any(slot))
-		keep = ksm_kin_gather(&kin, pmd);
+	if (!ksm_vma_is_single(vma) && ksm_win_any(slot))
+		keep = ksm_win_gather(&win, pmd);
 	if (block)
-		block->own &= ~(ksm_kin_bits(0, kin.nr) << place) |
+		block->own &= ~(ksm_win_bits(0, win.nr) << place) |
 			      keep << place;
-	kin.want = kin.merged & ~(block ? block->own >> place : 0);
-	ksm_kin_count(&kin);
+	win.want = win.merged & ~(block ? block->own >> place : 0);
+	ksm_win_count(&win);
 }

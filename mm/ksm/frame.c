@@ -42,7 +42,7 @@ void __init ksm_frames_init(void)
  * @frame: the frame
  *
  * Context: any.
- * Return: the semaphore, which other frames have as well.
+ * Return: the semaphore, which other frames share.
  */
 struct rw_semaphore *ksm_frame_sem(const struct ksm_frame *frame)
 {
@@ -137,7 +137,7 @@ struct ksm_frame *ksm_frame_alloc(struct ksm_domain *domain)
 	return frame;
 }
 
-/* The frame is without a folio from now on, and nothing is merged into it. */
+/* Detach a frame from its folio; nothing is merged into it from now on. */
 static void ksm_frame_lose_folio(struct ksm_frame *frame)
 {
 	if (frame->pfn != KSM_NO_PFN)
@@ -190,8 +190,8 @@ void ksm_frame_review(struct ksm_frame *frame)
  * ksm_frame_changed - a record was added, or a mapping made or ended
  * @frame: the frame
  *
- * Has a frame reviewed in which orphans may lead nowhere now, or for which no
- * payer was found before.
+ * Queues a review of a frame with orphans that may lead nowhere now, or of one
+ * for which no payer was found before.
  *
  * Context: as ksm_frame_review().
  */
@@ -199,7 +199,7 @@ void ksm_frame_changed(struct ksm_frame *frame)
 {
 	int flags = atomic_read(&frame->flags);
 
-	/* a review does not cause the next one by what it does to mappings */
+	/* a review replaces mappings: do not have that queue the next one */
 	if (!(flags & KSM_FRAME_WAITS) || flags & KSM_FRAME_MOVING)
 		return;
 	atomic_inc(&frame->changes);
@@ -242,7 +242,7 @@ void ksm_review_return(struct llist_head *frames)
  * pinned, it stays charged as it is, and swap-in copies it.
  *
  * Context: domain->mutex, folio lock.
- * Return: false if it is mapped, or is the frame's folio no more.
+ * Return: false if it is mapped, or no longer the frame's folio.
  */
 bool ksm_frame_let_go(struct ksm_frame *frame, struct folio *folio)
 {
@@ -287,8 +287,8 @@ static bool ksm_domain_forget(struct ksm_domain *domain)
  * ksm_frames_forget - let go of all merged folios that nothing maps
  *
  * They may live on in the swap cache, but nothing is merged with them again.
- * Ends at the first mapped one, so the domains' mutexes are held for no more
- * than the leftovers.
+ * Ends at the first mapped folio, so a domain's mutex is held only for those
+ * that are not.
  *
  * Context: ksm_gate_write_lock(), so that no new one is made; sleeps.
  * Return: false if some folio is mapped.

@@ -21,8 +21,8 @@ seqcount_spinlock_t ksm_books_seq =
  * ksm_group_of - the group of a cgroup
  * @memcg: the cgroup or NULL
  *
- * A cgroup that is about to come online has no group yet; no process is in it
- * or charges memory to it, and until then it is a part of its parent.
+ * A cgroup has no group before it comes online. It counts as a part of its
+ * parent then: no process is in it or charges memory to it yet.
  *
  * Context: any; the caller keeps @memcg.
  * Return: the group; that of the nearest ancestor if the cgroup has none.
@@ -31,7 +31,7 @@ struct ksm_group *ksm_group_of(struct mem_cgroup *memcg)
 {
 #ifdef CONFIG_MEMCG
 	for (; memcg; memcg = parent_mem_cgroup(memcg)) {
-		/* pairs with ksm_group_init(): a group that is seen is set up */
+		/* pairs with ksm_group_init(): a visible group is set up */
 		struct ksm_group *group = READ_ONCE(memcg->ksm);
 
 		if (group)
@@ -157,7 +157,7 @@ struct ksm_group *ksm_mm_group(struct mm_struct *mm)
 	return &ksm_root_group;
 }
 
-/* Records that no slot owns count where the domain begins. */
+/* Records that no slot owns count in the group that owns the domain. */
 static long ksm_group_orphans(struct ksm_group *group)
 {
 	/* pairs with ksm_group_need_domain() */
@@ -239,10 +239,10 @@ unsigned int ksm_sums_begin(struct ksm_sums *sums)
  * ksm_sums_moved - did books move from one group to another meanwhile?
  * @seq: from ksm_sums_begin()
  *
- * They may always do, so try again KSM_SUMS_TRIES times at most.
+ * A tenant can move books all the time, so try KSM_SUMS_TRIES times at most.
  *
  * Context: any.
- * Return: true if some may be missing, or be there twice.
+ * Return: true if some may be missing, or counted twice.
  */
 bool ksm_sums_moved(unsigned int seq)
 {
@@ -250,13 +250,13 @@ bool ksm_sums_moved(unsigned int seq)
 }
 
 /**
- * ksm_sums_end - see that no sum of events runs backwards
+ * ksm_sums_end - keep sums of events from running backwards
  * @top: the top of the subtree
  * @sums: the sums of its books
  *
  * Events of a group that goes offline are taken from it before they are added
  * to its parent, and are read in the reverse order. So a sum may miss some, but
- * has none twice, and the highest that was ever read was no exaggeration.
+ * counts none twice, and the highest one that was ever read was not too high.
  *
  * Context: any.
  */
@@ -281,8 +281,9 @@ void ksm_sums_end(struct ksm_group *top, struct ksm_sums *sums)
  * ksm_sums_saved - frames that merging saves
  * @sums: the books
  *
- * Return: frames that would exist without merging, less frames that exist. For
- * one cgroup it can be negative until a frame is handed on.
+ * Return: frames that would exist without merging, less frames that exist.
+ * Negative where frames are charged here that save memory elsewhere, or where
+ * relatives by fork that take no part keep the page.
  */
 long ksm_sums_saved(const struct ksm_sums *sums)
 {

@@ -47,8 +47,8 @@ struct ksm_effective {
  * @busy: on ksm_busy_groups while @served and @nr_slots
  * @nr_slots: slots that take part
  * @round: the round that @unpassed is for
- * @unpassed: slots that take part and that @round has still to pass; in any
- *	other round all of them are
+ * @unpassed: slots that take part and that @round has not passed yet; any other
+ *	round waits for all of them
  * @served: run and the group's setting let the scanner serve it; also read
  *	without ksm_lock
  * @wait: on domain->waiting, and held in the scheduler

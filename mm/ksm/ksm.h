@@ -314,7 +314,7 @@ void ksm_queue_charge(struct ksm_group *group, unsigned long work);
  * enum ksm_undo_outcome - the outcome of a turn of the worker that unshares
  * @KSM_UNDO_DONE: nothing is left to undo
  * @KSM_UNDO_MORE: the turn is over, work is left
- * @KSM_UNDO_FAILED: memory or a lock is not to be had
+ * @KSM_UNDO_FAILED: memory was too short, or a lock was contended
  * @KSM_UNDO_PUT_OFF: the process does the work, or has to wait for a review
  */
 enum ksm_undo_outcome {

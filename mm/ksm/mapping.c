@@ -70,7 +70,7 @@ void __ksm_rmap_del(struct folio *folio, struct mm_struct *mm)
 		 ksm_charge_may_be_lost(slot, folio);
 	ksm_books_unmap(slot);
 	spin_unlock(&slot->books.lock);
-	/* if its folio is in no use any more, the frame may be freed by now */
+	/* if nothing uses the folio any more, the frame may be freed already */
 	if (review)
 		ksm_frame_review(frame);
 	ksm_frame_changed(frame);
@@ -111,7 +111,7 @@ pte_t __ksm_split_zero_page(struct vm_area_struct *vma, pte_t pte)
 		return pte;
 	ksm_books_zero(slot, 1, 0);
 	ksm_slot_event(slot, KSM_E_MERGED, 1);
-	/* merging may end here just now */
+	/* merging may be switched off here at the same time */
 	if (unlikely(ksm_books_pending(slot) ||
 		     READ_ONCE(slot->queue.state) == KSM_SLOT_PARKED))
 		ksm_undo_queue(slot);

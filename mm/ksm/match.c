@@ -93,7 +93,7 @@ static void ksm_meet_merged(struct ksm_scan *scan, struct vm_area_struct *vma,
 	struct folio *folio;
 	bool recorded;
 
-	/* not gain: fork can make such mappings without end */
+	/* work, but no gain: fork can make any number of such mappings */
 	scan->work += KSM_MEET_CACHELINES;
 	folio = folio_walk_start(&fw, vma, kp.addr, 0);
 	if (!folio)

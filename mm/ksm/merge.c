@@ -268,14 +268,15 @@ static enum ksm_outcome ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
 /* ---------------------------------------------------------- ways to merge */
 
 /**
- * ksm_page_room - does a limit allow for the metadata of merging a page?
+ * ksm_page_room - do the limits allow the metadata of merging a page?
  * @scan: the scan
- * @slot: whose page
+ * @slot: the slot that has the page
  * @kp: the page
  *
- * Merging takes less than a page, so there is room if it frees one. It does not
- * where a relative by fork maps the page too, and may not where something else
- * holds it. Of a huge page only references are counted: it is split first.
+ * Merging takes less than a page, so there is room if it frees one. It frees
+ * none where a relative by fork maps the page too, and perhaps none where
+ * something else holds a reference. For a huge page only references matter, as
+ * it is split first.
  *
  * Context: mmap_lock; any that allows a spinlock.
  * Return: KSM_MERGED if so, else why not.

@@ -8,15 +8,15 @@
  * frame has one orphan at most for a place in an anon_vma's tree, so merging
  * and writing over and over makes no more of them.
  *
- * What one page costs is bounded: the deletion of a record looks at a few VMAs,
- * and a check of an orphan at more, and then takes it that there is such a
- * relative. An orphan that is kept too long costs memory only and goes with its
+ * The cost of one page is bounded: the deletion of a record looks at a few
+ * VMAs, the check of an orphan at more. Beyond that, the record is taken to be
+ * needed. An orphan that is kept too long costs only memory and goes with its
  * frame.
  *
- * Whether orphans are still needed is checked for all of a frame's in turn, a
- * few at each review. A check begins once as many changes were reported as the
- * last one looked at VMAs, or once the changes have ended. So checks cost no
- * more than what causes them, and end soon after it.
+ * A check goes through all orphans of a frame, a few at each review, and frees
+ * those that are no longer needed. It begins once as many changes were reported
+ * as the last check looked at VMAs, or once changes cease. So checks cost no
+ * more than the changes that cause them, and end soon after them.
  */
 #include <linux/rbtree.h>
 #include <linux/slab.h>
@@ -67,7 +67,7 @@ void ksm_recs_free(struct hlist_head *recs)
 
 /* ------------------------------------------------- is a record needed? */
 
-/* Has this process a record of its own for the frame at this place? */
+/* Does this process have a record of its own for the frame at this place? */
 static bool ksm_vma_has_rec(struct ksm_frame *frame, struct vm_area_struct *vma,
 			    unsigned long addr)
 {
@@ -105,7 +105,7 @@ static bool ksm_vma_may_map(struct ksm_frame *frame, struct vm_area_struct *vma,
 }
 
 /*
- * Does this record, in no slot any more, lead to a mapping that has no record,
+ * Does a record that is in no slot any more lead to a mapping without a record,
  * or to more than @vmas VMAs? The record's anon_vma is locked.
  */
 static bool ksm_rec_leads(struct ksm_frame *frame, struct ksm_rec *rec,
@@ -148,11 +148,11 @@ static bool ksm_orphan_add(struct ksm_frame *frame, struct ksm_rec *rec)
 	return !rb_find_add(&rec->orphan, &frame->orphans, ksm_orphan_cmp);
 }
 
-/* Walkers are on the frame's records: keep one there, for a review to move. */
-static void ksm_rec_stray(struct ksm_frame *frame, struct ksm_rec *rec)
+/* Walkers are on the frame's records: leave one there for a review to move. */
+static void ksm_rec_defer(struct ksm_frame *frame, struct ksm_rec *rec)
 {
-	rec->stray = frame->strays;
-	frame->strays = rec;
+	rec->next_deferred = frame->deferred;
+	frame->deferred = rec;
 }
 
 /**
@@ -161,8 +161,8 @@ static void ksm_rec_stray(struct ksm_frame *frame, struct ksm_rec *rec)
  * @work: raised by what that takes, in cache lines
  *
  * Context: domain->mutex. Does not sleep.
- * Return: false if the record stays with the frame, as it is the only one that
- * leads to some mapping, or as that is not known now.
+ * Return: false if the record stays with the frame, because no other one leads
+ * to some mapping, or because that is not known yet.
  */
 bool ksm_rec_unlink(struct ksm_rec *rec, unsigned long *work)
 {
@@ -180,7 +180,7 @@ bool ksm_rec_unlink(struct ksm_rec *rec, unsigned long *work)
 		keep = keep && ksm_orphan_add(frame, rec);
 		up_write(sem);
 	} else {
-		ksm_rec_stray(frame, rec);
+		ksm_rec_defer(frame, rec);
 	}
 	if (!keep)
 		return true;
@@ -194,7 +194,7 @@ bool ksm_rec_unlink(struct ksm_rec *rec, unsigned long *work)
 /* ------------------------------------------------------ checking orphans */
 
 /**
- * ksm_frame_has_orphans - has a frame records that no slot owns?
+ * ksm_frame_has_orphans - does a frame have records that no slot owns?
  * @frame: the frame
  *
  * Context: domain->mutex.
@@ -202,10 +202,10 @@ bool ksm_rec_unlink(struct ksm_rec *rec, unsigned long *work)
  */
 bool ksm_frame_has_orphans(const struct ksm_frame *frame)
 {
-	return !RB_EMPTY_ROOT(&frame->orphans) || frame->strays;
+	return !RB_EMPTY_ROOT(&frame->orphans) || frame->deferred;
 }
 
-/* Is it time to check all orphans, or to go on with that? */
+/* Is a check of all orphans due, or under way? */
 static bool ksm_orphans_due(struct ksm_frame *frame)
 {
 	unsigned int changes;
@@ -216,20 +216,20 @@ static bool ksm_orphans_due(struct ksm_frame *frame)
 	frame->changed |= changes;
 	if (!frame->changed)
 		return false;
-	if (changes && changes < frame->toll) {
-		frame->toll -= changes;
+	if (changes && changes < frame->changes_needed) {
+		frame->changes_needed -= changes;
 		return false;
 	}
 	return true;
 }
 
-/* With ksm_rmap_sem[] held for writing: take the strays off frame->recs. */
-static void ksm_strays_move(struct ksm_frame *frame, struct hlist_head *dead)
+/* With ksm_rmap_sem[] held for writing: move the deferred ones off @recs. */
+static void ksm_deferred_move(struct ksm_frame *frame, struct hlist_head *dead)
 {
 	struct ksm_rec *rec;
 
-	while ((rec = frame->strays)) {
-		frame->strays = rec->stray;
+	while ((rec = frame->deferred)) {
+		frame->deferred = rec->next_deferred;
 		hlist_del(&rec->link);
 		if (!ksm_orphan_add(frame, rec)) {
 			hlist_add_head(&rec->link, dead);
@@ -238,7 +238,7 @@ static void ksm_strays_move(struct ksm_frame *frame, struct hlist_head *dead)
 	}
 }
 
-/* Is the orphan still needed? If that is not known now, check it once more. */
+/* Is the orphan still needed? If the lock is contended, check again later. */
 static bool ksm_orphan_needed(struct ksm_frame *frame, struct ksm_rec *rec,
 			      unsigned long *work)
 {
@@ -262,7 +262,7 @@ static void ksm_orphans_check(struct ksm_frame *frame, struct hlist_head *dead,
 
 	if (!node) {
 		frame->changed = false;
-		frame->toll = 0;
+		frame->changes_needed = 0;
 		node = rb_first(&frame->orphans);
 	}
 	for (; node && *work < enough; node = next) {
@@ -301,11 +301,11 @@ bool ksm_frame_check_orphans(struct ksm_frame *frame, unsigned long *work)
 		return frame->changed;
 	if (!down_write_trylock(ksm_frame_sem(frame)))
 		return true;
-	ksm_strays_move(frame, &dead);
+	ksm_deferred_move(frame, &dead);
 	ksm_orphans_check(frame, &dead, work);
 	up_write(ksm_frame_sem(frame));
 	ksm_recs_free(&dead);
-	frame->toll += (*work - before) / KSM_LOOK_CACHELINES;
+	frame->changes_needed += (*work - before) / KSM_LOOK_CACHELINES;
 	return frame->next_orphan || frame->changed ||
 	       atomic_read(&frame->changes);
 }
@@ -333,8 +333,8 @@ void ksm_frame_drop_recs(struct ksm_frame *frame)
 	frame->next_orphan = NULL;
 	up_write(ksm_frame_sem(frame));
 
-	while ((rec = frame->strays)) {
-		frame->strays = rec->stray;
+	while ((rec = frame->deferred)) {
+		frame->deferred = rec->next_deferred;
 		hlist_del(&rec->link);
 		ksm_rec_free(rec);
 		nr++;

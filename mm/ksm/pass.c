@@ -68,7 +68,7 @@ bool ksm_round_waits_for(const struct ksm_slot *slot)
 
 /*
  * A new round waits for every slot, so idle groups need no visit when it
- * begins: what a group noted for another round is out of date.
+ * begins: the count that a group kept for another round is stale.
  */
 static void ksm_round_note(struct ksm_group_queue *queue)
 {
@@ -87,7 +87,7 @@ static void ksm_round_list(struct ksm_group_queue *queue)
 }
 
 /**
- * ksm_round_count - a slot comes to, or leaves, those that take part
+ * ksm_round_count - count a slot that begins or ceases to take part
  * @slot: the slot, in its group
  * @nr: 1 or -1
  *
@@ -109,9 +109,9 @@ void ksm_round_count(const struct ksm_slot *slot, int nr)
 }
 
 /**
- * ksm_round_serve - a group is served from now on, or is not
+ * ksm_round_serve - update the round for whether a group is served
  * @group: the group
- * @served: which
+ * @served: true if it is served from now on
  *
  * Context: ksm_lock; ksm_round_check() follows.
  */
@@ -143,10 +143,10 @@ static void ksm_round_begin(void)
 }
 
 /**
- * ksm_round_suspend - run was changed, and groups follow one by one
+ * ksm_round_suspend - keep rounds from ending while a new run takes effect
  *
- * Until ksm_round_restart() no round ends, as it would not wait for groups that
- * are still to be served.
+ * Groups follow one by one. A round that ended before ksm_round_restart() would
+ * not wait for groups that are still to be served.
  *
  * Context: ksm_lock.
  */

@@ -5,16 +5,16 @@
  * Merging in a slot is to be undone if none of its memory takes part any more,
  * if it maps frames of another domain, if a 1 no longer covers the process, and
  * if run is 2. The books count these mappings. The slot is queued here; the
- * worker is in undo.c.
+ * worker is in undo-work.c.
  *
  * Each group has a queue of its own, and the scheduler picks the group, by the
- * weights of memory.ksm.weight, in a tree apart from that of the scan. So a
- * cgroup waits for a few turns of others, however much these have to undo. What
- * the worker does is charged to the group in both trees: it comes off the
+ * weights of memory.ksm.weight, in a tree separate from that of the scan. So a
+ * cgroup waits for a few turns of others, however much these have to undo. The
+ * worker's work is charged to the group in both trees, so it counts against the
  * group's share of the scan.
  *
  * A slot that could not be unshared is retried after a delay that doubles from
- * level to level. What ends the retries: memory becomes free in the cgroup, or
+ * level to level. Retries end when memory becomes free in the cgroup, or when
  * the process exits.
  */
 #include "ksm.h"
@@ -224,7 +224,7 @@ bool ksm_undo_ended(struct ksm_slot *slot, enum ksm_undo_outcome outcome,
 	ksm_sched_charge(&group->own, undo->at.work);
 	if (outcome != KSM_UNDO_FAILED || undo->at.unshared)
 		undo->failures = 0;
-	/* queued again meanwhile, by something that changed, or exiting */
+	/* a change queued it again meanwhile, or nothing is left to do */
 	if (!list_empty(&undo->link) || outcome == KSM_UNDO_DONE ||
 	    slot->queue.state == KSM_SLOT_DEAD)
 		goto unlock;

@@ -260,7 +260,7 @@ void ksm_queue_scanned(struct ksm_slot *slot, struct ksm_domain *domain,
 	spin_lock(&ksm_lock);
 	group = slot->books.group;
 	ksm_sched_charge(&group->own, work);
-	/* a slot that is stale stays so */
+	/* a stale slot stays on its list */
 	if (rotate && slot->queue.state == KSM_SLOT_ACTIVE &&
 	    list_empty(&group->queue.stale))
 		list_move_tail(&slot->queue.link, &group->queue.slots);

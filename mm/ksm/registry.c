@@ -14,7 +14,7 @@
 /* Slots of mms that are gone. */
 static LLIST_HEAD(ksm_reap_slots);
 
-/* Forgetting is charged by the memory that it frees. */
+/* Forget a slot; the work is charged by the memory that this frees. */
 static void ksm_reap_one(struct ksm_slot *slot)
 {
 	long bytes = READ_ONCE(slot->books.gauge[KSM_G_METADATA]);

@@ -3,17 +3,17 @@
  * Reviewing merged frames: the folio may be gone, it may have lost its payer,
  * or orphans may lead nowhere.
  *
- * Nothing is reviewed for ever; each repetition has an end:
- *  - a frame whose payer no longer maps it and that no other cgroup can be found
- *    for is reviewed KSM_REVIEW_TRIES times in a row, and from then on when a
- *    record is added or a mapping made or ended, see ksm_frame_changed();
- *  - an unmapped frame whose folio lives on, as it is in the swap cache or
- *    pinned, is let go after as many reviews, and a poisoned one at once; that
- *    needs the folio lock, which is tried until it is free;
+ * No frame is reviewed forever:
+ *  - if the payer no longer maps a frame and no other cgroup is found, it is
+ *    reviewed KSM_REVIEW_TRIES times in a row, and from then on when a record
+ *    is added or a mapping made or ended, see ksm_frame_changed();
+ *  - an unmapped frame whose folio lives on, in the swap cache or pinned, is
+ *    let go after as many reviews, and a poisoned one at once; that needs the
+ *    folio lock, which is tried until it is free;
  *  - orphans are checked when mappings change, see orphan.c;
- *  - the LRU batches are drained only for the first KSM_REVIEW_DRAINS reviews of
- *    a frame, and at most once in KSM_REVIEW_AGAIN for all frames.
- * What a review takes is charged in the scheduler to the group that pays for
+ *  - the LRU batches are drained only for the first KSM_REVIEW_DRAINS reviews
+ *    of a frame, and at most once in KSM_REVIEW_AGAIN for all frames.
+ * The work of a review is charged in the scheduler to the group that pays for
  * the frame.
  *
  * mapping.c queues a frame for review at its last unmapping, at an unmapping by
@@ -168,8 +168,8 @@ static bool ksm_review_payer(struct ksm_frame *frame, struct folio *folio,
  * An unmapped frame whose folio lives on: in the swap cache, pinned, poisoned,
  * or just being freed. Returns false if it is to be reviewed again.
  *
- * What is pinned and mapped by nothing stays charged to its cgroup, as is any
- * anonymous page; all that ends is that it can be mapped as a merged frame.
+ * A pinned folio that nothing maps stays charged to its cgroup, as any
+ * anonymous page does. It only can no longer be mapped as a merged frame.
  */
 static bool ksm_review_unmapped(struct ksm_frame *frame, struct folio *folio)
 {
@@ -185,7 +185,7 @@ static bool ksm_review_unmapped(struct ksm_frame *frame, struct folio *folio)
 	return done;
 }
 
-/* A review had no result: is the frame to be reviewed again, without cause? */
+/* A review had no result: repeat it without waiting for a change? */
 static bool ksm_review_retry(struct ksm_frame *frame, struct folio *folio,
 			     bool *drain)
 {
@@ -211,7 +211,7 @@ static void ksm_review_charge(struct folio *folio, unsigned long work)
 	rcu_read_unlock();
 }
 
-/* Returns true if the frame is to be reviewed again, without cause. */
+/* Returns true if the frame is to be reviewed again without a change. */
 static bool ksm_review_folio(struct ksm_frame *frame, struct folio *folio,
 			     bool payer, bool *drain)
 {
@@ -219,7 +219,7 @@ static bool ksm_review_folio(struct ksm_frame *frame, struct folio *folio,
 	unsigned long work = KSM_LOOK_CACHELINES;
 	bool again = false;
 
-	/* before the last try, so that it sees what was not reported */
+	/* before the last try, which sees the changes that were not reported */
 	if (frame->tries + 1 >= KSM_REVIEW_TRIES)
 		atomic_fetch_or(KSM_FRAME_WAITS, &frame->flags);
 	if (!mapped)
@@ -306,7 +306,7 @@ static void ksm_review_pass(struct llist_head *again, bool *drain)
 	}
 }
 
-/* Every CPU takes part in a drain, so there are few. */
+/* A drain runs on every CPU, so limit how often. */
 static void ksm_review_drain(void)
 {
 	static u64 next;

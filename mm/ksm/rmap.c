@@ -27,7 +27,7 @@
 #include "../internal.h"
 #include "scan.h"
 
-/* Records and VMAs to look at for whether a frame is pending. */
+/* Records and VMAs to look at to tell whether a frame is pending. */
 #define KSM_PENDING_LOOKS	256
 
 /* ---------------------------------------------------------------- records */
@@ -74,7 +74,7 @@ bool ksm_rec_add(struct ksm_scan *scan, struct ksm_slot *slot,
 	hlist_add_head_rcu(&rec->link, &frame->recs);
 	ksm_slot_mod(slot, KSM_G_METADATA, bytes);
 	scan->work += KSM_REC_CACHELINES;
-	/* an orphan that led here may be needed no more, an heir be found */
+	/* an orphan may no longer be needed, or a new payer be found */
 	ksm_frame_changed(frame);
 	return true;
 }

@@ -282,7 +282,7 @@ bool ksm_slot_die(struct ksm_slot *slot)
 	spin_lock(&ksm_lock);
 	new = slot->queue.state == KSM_SLOT_NEW;
 	ksm_slot_set_state(slot, KSM_SLOT_DEAD);
-	/* a delayed slot would keep its mm_struct meanwhile */
+	/* a delayed slot would keep its mm_struct until the retry */
 	queued = ksm_undo_cancel(slot);
 	spin_unlock(&ksm_lock);
 	trace_ksm_exit(slot, slot->mm);
@@ -363,7 +363,7 @@ unsigned long ksm_last_seq(void)
 
 /*
  * A slot after @slot, with a reference; drops the one on @slot. It is the next
- * one of a subtree, or, where none is near, some other to go on from.
+ * one below @top, or, after KSM_WALK_STEPS others, one to continue from.
  */
 static struct ksm_slot *ksm_slot_after(struct ksm_slot *slot,
 				       struct ksm_group *top, bool *below)

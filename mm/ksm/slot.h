@@ -128,7 +128,7 @@ struct ksm_undo_at {
  *	without it)
  * @work: has the mm's owner unshare; @work.func is set while it is queued,
  *	with a reference on the slot (ksm_lock)
- * @asked: the owner was asked since the slot was last done with (the worker)
+ * @asked: the owner was asked since the slot was last done (the worker)
  * @reviews: reviews of all frames that followed one another closely, up to the
  *	highest @level (the worker)
  * @review_due: when the next one may begin, in jiffies (the worker)
@@ -178,8 +178,9 @@ struct ksm_cursor {
 /**
  * struct ksm_pass - the present pass over a slot's memory
  * @cursor: where the next slice begins; @cursor.addr 0: with a new pass
- * @sweeping: all memory was visited; blocks of memory that was not are dropped
- * @swept: where the next slice goes on with that, an index of track.blocks
+ * @sweeping: all memory was visited; blocks that the pass did not visit are
+ *	being dropped
+ * @swept: where the next slice resumes the sweep, an index of track.blocks
  * @round: the round in which the pass began
  * @missed: what the pass could not merge, bits KSM_MISSED_*
  * @missed_before: the same of the previous pass

@@ -3,9 +3,9 @@
  * Splitting large folios for a merge.
  *
  * A split maps the shared zero page for each page of zeroes, wherever the folio
- * is mapped. If the engine split the folio, that is merging, and counted as
- * such; if reclaim did, or anything else, it is not. The hook in the page table
- * walk that does it knows only its task, so tasks that split are listed.
+ * is mapped. If the engine splits the folio, that is merging, and counted as
+ * such; if reclaim or anything else does, it is not. The hook in the page table
+ * walk sees only the current task, so tasks that split for a merge are listed.
  */
 #include <linux/list.h>
 #include <linux/sched.h>
@@ -23,13 +23,13 @@ struct ksm_split {
 	struct task_struct *task;
 };
 
-/* There are hardly more than scanner threads. */
+/* Hardly more entries than scanner threads. */
 static LIST_HEAD(ksm_splits);
 static DEFINE_SPINLOCK(ksm_splits_lock);	/* ksm_splits */
 
 /**
  * ksm_split_folio - split the large folio that a page is in
- * @page: the page; its folio is locked, and only @page is afterwards
+ * @page: the page; its folio is locked, and afterwards only that of @page alone
  *
  * Context: sleeps.
  * Return: false if that is not possible now.

@@ -21,8 +21,8 @@ struct kmem_cache *ksm_block_cache;
 
 /*
  * A block, its part of a node of the domain's array of blocks, and a bucket of
- * the index for each page. The buckets count from the beginning: a block that
- * finds room can also enter its pages.
+ * the index for each page. The buckets count from the beginning, so a block
+ * that finds room can also index its pages.
  */
 #define KSM_BLOCK_BYTES	((long)(sizeof(struct ksm_block) + \
 				sizeof(struct xa_node) / XA_CHUNK_SIZE + \
@@ -264,11 +264,11 @@ static void ksm_block_drop(struct ksm_scan *scan, struct ksm_block *block)
  * ksm_track_sweep - after a pass: drop the blocks that it did not visit
  * @scan: the scan, at the end of its slot's pass
  *
- * A block to look at is a cache line, and so is each page to forget.
+ * The work is one cache line for each block, and one for each page to forget.
  *
  * Context: the domain's mutex.
- * Return: true at the end; false if the slice is over before, and the next one
- * has to go on.
+ * Return: true at the end; false if the slice is over first and the next one
+ * has to resume.
  */
 bool ksm_track_sweep(struct ksm_scan *scan)
 {
@@ -307,9 +307,9 @@ bool ksm_track_enter(struct ksm_slot *slot, struct ksm_domain *domain)
 	struct ksm_domain *old = cmpxchg(&slot->track.domain, NULL, domain);
 
 	/*
-	 * Pairs with ksm_group_undo(): either that finds the domain that the
-	 * slot, or a twin, is tracked in, or what it published is seen by the
-	 * caller. A cmpxchg() that fails, or was another task's, orders
+	 * Pairs with ksm_group_undo(): either that finds the domain in which
+	 * the slot, or a twin, is tracked, or the caller sees what it
+	 * published. A cmpxchg() that failed, or that another task did, orders
 	 * nothing.
 	 */
 	smp_mb();
@@ -341,9 +341,9 @@ static struct ksm_domain *ksm_track_domain(struct ksm_slot *slot)
  *	updated
  *
  * A slice reads which memory takes part after it has entered the slot, and a
- * twin is tracked in the same domain. So one that begins after the caller has
- * published a change, with a full barrier after it, knows the change; and to
- * have waited for a domain once is enough for all slots that are tracked in it.
+ * twin is tracked in the same domain. So a slice that begins after the caller
+ * has published a change, followed by a full barrier, sees the change, and one
+ * wait for a domain covers all slots that are tracked in it.
  *
  * Context: takes the mutex of the domain that the slot is tracked in, unless
  * that is @last; sleeps.
@@ -376,7 +376,7 @@ void ksm_track_sync(struct ksm_slot *slot)
 		ksm_domain_put(domain);
 }
 
-/* Some of it, under the domain's mutex; true if there is more. */
+/* Drop a batch of blocks under the domain's mutex; true if there is more. */
 static bool ksm_track_drop_some(struct ksm_slot *slot,
 				struct ksm_domain *domain)
 {
@@ -405,8 +405,8 @@ static bool ksm_track_drop_some(struct ksm_slot *slot,
  * ksm_track_drop - forget all that is remembered of a slot
  * @slot: the slot
  *
- * Gives way to others that want the mutex. Should the slot be scanned in
- * between, that adds less than is dropped.
+ * Drops the mutex between batches of blocks. A scan of the slot in between adds
+ * less than is dropped.
  *
  * Context: takes the mutex of the domain that the slot is tracked in; sleeps.
  */

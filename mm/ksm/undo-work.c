@@ -5,13 +5,13 @@
  * Slots that map frames of another domain, slots in which merging ended, and
  * slots that brought merged frames from another cgroup are queued (pending.c).
  * The worker unshares what is pending in them, whatever the scanner does, and
- * has the frames reviewed that may have lost their payer. It goes round the
- * groups in turns.
+ * has the frames reviewed that may have lost their payer. It serves the groups
+ * in turns.
  *
  * Where the process runs, task work has it unshare its own memory, at its own
- * cost. Else the worker does it, and the group is charged. The worker does not
- * wait for an mmap_lock, as a process can keep it for as long as it likes, and
- * does not reclaim. Where it fails, task work is the next attempt, which does.
+ * cost. Otherwise the worker does it, and the group is charged. The worker does
+ * not wait for mmap_lock, as a process can keep it for any time, and does not
+ * reclaim. If it fails, the next attempt is task work, which does both.
  */
 #include <linux/memcontrol.h>
 #include <linux/sched/mm.h>
@@ -24,8 +24,8 @@
 #define KSM_UNDO_TURN	(16 * KSM_SLICE)
 
 /*
- * Reviews of all frames of a slot by the worker: they follow one another at a
- * growing distance while the slot keeps moving. Returns true if it is too early.
+ * While a slot keeps moving, the worker reviews all its frames at growing
+ * intervals. Returns true if it is too early for the next review.
  */
 static bool ksm_undo_review_early(struct ksm_slot *slot)
 {
@@ -123,8 +123,8 @@ static bool ksm_undo_claim_work(struct ksm_slot *slot)
 }
 
 /*
- * Have the owner unshare, and reclaim, before it returns to user space. Returns
- * false if there is no owner, or none that is to run soon though it has to be.
+ * Have the owner unshare, and reclaim, before it returns to user space.
+ * @running: only if it runs. Returns true if the owner was asked.
  */
 static bool ksm_undo_ask_owner(struct ksm_slot *slot,
 			       enum task_work_notify_mode mode, bool running)
@@ -191,7 +191,7 @@ static enum ksm_undo_outcome ksm_undo_turn(struct ksm_slot *slot,
 		*level = undo->reviews;
 		return KSM_UNDO_PUT_OFF;
 	}
-	/* pending mappings without an error came meanwhile */
+	/* pending mappings that are left without an error are new */
 	if (!err && !READ_ONCE(slot->books.gauge[KSM_G_PENDING])) {
 		undo->asked = false;
 		return KSM_UNDO_DONE;

@@ -20,9 +20,9 @@
 #define KSM_CATCH_TABLE		100
 
 /*
- * Work in cache lines. To unshare a page is to read one and to write one, with
- * an allocation and a charge that cost about as much again; to review a mapping
- * is to read its entry, its folio, its frame and to queue it.
+ * Work in cache lines. Unsharing a page reads one page and writes another; the
+ * allocation and the charge cost about as much again. Reviewing a mapping reads
+ * its entry, folio and frame, and queues the frame.
  */
 #define KSM_UNDO_PAGE		(4 * KSM_PAGE_CACHELINES)
 #define KSM_UNDO_REVIEW		4
@@ -93,8 +93,8 @@ static int ksm_undo_piece(struct ksm_slot *slot, struct vm_area_struct *vma,
 }
 
 /*
- * Some of a process's memory, under mmap_lock; @addr: where to resume. The VMAs
- * that are passed over count as work, too.
+ * Some of a process's memory, under mmap_lock; @addr: where to resume. VMAs
+ * that are skipped count as work, too.
  */
 static int ksm_undo_some(struct ksm_slot *slot, ksm_spare_fn spare,
 			 ksm_range_fn fn, struct ksm_undo_at *at,
@@ -231,8 +231,8 @@ static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
  * Signals do not end it; a fatal one tears the mm down anyway.
  *
  * Context: sleeps.
- * Return: 0; -ENOMEM; -EAGAIN if mmap_lock is busy; -EINTR if a signal ended the
- * wait for it; -EINPROGRESS at the limit.
+ * Return: 0; -ENOMEM; -EAGAIN if mmap_lock is busy; -EINTR if a signal ended
+ * the wait for it; -EINPROGRESS at the limit.
  */
 int ksm_undo_pending(struct ksm_slot *slot, struct ksm_undo_at *at)
 {
@@ -257,7 +257,7 @@ int ksm_undo_review(struct ksm_slot *slot, struct ksm_undo_at *at)
 /**
  * ksm_undo_drop - forget what is remembered of a slot
  * @slot: the slot
- * @at: the work is added; the memory that is freed is the measure
+ * @at: its work is raised, in proportion to the memory that is freed
  *
  * Context: sleeps.
  */
@@ -275,8 +275,8 @@ void ksm_undo_drop(struct ksm_slot *slot, struct ksm_undo_at *at)
 /**
  * struct ksm_undo_write - a write that takes merging away, on its stack
  * @top: the group that it was written to
- * @synced: the last domain of which no slice is left that began before the
- *	write, with a reference
+ * @synced: the domain that was waited for last, so no slice of it began before
+ *	the write; with a reference
  * @err: the last error after which the walk went on
  */
 struct ksm_undo_write {

@@ -19,8 +19,8 @@
 #define KSM_SKIP_PAGES		4
 
 /*
- * Reading and sampling are prefetched or sequential; work on objects is counted
- * by the cache lines that it touches and that are unlikely to be cached.
+ * Reading and sampling are prefetched or sequential. Work on objects is counted
+ * in the cache lines that it touches and that are unlikely to be cached.
  */
 /* Finding a merged page: page table entry, struct page, frame, record. */
 #define KSM_MEET_CACHELINES	4

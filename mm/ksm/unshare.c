@@ -230,7 +230,7 @@ static bool ksm_relative_one(struct folio *copy, struct vm_area_struct *vma,
 }
 
 /**
- * ksm_vma_is_single - has a VMA no relatives by fork?
+ * ksm_vma_is_single - does a VMA have no relatives by fork?
  * @vma: a VMA with an anon_vma
  *
  * Context: mmap_lock, which keeps its process from forking.
@@ -413,14 +413,14 @@ int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
 }
 
 /**
- * ksm_unshare_locked - unshare what is merged in a part of a VMA, and keep it so
+ * ksm_unshare_locked - unshare a part of a VMA, with faults kept out
  * @vma: the VMA
  * @start: first address
  * @end: address after the last
  *
  * A fault that holds the VMA's own lock maps a merged frame from the swap cache
- * without mmap_lock, behind the walk. Locked, the VMA has no such fault until
- * mmap_lock is dropped.
+ * without mmap_lock, behind the walk. The VMA's lock keeps such faults out
+ * until mmap_lock is dropped.
  *
  * Context: mmap_lock for writing; sleeps.
  * Return: as ksm_unshare_range(); a pending signal ends it.
