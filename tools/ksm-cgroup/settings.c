@@ -103,7 +103,7 @@ static int write_by_library(const char *cgroup, const char *file,
 	return library_errno(error);
 }
 
-/* Has the file this value? False only if it can be read and has another one. */
+/* Does the file have this value? False only if it was read and has another. */
 static bool has_value(const char *path, const char *value)
 {
 	size_t len = strlen(value);
@@ -123,7 +123,7 @@ static bool has_value(const char *path, const char *value)
  * setting_write - returns SETTING_DONE, or another one after saying what is wrong
  *
  * After ENOMEM and EINTR the new value is in force, and a worker in the kernel
- * does the rest, unless the write failed before it was published. The file tells.
+ * does the rest, unless the write failed before that. The file tells which.
  *
  * The library answers that a file which it may not open is not there, so that
  * is asked first.

@@ -52,8 +52,8 @@ void stats_add(struct stats *sum, const struct stats *more)
 }
 
 /*
- * A kernel without pages_saved does not know what fork shares anyway: there,
- * what is saved is what is merged less the frames.
+ * A kernel without pages_saved does not know what fork shares anyway. There,
+ * SAVED is the merged mappings less the frames.
  */
 static void set_saved(struct stats *stats)
 {
