@@ -8,7 +8,7 @@ parts:
   read     time to read memory.ksm.stat with many processes, pages and cgroups;
            emulated, so only comparable with one another
   idle     what a write, another cgroup's write meanwhile, and scanning cost
-           with 1 to 10,000 cgroups in which nothing happens
+           with 1 to 10,000 idle cgroups
   shares   each of three cgroups' share of the scanning while their weights
            change, as a plot
   advisor  whether the CPU limit is kept with 1, 10 and 100 cgroups
@@ -125,7 +125,7 @@ def read() -> Iterable[Row]:
 
 def idle() -> Iterable[Row]:
     compile_c("idle", flags=["-static"])
-    say("cgroups in which nothing happens, which takes some minutes")
+    say("idle cgroups, which takes some minutes")
     data = table.columns(run("ksm", "/mnt/share/idle", mem="3G"),
                          ("cgroups", "write_us", "other_us", "ksmd_ms"))
     save("idle", data)

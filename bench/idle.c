@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What cgroups cost in which nothing happens. Prints lines of "cgroups write-us
- * other-us ksmd-ms": the median time of a write of 0 or 1 to the parent of all
- * of them, the longest time that a write to another cgroup takes meanwhile, and
- * ksmd's CPU time for a number of full scans of one small process elsewhere.
+ * The cost of idle cgroups. Prints lines of "cgroups write-us other-us
+ * ksmd-ms": the median time of a write of 0 or 1 to the parent of all of them,
+ * the longest time that a write to another cgroup takes meanwhile, and ksmd's
+ * CPU time for a number of full scans of one small process elsewhere.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
 // The split of a large folio maps the shared zero page for pages of zeroes. A
-// split for a merge is merging: mark the entry and count it. Other splits pass
-// here too, which the hook tells apart.
+// split for a merge is merging: mark the entry and count it. Other splits come
+// here too; the hook tells them apart.
 //
 // File: mm/migrate.c
 // Function: try_to_map_unused_to_zeropage

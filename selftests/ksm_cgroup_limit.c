@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Metadata under limits and in statistics, and unsharing that lasts.
+ * Metadata under limits and in statistics, and opting out under faults.
  *
- * - metadata of many cgroups shares one small part of the limit above them, and
- *   pages that are remembered are merged nevertheless
+ * - the metadata of many cgroups shares one small part of the limit above them,
+ *   and pages that are remembered are still merged
  * - memory.stat accounts for all of memory.current, metadata included, whatever
  *   moves or goes
  * - a process that opts out has nothing merged, even if faults map merged
@@ -61,7 +61,7 @@ static void one_allowance(void)
 	ksm_settle();
 	NEED_EQ(w_same(w[0], w[1], 0), N);
 
-	/* the pages are charged outside, so only metadata can fill the limit */
+	/* the pages are charged outside: only metadata can reach the limit */
 	template = sparse(cg_ksm(NULL, "out", "0"), BLOCKS, 100000);
 	for (i = 0; i < CHILDREN; i++) {
 		snprintf(name, sizeof(name), "c%d", i);
@@ -71,7 +71,7 @@ static void one_allowance(void)
 	if (cg_has(up, "memory.swap.max"))
 		cg_set(up, "memory.swap.max", "0");
 	now = cg_num(up, "memory.current");
-	/* full but for more than the allowance and less than the margin */
+	/* leave room for more than the allowance and less than the margin */
 	max = now + now / 100;
 	snprintf(line, sizeof(line), "%lld", max);
 	cg_set(up, "memory.max", line);
@@ -178,14 +178,14 @@ static void kernel_memory(void)
 /* ---- opting out while faults map merged frames ---- */
 
 /*
- * A process that has BAIT pages, FODDER pages and twins of the bait in one
- * mapping, and does one step for each byte that it reads. The bait is merged,
- * kept in the swap cache by a reference, and touched by a thread once the walk
- * that unshares has reached the fodder.
+ * A process that has CACHED pages, FILLER pages and twins of the cached ones in
+ * one mapping, and does one step for each byte that it reads. The cached pages
+ * are merged, kept in the swap cache by a reference, and touched by a thread
+ * once the walk that unshares has reached the filler.
  */
-#define BAIT	128L
-#define FODDER	8192L
-#define PAGES	(BAIT + FODDER + BAIT)
+#define CACHED	128L
+#define FILLER	8192L
+#define PAGES	(CACHED + FILLER + CACHED)
 
 enum step { WRITE = 'w', PAGE_OUT = 'o', OPT_OUT = 'x' };
 
@@ -215,13 +215,13 @@ static void *racer_toucher(void *arg)
 {
 	long all = *(long *)arg, i;
 
-	/* a falling count says that the walk has passed the bait */
+	/* a falling count shows that the walk has passed the cached pages */
 	while (racer_merging() == all) {
 		if (__atomic_load_n(&racer.done, __ATOMIC_ACQUIRE))
 			return NULL;
 	}
 	racer.during = !__atomic_load_n(&racer.done, __ATOMIC_ACQUIRE);
-	for (i = 0; i < BAIT; i++)
+	for (i = 0; i < CACHED; i++)
 		*(volatile char *)racer_page(i);
 	return NULL;
 }
@@ -233,10 +233,10 @@ static long racer_write(long round)
 	for (i = 0; i < PAGES; i++) {
 		long *p = (long *)racer_page(i), tag = i;
 
-		if (i >= BAIT + FODDER)
-			tag = i - BAIT - FODDER;
-		else if (i >= BAIT)
-			tag = BAIT + (i - BAIT) / 2;
+		if (i >= CACHED + FILLER)
+			tag = i - CACHED - FILLER;
+		else if (i >= CACHED)
+			tag = CACHED + (i - CACHED) / 2;
 		for (k = 0; k < (long)(PAGE_SZ / sizeof(*p)); k++)
 			p[k] = (round << 32) + tag * 4096 + k + 1;
 	}
@@ -251,7 +251,7 @@ static long racer_swapped(void)
 	long i, nr = 0;
 	u64 entry;
 
-	for (i = 0; i < BAIT; i++) {
+	for (i = 0; i < CACHED; i++) {
 		if (pread(fd, &entry, sizeof(entry),
 			  (long)racer_page(i) / PAGE_SZ * sizeof(entry)) !=
 		    sizeof(entry))
@@ -262,27 +262,27 @@ static long racer_swapped(void)
 	return nr;
 }
 
-/* Returns how much of the bait is out, and in the swap cache. */
+/* Returns how many of the cached pages are paged out, to the swap cache. */
 static long racer_page_out(void)
 {
-	struct iovec v = { racer.area, BAIT * PAGE_SZ };
+	struct iovec v = { racer.area, CACHED * PAGE_SZ };
 	long i, tries;
 
 	/* only pages that are mapped once are paged out */
-	for (i = 0; i < BAIT; i++)
-		racer_page(BAIT + FODDER + i)[0] ^= 1;
+	for (i = 0; i < CACHED; i++)
+		racer_page(CACHED + FILLER + i)[0] ^= 1;
 	if (pipe(racer.pipe) ||
-	    fcntl(racer.pipe[1], F_SETPIPE_SZ, BAIT * PAGE_SZ) < 0 ||
+	    fcntl(racer.pipe[1], F_SETPIPE_SZ, CACHED * PAGE_SZ) < 0 ||
 	    vmsplice(racer.pipe[1], &v, 1, 0) != (ssize_t)v.iov_len)
 		return -1;
-	for (tries = 0; tries < 100 && racer_swapped() < BAIT; tries++) {
-		madvise(racer.area, BAIT * PAGE_SZ, MADV_PAGEOUT);
+	for (tries = 0; tries < 100 && racer_swapped() < CACHED; tries++) {
+		madvise(racer.area, CACHED * PAGE_SZ, MADV_PAGEOUT);
 		usleep(10000);
 	}
 	return racer_swapped();
 }
 
-/* Returns what is still merged, or -1; in the next bit: was it a race? */
+/* Returns twice the pages still merged, plus 1 if a touch raced; or -1. */
 static long racer_opt_out(void)
 {
 	long all = racer_merging(), left;
@@ -367,13 +367,13 @@ static void opt_out(bool by_prctl)
 		racer_step(to, from, WRITE);
 		ksm_settle();
 		NEED_GE(cg_stat(cg, "ksm_merging_pages"), PAGES);
-		NEED_GE(racer_step(to, from, PAGE_OUT), BAIT / 2,
+		NEED_GE(racer_step(to, from, PAGE_OUT), CACHED / 2,
 			"paged out in round %d", round);
 		ret = racer_step(to, from, OPT_OUT);
 		races += ret & 1;
 		CHECK_EQ(ret >> 1, 0, "pages merged after round %d", round);
 	}
-	CHECK_GT(races, 0, "no page was touched meanwhile");
+	CHECK_GT(races, 0, "no page was touched during the call");
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	close(to[1]);

@@ -19,9 +19,9 @@
 #define KIDS	24
 #define PAGES	1024	/* of one content */
 
-/* For a page that fork merged: to meet it, and to record it. */
-#define PAGE_PRICE	(4 + 6)
-/* A record has so many bytes, without its place in the array by address. */
+/* Work for a merged page that fork mapped: finding it, and recording it. */
+#define PAGE_COST	(4 + 6)
+/* Bytes of a record, without its place in the array by address. */
 #define REC_BYTES	48
 
 static struct worker *kid[KIDS];
@@ -58,12 +58,12 @@ static void family(void)
 	s = slice_end();
 	CHECK_GE(cg_stat(cg[1], "ksm_metadata_bytes"), pages * REC_BYTES,
 		 "a record for each mapping");
-	CHECK_GE(s.lines[1], pages * PAGE_PRICE);
-	/* and no page costs more for the thousands that map its frame, too */
-	CHECK_LE(s.lines[1], pages * PAGE_PRICE * 2);
+	CHECK_GE(s.lines[1], pages * PAGE_COST);
+	/* no page costs more because thousands of others map its frame */
+	CHECK_LE(s.lines[1], pages * PAGE_COST * 2);
 	lines = s.lines[0] + s.lines[1];
 	CHECK_GE(s.lines[0], lines * 48 / 100 - 2 * SLICE,
-		 "lines of %lld for the honest one", lines);
+		 "cache lines for the neighbour, of %lld", lines);
 
 	w_verify(kid[0]);
 	for (i = 0; i < KIDS; i++)
@@ -72,7 +72,7 @@ static void family(void)
 	CHECK_WAIT_EQ(cg_stat(cg[1], "ksm_metadata_bytes"), 0);
 }
 
-/* ---- who pays ---- */
+/* ---- the payer ---- */
 
 #define N	8
 
@@ -107,7 +107,7 @@ static void orphaned(void)
 	NEED_EQ(payer(first), cg_inode(cg[0]));
 	second = w_fork(first);
 	third = w_spawn(second, SPAWN_FORK, cg[1]);
-	/* the scanner has met none of the two */
+	/* the scanner has visited neither of the two */
 	w_exit(first);
 	CHECK_EQ(payer(second), cg_inode(cg[0]));
 	w_exit(second);
@@ -165,7 +165,7 @@ static void poisoned(void)
 	CHECK(WAIT_FOR(let_go(pfn)), "the frame is kept");
 	trace_end();
 	trace_complete();
-	/* at once: not as often as one that may be mapped again */
+	/* at once: fewer reviews than for a frame that may be mapped again */
 	CHECK_LT(reviews, 10);
 	for (i = 0; i < 2; i++) {
 		CHECK_EQ(w_bad(w[i], &bus), 0, "wrong pages");
@@ -175,10 +175,10 @@ static void poisoned(void)
 	CHECK_WAIT_EQ(cg_stat(up, "pages_shared"), 0);
 }
 
-/* A reference in a pipe neither keeps the charge where it is nor the frame. */
+/* A reference in a pipe keeps neither the frame nor the charge in place. */
 static void pinned(void)
 {
-	struct worker *w[2], *heir;
+	struct worker *w[2], *other;
 	const char *last;
 	int from;
 	u64 pfn;
@@ -189,34 +189,34 @@ static void pinned(void)
 	ksm_settle();
 	NEED_EQ(w_same(w[0], w[1], 0), N);
 	from = payer(w[0]) == cg_inode(cg[1]);
-	heir = w[!from];
+	other = w[!from];
 	last = cg[!from];
-	pfn = w_frame(heir, 0, 0).pfn;
-	w_pin(heir, 0, N);
+	pfn = w_frame(other, 0, 0).pfn;
+	w_pin(other, 0, N);
 	w_exit(w[from]);
-	CHECK_WAIT_EQ(payer(heir), cg_inode(last), "handed on");
+	CHECK_WAIT_EQ(payer(other), cg_inode(last), "handed on");
 	CHECK_WAIT_EQ(cg_stat(cg[from], "pages_shared"), 0);
 	CHECK_GE(cg_stat(last, "pages_shared"), N);
-	NEED_EQ(w_frame(heir, 0, 0).pfn, pfn, "pinned");
+	NEED_EQ(w_frame(other, 0, 0).pfn, pfn, "pinned");
 
 	trace_begin("ksm/ksm_remove_ksm_page", NULL);
-	w_replace(heir, 0, N);
-	/* each write has the worker review at once what it would later */
+	w_replace(other, 0, N);
+	/* each write has the worker review at once and not a second later */
 	CHECK(WAIT_FOR((ksm_unmerge_all(), let_go(pfn))),
 	      "a frame that nothing maps is kept");
 	trace_end();
 	trace_complete();
 	CHECK_WAIT_EQ(cg_stat(up, "pages_shared"), 0);
-	/* it is pinned memory of the cgroup, as any other */
+	/* it is pinned memory of the cgroup like any other */
 	CHECK_EQ(frame_cgroup(pfn), cg_inode(last));
-	w_unpin(heir);
-	w_exit(heir);
+	w_unpin(other);
+	w_exit(other);
 	NEED_WAIT_OK(cg_rmdir(last));
 	CHECK_WAIT_EQ(cg_dying(up), 0);
 }
 
 static const struct ksm_case cases[] = {
-	{ "beside a family with thousands of mappings of a frame", family },
+	{ "a family with thousands of mappings of a frame", family },
 	{ "the charge finds the children of processes that exit", orphaned },
 	{ "a poisoned frame is let go at once", poisoned },
 	{ "a pinned frame that nothing maps is let go", pinned },

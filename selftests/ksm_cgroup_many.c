@@ -3,9 +3,9 @@
  * Many cgroups, and cgroups that come and go.
  *
  * - a write reaches every cgroup below, also one that comes online meanwhile
- * - writes at several levels at a time end in what the last values come to
+ * - concurrent writes at several levels end in the result of the last values
  * - a reset of the controller is not lost to a write to another file
- * - rounds wait for, and count in, cgroups with something to scan alone,
+ * - rounds wait for, and count in, only cgroups with something to scan,
  *   wherever processes move
  * - sums of events are exact, and never run backwards
  *
@@ -27,7 +27,7 @@
 #define LATE	32		/* cgroups that come and go */
 #define TAG	1000
 
-/* What a second process tells; it sets nothing else. */
+/* Results of the second process. */
 static struct shared {
 	bool stop;
 	long made;
@@ -74,7 +74,7 @@ static bool stopped(void)
 
 /* -------------------------------------------------------- a write reaches */
 
-/* What every cgroup below @dir has to say. Returns how many there are. */
+/* Check that every cgroup below @dir has this value. Returns their number. */
 static long below(const char *dir, const char *want)
 {
 	char path[512], buf[32];
@@ -120,7 +120,7 @@ static void come_and_go(const void *dir)
 	}
 }
 
-/* One cgroup with work, among many without. */
+/* One cgroup with work among many without. */
 static void reaches_all(void)
 {
 	static const char * const values[] = { "1", "0", "1", "madvise" };
@@ -239,7 +239,7 @@ static void write_domain(const void *path)
 
 	for (i = 0; !stopped(); i++) {
 		err = file_put(path, i % 2 ? "parent" : "self");
-		/* the file goes, and comes again */
+		/* the file is removed and created again */
 		if (err && err != -ENOENT && err != -ENODEV) {
 			shared->bad = -err;
 			return;
@@ -249,8 +249,8 @@ static void write_domain(const void *path)
 }
 
 /*
- * The controller of io needs that of memory, which is therefore hidden and
- * reset where it would otherwise be taken down.
+ * The io controller depends on the memory controller. While io is enabled,
+ * disabling memory hides and resets it and does not take it down.
  */
 static void reset(void)
 {
@@ -262,7 +262,7 @@ static void reset(void)
 
 	cg = cg_new(top, "b");
 	if (!strstr(cg_get(CGROOT, "cgroup.controllers"), "io"))
-		ksm_skip("this kernel has no controller of io");
+		ksm_skip("this kernel has no io controller");
 	had_io = strstr(cg_get(CGROOT, "cgroup.subtree_control"), "io");
 	snprintf(base, sizeof(base), "%.200s", top);
 	*strrchr(base, '/') = '\0';
@@ -321,7 +321,7 @@ static long long read_key(const char *path)
 	return file_key(path, "pages_scanned", &value) ? value : -1;
 }
 
-/* Two files, one of which is a single number. */
+/* Two files; that of the host is a single number. */
 static void read_sums(const void *stat)
 {
 	long long last[2] = {}, now;
@@ -381,7 +381,7 @@ static void sums(void)
 }
 
 static const struct ksm_case cases[] = {
-	{ "a write reaches all, and idle ones have no full scans",
+	{ "a write reaches all cgroups, and idle ones count no full scans",
 	  reaches_all },
 	{ "writes at several levels converge", converge },
 	{ "a reset is not lost to a write", reset },

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * pages_saved says what was gained.
+ * pages_saved is what merging gains.
  *
- * - it is what memory.current fell by through merging, metadata added back:
- *   for copies, zeroes, huge pages of zeroes, one content many times
- * - what fork shares is no gain, whether it forks before or after merging; what
- *   relatives write separately is
+ * - it is what memory.current falls by through merging, without metadata: for
+ *   copies, zeroes, huge pages of zeroes, one content many times
+ * - what fork shares is no gain, before or after merging; what relatives write
+ *   separately is
  * - it stays right when a parent exits, or a child writes
  * - general_profit follows it, cgroups add up, and nothing is left at the end
  *
@@ -74,7 +74,7 @@ static void saved_is(long long least, const char *when)
 		 when);
 }
 
-/* What a step of the test itself takes is not due to merging. */
+/* Memory that a step of the test itself takes is not due to merging. */
 static void without_gain(long long before)
 {
 	unmerged += pages_now() - before;
@@ -140,7 +140,7 @@ static void huge_zeroes(void)
 	CHECK_GE(cg_stat(cg, "ksm_zero_pages"), 2 * N);
 	CHECK_GE(cg_stat(cg, "pages_merged"), 2 * N);
 	saved_is(2 * N, "merged");
-	/* off unshares what the splits have placed */
+	/* switching off unshares the zero pages that the splits mapped */
 	CHECK_OK(cg_put(cg, "memory.ksm", "0"));
 	CHECK_EQ(w_zeroes(w[0][0]), 0);
 	CHECK_EQ(w_zeroes(w[1][0]), 0);
@@ -198,7 +198,7 @@ static void forked_after(void)
 	nothing_left();
 }
 
-/* A parent that forks its workers and exits; the children stand for it. */
+/* A parent that forks its workers and exits; the children keep the gain. */
 static void parent_gone(bool merged_first)
 {
 	long long before;

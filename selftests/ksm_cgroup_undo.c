@@ -5,7 +5,7 @@
  *
  * - cgroups are served in turns, however much one of them has to undo
  * - a running process unshares its own memory
- * - processes that cannot be unshared hold up nobody
+ * - processes that cannot be unshared do not delay other cgroups
  * - a process that keeps moving takes its frames along in the end
  *
  * Order and work are those of the trace event ksm_undo; no time is taken.
@@ -83,8 +83,8 @@ static void in_turns(void)
 		}
 	}
 	trace_complete();
-	/* there was work enough to be held up by */
-	NEED_GT(later, TURN, "the large process was through first");
+	/* there was enough work left to delay the small process */
+	NEED_GT(later, TURN, "the large process was done first");
 	CHECK_GE(of_few, 2 * N * 64, "the small process");
 	CHECK_LE(of_many, of_few + 3 * TURN, "between its turns");
 	CHECK_GE(of_many, of_few / 2 - 3 * TURN, "between its turns");
@@ -112,17 +112,17 @@ static long long work_for_running(struct worker *w, const char *to)
 	return work;
 }
 
-/* A machine that does not let it run leaves it to the worker now and then. */
+/* On a busy machine, the worker may do it now and then: try several times. */
 static void by_itself(void)
 {
-	const char *home = cg_ksm(NULL, "a", "1");
+	const char *from = cg_ksm(NULL, "a", "1");
 	const char *to = cg_ksm(NULL, "b", "1");
 	long long work = 0;
 	struct worker *w[2];
 	int i, tries = 5;
 
 	for (i = 0; i < 2; i++) {
-		w[i] = w_dup(home, 64, 9 * TAG * (i + 1), 1);
+		w[i] = w_dup(from, 64, 9 * TAG * (i + 1), 1);
 		w_map(w[i], 2 * N, MAP_PLAIN);
 		w_set(w[i], 1, 0, 2 * N, TAG, 1);
 	}
@@ -133,7 +133,7 @@ static void by_itself(void)
 		work = work_for_running(w[0], to);
 		if (work < 2 * N * 64)
 			break;
-		NEED_OK(cg_move(home, w[0]->pid));
+		NEED_OK(cg_move(from, w[0]->pid));
 	}
 	CHECK_LT(work, 2 * N * 64, "the worker did it");
 	w_verify(w[0]);
@@ -145,7 +145,7 @@ static void by_itself(void)
 
 static void stuck(void)
 {
-	const char *home = cg_ksm(NULL, "a", "1");
+	const char *from = cg_ksm(NULL, "a", "1");
 	const char *full = cg_ksm(NULL, "b", "1");
 	struct worker *w[STUCK], *few[2];
 	const char *few_to;
@@ -154,8 +154,8 @@ static void stuck(void)
 
 	cg_need(full, "memory.max");
 	couple(few, "f", N, 100 * TAG, &few_to);
-	w_dup(home, N, TAG, 1);
-	w[0] = w_dup(home, N, TAG, 1);
+	w_dup(from, N, TAG, 1);
+	w[0] = w_dup(from, N, TAG, 1);
 	for (i = 1; i < STUCK; i++)
 		w[i] = w_fork(w[0]);
 	ksm_settle();
@@ -172,7 +172,7 @@ static void stuck(void)
 	CHECK_WAIT_EQ(cg_stat(few_to, "pages_foreign"), 0);
 	CHECK_GE(cg_stat(full, "pages_foreign"), STUCK * N - ROOM);
 	CHECK_EQ(cg_key(full, "memory.events", "oom_kill"), 0);
-	/* with room, they end by themselves */
+	/* with room, the worker finishes without a write */
 	cg_set(full, "memory.max", "max");
 	CHECK_WAIT_EQ(cg_stat(full, "pages_foreign"), 0);
 	for (i = 0; i < STUCK; i++)
@@ -205,7 +205,7 @@ static void keeps_moving(void)
 static const struct ksm_case cases[] = {
 	{ "cgroups have their memory unshared in turns", in_turns },
 	{ "a running process unshares its own memory", by_itself },
-	{ "processes that cannot be unshared hold up nobody", stuck },
+	{ "processes that cannot be unshared delay no other cgroup", stuck },
 	{ "a process that keeps moving takes its frames along", keeps_moving },
 };
 
