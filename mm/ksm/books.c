@@ -270,7 +270,7 @@ void ksm_books_zero(struct ksm_slot *slot, long nr, long related)
 }
 
 /**
- * ksm_books_relate - a page was merged that relatives by fork still have
+ * ksm_books_relate - count a merged page that relatives by fork still have
  * @slot: the slot that had it
  *
  * Context: any that allows a spinlock.
@@ -284,11 +284,11 @@ void ksm_books_relate(struct ksm_slot *slot)
 }
 
 /**
- * ksm_books_recount - a pass has counted the related mappings of a slot
+ * ksm_books_recount - update the related mappings of a slot after a pass
  * @slot: the slot
- * @related: how many it found
- * @unsure: mappings that may be related as well; of these, the number known so
- *	far is kept as far as possible
+ * @related: how many the pass found
+ * @unsure: mappings that may be related as well; the earlier number is kept as
+ *	far as these allow
  *
  * Context: any that allows a spinlock.
  */
@@ -375,9 +375,9 @@ void ksm_books_close(struct ksm_group *group)
 }
 
 /**
- * ksm_books_orphans - the number of records changes that no slot owns
+ * ksm_books_orphans - count records that no slot owns
  * @domain: their domain
- * @nr: by how much
+ * @nr: the change of their number
  *
  * A record was its slot's metadata until it became an orphan.
  *
@@ -390,7 +390,7 @@ void ksm_books_orphans(struct ksm_domain *domain, long nr)
 
 	lockdep_assert_held(&domain->mutex);
 	WRITE_ONCE(domain->nr_orphans, new);
-	/* charges are in pages, so most changes make none */
+	/* charges are whole pages, so most changes need none */
 	if (new == old || (new && new / per_page == old / per_page))
 		return;
 	spin_lock(&ksm_lock);
