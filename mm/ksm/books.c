@@ -131,7 +131,7 @@ static long ksm_books_derive(struct ksm_slot_books *books)
 	long merging = books->gauge[KSM_G_MERGING];
 	long foreign = books->merged_in == books->domain ? 0 : merging;
 	/* a zero page that a driver mapped may be unmapped as the engine's */
-	long all = max(merging + books->gauge[KSM_G_ZERO], 0L);
+	long all = merging + max(books->gauge[KSM_G_ZERO], 0L);
 	long pending = foreign || books->unwanted ? all : 0;
 
 	ksm_books_set(books, KSM_G_FOREIGN, foreign);

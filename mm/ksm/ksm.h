@@ -389,7 +389,7 @@ void ksm_recs_free(struct hlist_head *recs);
 bool ksm_rec_unlink(struct ksm_rec *rec, unsigned long *work);
 bool ksm_frame_has_orphans(const struct ksm_frame *frame);
 bool ksm_frame_check_orphans(struct ksm_frame *frame, unsigned long *work);
-void ksm_frame_drop_recs(struct ksm_frame *frame);
+bool ksm_frame_drop_recs(struct ksm_frame *frame);
 
 /* rmap.c */
 bool ksm_rec_add(struct ksm_scan *scan, struct ksm_slot *slot,

@@ -315,8 +315,9 @@ bool ksm_frame_check_orphans(struct ksm_frame *frame, unsigned long *work)
  * @frame: the frame
  *
  * Context: domain->mutex; sleeps.
+ * Return: false if a walker holds the records: nothing has changed.
  */
-void ksm_frame_drop_recs(struct ksm_frame *frame)
+bool ksm_frame_drop_recs(struct ksm_frame *frame)
 {
 	struct rb_root orphans = frame->orphans;
 	struct hlist_node *next;
@@ -325,9 +326,10 @@ void ksm_frame_drop_recs(struct ksm_frame *frame)
 	long nr = 0;
 
 	if (hlist_empty(&frame->recs) && !ksm_frame_has_orphans(frame))
-		return;
-	/* a walker may have found the frame before it lost its folio */
-	down_write(ksm_frame_sem(frame));
+		return true;
+	/* reclaim may be throttled while it holds the semaphore */
+	if (!down_write_trylock(ksm_frame_sem(frame)))
+		return false;
 	hlist_move_list(&frame->recs, &recs);
 	frame->orphans = RB_ROOT;
 	frame->next_orphan = NULL;
@@ -351,4 +353,5 @@ void ksm_frame_drop_recs(struct ksm_frame *frame)
 		cond_resched();
 	}
 	ksm_books_orphans(frame->domain, -nr);
+	return true;
 }

@@ -114,8 +114,11 @@ bool ksm_undo_cancel(struct ksm_slot *slot)
 void ksm_undo_queue_locked(struct ksm_slot *slot)
 {
 	lockdep_assert_held(&ksm_lock);
-	if (slot->queue.state == KSM_SLOT_DEAD)
+	/* one that is being forked is judged once it is settled */
+	if (slot->queue.state == KSM_SLOT_NEW ||
+	    slot->queue.state == KSM_SLOT_DEAD)
 		return;
+	slot->undo.again = true;
 	if (list_empty(&slot->undo.link))
 		kref_get(&slot->ref);
 	else if (!slot->undo.level)
@@ -180,8 +183,11 @@ long ksm_undo_resume(void)
 /**
  * ksm_undo_next - the slot whose turn it is
  *
+ * It stays on the queue, as a group whose queue is empty would lose its place
+ * among its siblings.
+ *
  * Context: the worker; takes ksm_lock.
- * Return: the slot with the queue's reference, or NULL.
+ * Return: the slot with a reference, or NULL.
  */
 struct ksm_slot *ksm_undo_next(void)
 {
@@ -195,28 +201,38 @@ struct ksm_slot *ksm_undo_next(void)
 		group = container_of(leaf, struct ksm_group, undo.own);
 		slot = list_first_entry(&group->undo.slots, struct ksm_slot,
 					undo.link);
-		ksm_undo_detach(slot);
+		list_move_tail(&slot->undo.link, &group->undo.slots);
+		slot->undo.again = false;
+		kref_get(&slot->ref);
 	}
 	spin_unlock(&ksm_lock);
 	return slot;
 }
 
+/* Retry a slot, which is on no queue, after the delay of a level. */
+static void ksm_undo_delay_slot(struct ksm_slot *slot, unsigned int level)
+{
+	slot->undo.level = level;
+	slot->undo.due = jiffies + ksm_undo_delay(level);
+	list_add_tail(&slot->undo.link, &ksm_undo_later[level - 1]);
+}
+
 /**
- * ksm_undo_ended - a turn is over: charge its work, requeue the slot
- * @slot: the slot from ksm_undo_next(); its reference passes to the queue if
- *	the slot is queued
+ * ksm_undo_ended - a turn is over: charge its work, queue the slot as needed
+ * @slot: the slot from ksm_undo_next()
  * @outcome: the outcome
  * @level: the delay if it is KSM_UNDO_PUT_OFF
  *
  * Context: the worker; takes ksm_lock.
- * Return: false if the caller keeps the reference.
+ * Return: true if the slot left the queues: their reference passes to the
+ * caller.
  */
 bool ksm_undo_ended(struct ksm_slot *slot, enum ksm_undo_outcome outcome,
 		    unsigned int level)
 {
 	struct ksm_slot_undo *undo = &slot->undo;
 	struct ksm_group *group;
-	bool queued = false;
+	bool left = false;
 
 	spin_lock(&ksm_lock);
 	group = slot->books.group;
@@ -224,26 +240,19 @@ bool ksm_undo_ended(struct ksm_slot *slot, enum ksm_undo_outcome outcome,
 	ksm_sched_charge(&group->own, undo->at.work);
 	if (outcome != KSM_UNDO_FAILED || undo->at.unshared)
 		undo->failures = 0;
-	/* a change queued it again meanwhile, or nothing is left to do */
-	if (!list_empty(&undo->link) || outcome == KSM_UNDO_DONE ||
-	    slot->queue.state == KSM_SLOT_DEAD)
-		goto unlock;
-	queued = true;
-	undo->failing = outcome == KSM_UNDO_FAILED;
-	if (outcome == KSM_UNDO_MORE) {
-		ksm_undo_attach(slot);
-		goto unlock;
-	}
+	undo->failing = outcome == KSM_UNDO_FAILED && !undo->again;
 	if (undo->failing) {
 		undo->failures = min(undo->failures + 1, KSM_UNDO_LEVELS);
 		level = undo->failures;
 	}
-	undo->level = level;
-	undo->due = jiffies + ksm_undo_delay(level);
-	list_add_tail(&undo->link, &ksm_undo_later[level - 1]);
-unlock:
+	/* an exiting process has left the queue */
+	if (!undo->again && outcome != KSM_UNDO_MORE && ksm_undo_detach(slot)) {
+		left = outcome == KSM_UNDO_DONE;
+		if (!left)
+			ksm_undo_delay_slot(slot, level);
+	}
 	spin_unlock(&ksm_lock);
-	return queued;
+	return left;
 }
 
 /**

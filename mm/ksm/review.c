@@ -239,14 +239,19 @@ static bool ksm_review_folio(struct ksm_frame *frame, struct folio *folio,
 	return again;
 }
 
-/* The folio is gone: free the frame unless it was queued again. */
-static void ksm_review_gone(struct ksm_frame *frame)
+/*
+ * The folio is gone: free the frame unless it was queued again. Returns true if
+ * it is to be reviewed again, as a walker holds its records.
+ */
+static bool ksm_review_gone(struct ksm_frame *frame)
 {
 	if (atomic_read(&frame->mapped) ||
 	    atomic_fetch_or(KSM_FRAME_QUEUED, &frame->flags) & KSM_FRAME_QUEUED)
-		return;
-	ksm_frame_drop_recs(frame);
+		return false;
+	if (!ksm_frame_drop_recs(frame))
+		return true;
 	ksm_frame_free(frame);
+	return false;
 }
 
 /* Returns true if the frame is to be reviewed again. */
@@ -269,7 +274,7 @@ static bool ksm_review_one(struct ksm_frame *frame, bool *drain)
 		folio_put(folio);
 	}
 	if (!folio || READ_ONCE(frame->pfn) == KSM_NO_PFN)
-		ksm_review_gone(frame);
+		again = ksm_review_gone(frame);
 	else if (again)
 		again = !(atomic_fetch_or(KSM_FRAME_QUEUED, &frame->flags) &
 			  KSM_FRAME_QUEUED);

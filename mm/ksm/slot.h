@@ -122,6 +122,7 @@ struct ksm_undo_at {
  * @due: when the slot is to be retried, in jiffies (ksm_lock)
  * @failures: attempts that failed in a row, up to the highest @level (ksm_lock)
  * @failing: the last attempt failed, so no round waits for the slot (ksm_lock)
+ * @again: something changed since the present turn began (ksm_lock)
  * @narrowed: how often the cgroup ceased to decide for the whole process, which
  *	leaves only what the process asked for (ksm_lock, read without it)
  * @narrowed_done: @narrowed when the rest was last unshared (ksm_lock, read
@@ -140,6 +141,7 @@ struct ksm_slot_undo {
 	unsigned long due;
 	unsigned int failures;
 	bool failing;
+	bool again;
 	unsigned int narrowed;
 	unsigned int narrowed_done;
 	struct callback_head work;

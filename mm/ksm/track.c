@@ -335,6 +335,45 @@ static struct ksm_domain *ksm_track_domain(struct ksm_slot *slot)
 }
 
 /**
+ * struct ksm_track_call - what a worker does for a task, on the task's stack
+ * @work: the work
+ * @slot: the slot
+ * @domain: the domain that it is tracked in, with the task's reference
+ *
+ * A task that its cgroup throttles may keep a domain's mutex for long, or be
+ * handed it while it does not run. So it has a worker take the mutex.
+ */
+struct ksm_track_call {
+	struct work_struct work;
+	struct ksm_slot *slot;
+	struct ksm_domain *domain;
+};
+
+static void ksm_track_call(struct ksm_slot *slot, struct ksm_domain *domain,
+			   work_func_t fn)
+{
+	struct ksm_track_call call = { .slot = slot, .domain = domain };
+
+	INIT_WORK_ONSTACK(&call.work, fn);
+	if (current->flags & PF_KTHREAD) {
+		fn(&call.work);
+	} else {
+		queue_work(system_unbound_wq, &call.work);
+		flush_work(&call.work);
+	}
+	destroy_work_on_stack(&call.work);
+}
+
+static void ksm_track_sync_fn(struct work_struct *work)
+{
+	struct ksm_track_call *call = container_of(work, struct ksm_track_call,
+						   work);
+
+	mutex_lock(&call->domain->mutex);
+	mutex_unlock(&call->domain->mutex);
+}
+
+/**
  * ksm_track_sync_unless - wait for the slice that may be scanning a slot
  * @slot: the slot
  * @last: the domain that was waited for last, with a reference, or NULL;
@@ -353,8 +392,7 @@ void ksm_track_sync_unless(struct ksm_slot *slot, struct ksm_domain **last)
 	struct ksm_domain *domain = ksm_track_domain(slot);
 
 	if (domain && domain != *last) {
-		mutex_lock(&domain->mutex);
-		mutex_unlock(&domain->mutex);
+		ksm_track_call(slot, domain, ksm_track_sync_fn);
 		swap(domain, *last);
 	}
 	if (domain)
@@ -401,6 +439,20 @@ static bool ksm_track_drop_some(struct ksm_slot *slot,
 	return false;
 }
 
+static void ksm_track_drop_fn(struct work_struct *work)
+{
+	struct ksm_track_call *call = container_of(work, struct ksm_track_call,
+						   work);
+	bool more = true;
+
+	while (more) {
+		mutex_lock(&call->domain->mutex);
+		more = ksm_track_drop_some(call->slot, call->domain);
+		mutex_unlock(&call->domain->mutex);
+		cond_resched();
+	}
+}
+
 /**
  * ksm_track_drop - forget all that is remembered of a slot
  * @slot: the slot
@@ -413,14 +465,9 @@ static bool ksm_track_drop_some(struct ksm_slot *slot,
 void ksm_track_drop(struct ksm_slot *slot)
 {
 	struct ksm_domain *domain = ksm_track_domain(slot);
-	bool more = domain;
 
-	while (more) {
-		mutex_lock(&domain->mutex);
-		more = ksm_track_drop_some(slot, domain);
-		mutex_unlock(&domain->mutex);
-		cond_resched();
-	}
-	if (domain)
-		ksm_domain_put(domain);
+	if (!domain)
+		return;
+	ksm_track_call(slot, domain, ksm_track_drop_fn);
+	ksm_domain_put(domain);
 }

@@ -33,7 +33,7 @@ static bool ksm_undo_review_early(struct ksm_slot *slot)
 	       time_before(jiffies, slot->undo.review_due);
 }
 
-static void ksm_undo_reviewed(struct ksm_slot *slot)
+static void ksm_undo_review_begins(struct ksm_slot *slot)
 {
 	struct ksm_slot_undo *undo = &slot->undo;
 	bool soon = undo->reviews &&
@@ -55,18 +55,19 @@ static int ksm_undo_moved(struct ksm_slot *slot, struct ksm_undo_at *at)
 
 	if (moves == READ_ONCE(slot->books.moves_seen))
 		return 0;
-	if (at->limit && !at->review && ksm_undo_review_early(slot))
-		return -EBUSY;
 	/* from the start if the slot has moved again */
 	if (at->moves != moves)
 		at->review = 0;
+	if (at->limit && !at->review) {
+		if (ksm_undo_review_early(slot))
+			return -EBUSY;
+		ksm_undo_review_begins(slot);
+	}
 	at->moves = moves;
 	err = ksm_undo_review(slot, at);
 	if (err)
 		return err;
 	at->review = 0;
-	if (at->limit)
-		ksm_undo_reviewed(slot);
 	/* of an exiting mm, each unmapping has its frame reviewed */
 	if (ksm_mm_live(slot->mm))
 		WRITE_ONCE(slot->books.moves_seen, moves);
@@ -85,8 +86,10 @@ static int ksm_undo_slot(struct ksm_slot *slot, struct ksm_undo_at *at)
 	err = ksm_undo_pending(slot, at);
 	if (err)
 		return err;
-	if (READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
-	    READ_ONCE(slot->track.domain) != READ_ONCE(books->domain))
+	/* the process leaves this to the worker: it takes the domain's mutex */
+	if (at->limit && (READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
+			  READ_ONCE(slot->track.domain) !=
+			  READ_ONCE(books->domain)))
 		ksm_undo_drop(slot, at);
 	return ksm_undo_moved(slot, at);
 }
@@ -132,6 +135,9 @@ static bool ksm_undo_ask_owner(struct ksm_slot *slot,
 	struct task_struct *task;
 	bool asked = false;
 
+	/* fork drops the task work of a child, and may free the child */
+	if (READ_ONCE(slot->queue.state) == KSM_SLOT_NEW)
+		return false;
 	rcu_read_lock();
 	task = rcu_dereference(slot->mm->owner);
 	if (task && running && !task_is_running(task))
@@ -212,9 +218,12 @@ static void ksm_undo_work_fn(struct work_struct *work)
 	ksm_undo_resume();
 	while ((slot = ksm_undo_next())) {
 		outcome = ksm_undo_turn(slot, &level);
-		if (!ksm_undo_ended(slot, outcome, level))
+		if (ksm_undo_ended(slot, outcome, level))
 			ksm_slot_put(slot);
+		ksm_slot_put(slot);
 		cond_resched();
+		/* delayed slots do not wait until the queues are empty */
+		ksm_undo_resume();
 	}
 	delay = ksm_undo_resume();
 	if (delay >= 0)

@@ -83,7 +83,7 @@ static int ksm_undo_piece(struct ksm_slot *slot, struct vm_area_struct *vma,
 
 	at->work += DIV_ROUND_UP(pages, KSM_WALK_ENTRIES);
 	if (fn == ksm_review_range) {
-		at->work += min_t(long, pages, before) * KSM_UNDO_REVIEW;
+		at->work += clamp(before, 0L, (long)pages) * KSM_UNDO_REVIEW;
 	} else {
 		gone = clamp(before - ksm_slot_mappings(slot), 0L, (long)pages);
 		at->unshared += gone;
@@ -144,6 +144,9 @@ static int ksm_undo_ranges(struct ksm_slot *slot, ksm_spare_fn spare,
 	int err = 0;
 
 	while (!err && !end) {
+		/* task work runs before a fatal signal is delivered */
+		if (killable && fatal_signal_pending(current))
+			return -EINTR;
 		if (killable && mmap_read_lock_killable(mm))
 			return -EINTR;
 		if (!killable && !ksm_mmap_catch(mm))
@@ -207,8 +210,10 @@ static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
 	    READ_ONCE(ksm_knobs.run) != KSM_RUN_UNMERGE) {
 		bool narrowed = ksm_slot_is_narrowed(slot);
 
-		if (!all && !narrowed && !ksm_books_pending(slot))
+		if (!all && !narrowed && !ksm_books_pending(slot)) {
+			at->addr = 0;
 			return 0;
+		}
 		/* a slice that began before may still merge what it saw */
 		if (narrowed)
 			ksm_track_sync(slot);
