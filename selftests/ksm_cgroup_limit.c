@@ -48,7 +48,7 @@ static void fill(const char *cg, long pages)
 
 static void one_allowance(void)
 {
-	enum { CHILDREN = 60, BLOCKS = 512, N = 16, BALLAST = 12288 };
+	enum { CHILDREN = 24, BLOCKS = 512, N = 16, BALLAST = 12288 };
 	struct worker *w[2], *template, *child[CHILDREN];
 	long long now, max, meta;
 	char name[16], line[32];
@@ -222,7 +222,7 @@ static void *racer_toucher(void *arg)
 	}
 	racer.during = !__atomic_load_n(&racer.done, __ATOMIC_ACQUIRE);
 	for (i = 0; i < CACHED; i++)
-		*(volatile char *)racer_page(i);
+		__atomic_load_n((char *)racer_page(i), __ATOMIC_RELAXED);
 	return NULL;
 }
 
