@@ -92,7 +92,7 @@ void check_processes(struct patient *patient)
 }
 
 /* Unsharing leaves this part of the limit free, within these bounds. */
-enum { MARGIN_PART = 64, MARGIN_MIN = 128 << 10, MARGIN_MAX = 4 << 20 };
+enum { MARGIN_PART = 64, MARGIN_MIN = 384 << 10, MARGIN_MAX = 4 << 20 };
 
 /* May unsharing have stopped at this cgroup's limit? */
 static bool is_full(const struct group *group)

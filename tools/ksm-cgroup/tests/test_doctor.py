@@ -268,8 +268,8 @@ def test_pending():
     for most in (40 * MIB + 640 * 1024, 40 * MIB, 36 * MIB):
         with healthy(box=dict(off, max=most), stat=pending) as tree:
             lacks(says(tree, note, short), worker)
-    # The margin is 128 KiB at least and 4 MiB at most.
-    for memory, most, full in ((MIB, MIB + 128 * 1024, True), (MIB, MIB + 132 * 1024, False),
+    # The margin is 384 KiB at least and 4 MiB at most.
+    for memory, most, full in ((MIB, MIB + 384 * 1024, True), (MIB, MIB + 388 * 1024, False),
                                (1020 * MIB, 1024 * MIB, True), (1019 * MIB, 1024 * MIB, False)):
         with healthy(box=dict(off, memory=memory, max=most), stat=pending) as tree:
             has(says(tree, note), short if full else worker)
