@@ -14,7 +14,7 @@
 
 /* Pages to unshare between two checks whether mmap_lock is contended. */
 #define KSM_UNDO_PAGES		256
-#define KSM_CATCH_TRIES		100
+#define KSM_CATCH_TRIES		25
 /* Work under one mmap_lock: 1 for each VMA, 100 for each piece. */
 #define KSM_CATCH_WORK		1000
 #define KSM_CATCH_TABLE		100
@@ -236,8 +236,8 @@ static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
  * Signals do not end it; a fatal one tears the mm down anyway.
  *
  * Context: sleeps.
- * Return: 0; -ENOMEM; -EAGAIN if mmap_lock is busy; -EINTR if a signal ended
- * the wait for it; -EINPROGRESS at the limit.
+ * Return: 0; -ENOMEM; -EAGAIN or -ENOLCK if a lock is busy; -EINTR if a signal
+ * ended the wait for mmap_lock; -EINPROGRESS at the limit.
  */
 int ksm_undo_pending(struct ksm_slot *slot, struct ksm_undo_at *at)
 {

@@ -12,6 +12,7 @@
  * if they are pending as well. Otherwise a family would need more memory after
  * merging than before.
  */
+#include <linux/delay.h>
 #include <linux/mmu_notifier.h>
 #include <linux/pagewalk.h>
 #include <linux/prefetch.h>
@@ -24,6 +25,9 @@
 
 /* Entries that are prefetched ahead of the one being unshared. */
 #define KSM_UNSHARE_AHEAD	4
+
+/* How often a worker tries a lock, at intervals of 50 to 200 us. */
+#define KSM_LOCK_TRIES		25
 
 /* VMAs to check for relatives, for each page. */
 #define KSM_FAMILY_MAX		64
@@ -251,6 +255,7 @@ bool ksm_vma_is_single(struct vm_area_struct *vma)
  * @pte: its value
  * @page: the page that it maps, with a reference; NULL for the zero page, and
  *	for a frame under migration
+ * @tries: how often a worker still waits for migration to end
  *
  * On the stack of the page table walk.
  */
@@ -258,9 +263,53 @@ struct ksm_shared {
 	unsigned long addr;
 	pte_t pte;
 	struct page *page;
+	int tries;
 };
 
-/* Unshare one entry; -EAGAIN if it changed meanwhile. */
+/* A throttled process may hold a lock for long: a worker waits a little only. */
+static bool ksm_worker_waits(int *tries)
+{
+	usleep_range(50, 200);
+	return (*tries)--;
+}
+
+static bool ksm_lock_relatives(struct anon_vma *anon_vma)
+{
+	int tries = KSM_LOCK_TRIES;
+
+	if (!(current->flags & PF_KTHREAD)) {
+		anon_vma_lock_write(anon_vma);
+		return true;
+	}
+	while (!anon_vma_trylock_write(anon_vma)) {
+		if (!ksm_worker_waits(&tries))
+			return false;
+	}
+	return true;
+}
+
+/* Map @copy for the process and its relatives. */
+static int ksm_unshare_relatives(struct vm_area_struct *vma, pmd_t *pmd,
+				 struct ksm_shared *at, struct folio *copy,
+				 struct rmap_walk_control *rwc)
+{
+	bool done;
+
+	/* of two relatives that are unshared now, one makes the copy */
+	if (!ksm_lock_relatives(vma->anon_vma))
+		return -ENOLCK;
+	/* locked, the copy stays in memory until all have it */
+	__folio_set_locked(copy);
+	done = ksm_unshare_install(vma, pmd, at->addr, at->pte, at->page, copy,
+				   KSM_COPY_FIRST);
+	if (done)
+		rmap_walk_locked(copy, rwc);
+	anon_vma_unlock_write(vma->anon_vma);
+	folio_unlock(copy);
+	return done ? 0 : -EAGAIN;
+}
+
+/* Unshare one entry; -EAGAIN if it changed meanwhile, -ENOLCK in a worker. */
 static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
 			   struct ksm_shared *at)
 {
@@ -276,33 +325,27 @@ static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
 	};
 	bool single = ksm_vma_is_single(vma) || !ksm_books_pending(family.slot);
 	struct folio *copy;
-	bool done;
+	int err;
 
 	if (!pte_present(at->pte)) {
-		migration_entry_wait(vma->vm_mm, pmd, at->addr);
+		if (!(current->flags & PF_KTHREAD))
+			migration_entry_wait(vma->vm_mm, pmd, at->addr);
+		else if (!ksm_worker_waits(&at->tries))
+			return -ENOLCK;
 		return -EAGAIN;
 	}
 	copy = ksm_unshare_copy(vma, at->addr, at->page);
 	if (IS_ERR(copy))
 		return PTR_ERR(copy);
-	if (single) {
-		done = ksm_unshare_install(vma, pmd, at->addr, at->pte,
-					   at->page, copy, KSM_COPY_EXCLUSIVE);
-	} else {
-		/* locked, the copy stays in memory until all have it */
-		__folio_set_locked(copy);
-		/* of two relatives that are unshared now, one makes the copy */
-		anon_vma_lock_write(vma->anon_vma);
-		done = ksm_unshare_install(vma, pmd, at->addr, at->pte,
-					   at->page, copy, KSM_COPY_FIRST);
-		if (done)
-			rmap_walk_locked(copy, &rwc);
-		anon_vma_unlock_write(vma->anon_vma);
-		folio_unlock(copy);
-	}
-	if (!done)
+	if (!single)
+		err = ksm_unshare_relatives(vma, pmd, at, copy, &rwc);
+	else
+		err = ksm_unshare_install(vma, pmd, at->addr, at->pte, at->page,
+					  copy, KSM_COPY_EXCLUSIVE) ?
+		      0 : -EAGAIN;
+	if (err)
 		folio_put(copy);
-	return done ? 0 : -EAGAIN;
+	return err;
 }
 
 static struct page *ksm_pte_page(struct vm_area_struct *vma, unsigned long addr,
@@ -364,7 +407,7 @@ static int ksm_unshare_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 			   struct mm_walk *walk)
 {
 	struct vm_area_struct *vma = walk->vma;
-	struct ksm_shared at = { .addr = addr };
+	struct ksm_shared at = { .addr = addr, .tries = KSM_LOCK_TRIES };
 	bool killable = walk->private;
 	int err = 0;
 
@@ -401,7 +444,8 @@ static const struct mm_walk_ops ksm_unshare_ops = {
  * @killable: a pending signal ends it
  *
  * Context: mmap_lock, for reading or writing; sleeps.
- * Return: 0, -ENOMEM or -EINTR; pages unshared before an error stay so.
+ * Return: 0, -ENOMEM, -EINTR, or -ENOLCK in a worker that would have to wait;
+ * pages unshared before an error stay so.
  */
 int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, bool killable)
