@@ -109,6 +109,26 @@ static bool ksm_review_hand_over(struct ksm_frame *frame, struct folio *folio,
 }
 
 /*
+ * Hand a frame over with no lock that the scan needs, as a throttled process
+ * may hold the lock of an anon_vma for long. Only this worker frees frames.
+ * Unlocks the folio, as the domain's mutex is taken before folio locks.
+ */
+static bool ksm_review_hand_over_unlocked(struct ksm_frame *frame,
+					  struct folio *folio,
+					  struct ksm_heirs *heirs)
+{
+	bool done;
+
+	mutex_unlock(&frame->domain->mutex);
+	ksm_gate_read_unlock();
+	done = ksm_review_hand_over(frame, folio, heirs->payer, heirs->heir);
+	folio_unlock(folio);
+	ksm_gate_read_lock();
+	mutex_lock(&frame->domain->mutex);
+	return done;
+}
+
+/*
  * Charge a frame to a cgroup that maps it; false: try again later. @work is
  * raised by what that takes, in cache lines.
  */
@@ -119,6 +139,7 @@ static bool ksm_review_payer(struct ksm_frame *frame, struct folio *folio,
 	struct rmap_walk_control rwc = {
 		.rmap_one = ksm_heirs_one,
 		.arg = &heirs,
+		.try_lock = true,
 	};
 	unsigned long looks;
 	bool done = true;
@@ -141,15 +162,19 @@ static bool ksm_review_payer(struct ksm_frame *frame, struct folio *folio,
 	 * fork made can be found twice, by its own record and by the parent's.
 	 */
 	if (!heirs.kept)
-		done = heirs.heir && heirs.nr >= atomic_read(&frame->mapped);
+		done = heirs.heir && !rwc.contended &&
+		       heirs.nr >= atomic_read(&frame->mapped);
 	if (!heirs.kept && done) {
 		looks += KSM_REVIEW_MOVES * heirs.nr;
-		done = ksm_review_hand_over(frame, folio, heirs.payer,
-					    heirs.heir);
+		done = ksm_review_hand_over_unlocked(frame, folio, &heirs);
+	} else {
+		folio_unlock(folio);
 	}
 	*work += looks * KSM_LOOK_CACHELINES;
 	if (heirs.heir)
 		mem_cgroup_put(heirs.heir);
+	return done;
+
 unlock:
 	folio_unlock(folio);
 	return done;
