@@ -29,6 +29,13 @@ static long long pages_now(void)
 		cg_stat(cg, "ksm_metadata_bytes")) / (long long)PAGE_SZ;
 }
 
+/* Workers of a case that ended early are gone. */
+static void new_cgroup(const char *name, const char *value)
+{
+	memset(w, 0, sizeof(w));
+	cg = cg_ksm(NULL, name, value);
+}
+
 static void fork_all(void)
 {
 	int i, j;
@@ -99,7 +106,7 @@ static void pair_of(u64 tag, long step, long long least)
 {
 	int i;
 
-	cg = cg_ksm(NULL, "a", NULL);
+	new_cgroup("a", NULL);
 	for (i = 0; i < 2; i++)
 		w[i][0] = w_dup(cg, N, tag, step);
 	begin();
@@ -127,7 +134,7 @@ static void huge_zeroes(void)
 {
 	int i;
 
-	cg = cg_ksm(NULL, "a", NULL);
+	new_cgroup("a", NULL);
 	ksm_set("use_zero_pages", 1);
 	for (i = 0; i < 2; i++) {
 		w[i][0] = w_new(cg);
@@ -154,7 +161,7 @@ static void families(u64 tag, long step)
 {
 	int i;
 
-	cg = cg_ksm(NULL, "a", NULL);
+	new_cgroup("a", NULL);
 	for (i = 0; i < 2; i++)
 		w[i][0] = w_dup(cg, N, tag, step);
 }
@@ -260,7 +267,7 @@ static void written_separately_of(u64 tag, long step, long long least)
 {
 	int i;
 
-	cg = cg_ksm(NULL, "a", NULL);
+	new_cgroup("a", NULL);
 	w[0][0] = w_dup(cg, N, 90 * N, 1);
 	for (i = 1; i <= CHILDREN; i++) {
 		w[0][i] = w_fork(w[0][0]);
@@ -305,26 +312,26 @@ static void child_opted_out(void)
 /* The figures move with the process, and add up. */
 static void sums(void)
 {
-	const char *up = cg_ksm(NULL, "up", "1"), *sub[2];
 	struct worker *child;
 	long long sum = 0;
+	const char *sub[2];
 	int i;
 
-	cg = up;
+	new_cgroup("up", "1");
 	for (i = 0; i < 2; i++) {
-		sub[i] = cg_letter(up, i);
+		sub[i] = cg_letter(cg, i);
 		w[i][0] = w_dup(sub[i], N / 8, TAG, 1);
 	}
 	child = w_fork(w[0][0]);
 	merge();
 	for (i = 0; i < 2; i++)
 		sum += cg_stat(sub[i], "pages_saved");
-	CHECK_EQ(cg_stat(up, "pages_saved"), sum);
+	CHECK_EQ(cg_stat(cg, "pages_saved"), sum);
 	CHECK_GE(sum, N / 8);
 	CHECK_LT(sum, 2 * N / 8);
 	CHECK_EQ(ksm_get("pages_saved"), cg_stat(CGROOT, "pages_saved"));
 	CHECK_OK(cg_move(sub[1], child->pid));
-	CHECK_WAIT_EQ(cg_stat(up, "pages_saved"), sum, "moved");
+	CHECK_WAIT_EQ(cg_stat(cg, "pages_saved"), sum, "moved");
 	w_exit(child);
 	nothing_left();
 }
