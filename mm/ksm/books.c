@@ -375,31 +375,6 @@ void ksm_books_close(struct ksm_group *group)
 }
 
 /**
- * ksm_books_orphans - count records that no slot owns
- * @domain: their domain
- * @nr: the change of their number
- *
- * A record was its slot's metadata until it became an orphan.
- *
- * Context: domain->mutex.
- */
-void ksm_books_orphans(struct ksm_domain *domain, long nr)
-{
-	const unsigned long per_page = PAGE_SIZE / sizeof(struct ksm_rec);
-	unsigned long old = domain->nr_orphans, new = old + nr;
-
-	lockdep_assert_held(&domain->mutex);
-	WRITE_ONCE(domain->nr_orphans, new);
-	/* charges are whole pages, so most changes need none */
-	if (new == old || (new && new / per_page == old / per_page))
-		return;
-	spin_lock(&ksm_lock);
-	if (domain->owner)
-		ksm_group_charge(domain->owner);
-	spin_unlock(&ksm_lock);
-}
-
-/**
  * ksm_books_inherit - fork: copy what the child inherits from its parent
  * @child: the child's slot, which is not published yet
  * @parent: the parent's

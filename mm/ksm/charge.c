@@ -39,8 +39,6 @@
  *   records    ask for room where fork or swap-in mapped the page, or where a
  *              relative keeps it after the merge. A merge that frees a page
  *              takes less than it frees
- *   orphans    were charged as records before; once the slot is gone, they
- *              count in the group that owns the domain
  *   frames     as the record of their first mapping; they replace a page
  *   slots      one for each mm; the controller charges the kernel memory of the
  *              mm, which is many times as large

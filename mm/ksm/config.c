@@ -53,10 +53,8 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 	mutex_init(&group->write_mutex);
 	spin_lock_init(&group->books.lock);
 	group->config.setting = parent ? KSM_INHERIT : KSM_MADVISE;
-	if (!parent) {
+	if (!parent)
 		group->own_domain = &ksm_root_domain;
-		ksm_root_domain.owner = group;
-	}
 	mutex_lock(&ksm_config_mutex);
 	spin_lock(&ksm_lock);
 	ksm_sched_init(&group->sched, parent ? &parent->sched : NULL,
@@ -147,8 +145,6 @@ void ksm_group_offline(struct ksm_group *group)
 		spin_lock(&ksm_lock);
 		ksm_group_pass_slots(group);
 		ksm_books_close(group);
-		if (group->own_domain)
-			group->own_domain->owner = NULL;
 		ksm_group_charge(group->parent);
 		ksm_group_charge(group);
 		list_del_init(&group->queue.enlist);
@@ -384,12 +380,7 @@ int ksm_group_need_domain(struct ksm_group *group)
 	if (!domain)
 		return -ENOMEM;
 	mutex_lock(&ksm_config_mutex);
-	spin_lock(&ksm_lock);
-	if (!group->offline)
-		domain->owner = group;
-	/* pairs with ksm_group_orphans() */
-	smp_store_release(&group->own_domain, domain);
-	spin_unlock(&ksm_lock);
+	group->own_domain = domain;
 	mutex_unlock(&ksm_config_mutex);
 	return 0;
 }

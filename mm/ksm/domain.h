@@ -19,7 +19,6 @@
 
 #include "units.h"
 
-struct ksm_group;
 struct ksm_slot;
 
 /**
@@ -61,8 +60,6 @@ struct ksm_index {
  * @waiting: groups put aside while @scanned (ksm_lock)
  * @pending: slots whose merging is to be undone and that may map frames of the
  *	domain
- * @owner: the group that has it as own_domain, NULL once that is offline
- *	(ksm_lock)
  * @mutex: everything below, and the tracking of the slots in the domain
  * @secret: key of samples and digests; constant
  * @zero_sample: sample of a page of zeroes; constant
@@ -70,7 +67,6 @@ struct ksm_index {
  * @samples: samples of merged contents (struct ksm_sample): the stable side
  * @blocks: block id to block, for @index
  * @frames: all merged frames
- * @nr_orphans: sum of their nr_orphans, also read without the mutex
  *
  * Freed by a worker after the last reference goes; the root's is static.
  */
@@ -80,7 +76,6 @@ struct ksm_domain {
 	bool scanned;
 	struct list_head waiting;
 	atomic_t pending;
-	struct ksm_group *owner;
 	struct mutex mutex;		/* everything below */
 	struct ksm_secret secret;
 	u32 zero_sample;
@@ -88,7 +83,6 @@ struct ksm_domain {
 	struct rhashtable samples;
 	struct xarray blocks;
 	struct list_head frames;
-	unsigned long nr_orphans;
 };
 
 /**

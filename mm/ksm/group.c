@@ -157,23 +157,12 @@ struct ksm_group *ksm_mm_group(struct mm_struct *mm)
 	return &ksm_root_group;
 }
 
-/* Records that no slot owns count in the group that owns the domain. */
-static long ksm_group_orphans(struct ksm_group *group)
-{
-	/* pairs with ksm_group_need_domain() */
-	struct ksm_domain *domain = smp_load_acquire(&group->own_domain);
-
-	if (!domain || ksm_group_is_offline(group))
-		return 0;
-	return READ_ONCE(domain->nr_orphans);
-}
-
 /**
  * ksm_group_metadata - memory that merging takes in a group
  * @group: the group
  *
- * What the slots account themselves, the objects of the frames that are charged
- * here, and the orphans of its own domain.
+ * What the slots account themselves, and the objects of the frames that are
+ * charged here.
  *
  * Context: any.
  * Return: bytes.
@@ -186,8 +175,7 @@ long ksm_group_metadata(struct ksm_group *group)
 	struct ksm_group_books *books = &group->books;
 
 	return atomic_long_read(&books->gauge[KSM_G_METADATA]) +
-	       READ_ONCE(books->shared) * frame +
-	       ksm_group_orphans(group) * (long)sizeof(struct ksm_rec);
+	       READ_ONCE(books->shared) * frame;
 }
 
 /**

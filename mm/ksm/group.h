@@ -118,7 +118,7 @@ struct ksm_group_books {
  *	outside of ksm_config_mutex
  * @config: what was written (ksm_config_mutex)
  * @own_domain: allocated when the group first needs a domain of its own, kept
- *	until the group is freed (ksm_config_mutex, read without it)
+ *	until the group is freed (ksm_config_mutex)
  * @offline: the cgroup is gone, slots and books moved to @parent (written
  *	under ksm_lock and books.lock)
  * @effective: what holds here

@@ -273,7 +273,6 @@ void ksm_books_set_unwanted(struct ksm_slot *slot, bool unwanted);
 bool ksm_books_pending(struct ksm_slot *slot);
 bool ksm_domain_pending(struct ksm_domain *domain);
 void ksm_books_shared(struct folio *folio, long nr);
-void ksm_books_orphans(struct ksm_domain *domain, long nr);
 void ksm_books_inherit(struct ksm_slot *child, struct ksm_slot *parent);
 void ksm_books_release(struct ksm_slot *slot);
 long ksm_books_move(struct ksm_slot *slot, struct ksm_group *group);

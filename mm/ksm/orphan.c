@@ -184,7 +184,6 @@ bool ksm_rec_unlink(struct ksm_rec *rec, unsigned long *work)
 	}
 	if (!keep)
 		return true;
-	ksm_books_orphans(frame->domain, 1);
 	atomic_or(KSM_FRAME_WAITS, &frame->flags);
 	if (!known)
 		ksm_frame_changed(frame);
@@ -231,10 +230,8 @@ static void ksm_deferred_move(struct ksm_frame *frame, struct hlist_head *dead)
 	while ((rec = frame->deferred)) {
 		frame->deferred = rec->next_deferred;
 		hlist_del(&rec->link);
-		if (!ksm_orphan_add(frame, rec)) {
+		if (!ksm_orphan_add(frame, rec))
 			hlist_add_head(&rec->link, dead);
-			ksm_books_orphans(frame->domain, -1);
-		}
 	}
 }
 
@@ -274,7 +271,6 @@ static void ksm_orphans_check(struct ksm_frame *frame, struct hlist_head *dead,
 			continue;
 		rb_erase(node, &frame->orphans);
 		hlist_add_head(&rec->link, dead);
-		ksm_books_orphans(frame->domain, -1);
 	}
 	frame->next_orphan = node;
 }
@@ -323,7 +319,6 @@ bool ksm_frame_drop_recs(struct ksm_frame *frame)
 	struct hlist_node *next;
 	struct ksm_rec *rec, *pos;
 	HLIST_HEAD(recs);
-	long nr = 0;
 
 	if (hlist_empty(&frame->recs) && !ksm_frame_has_orphans(frame))
 		return true;
@@ -339,7 +334,6 @@ bool ksm_frame_drop_recs(struct ksm_frame *frame)
 		frame->deferred = rec->next_deferred;
 		hlist_del(&rec->link);
 		ksm_rec_free(rec);
-		nr++;
 		cond_resched();
 	}
 	hlist_for_each_entry_safe(rec, next, &recs, link) {
@@ -349,9 +343,7 @@ bool ksm_frame_drop_recs(struct ksm_frame *frame)
 	}
 	rbtree_postorder_for_each_entry_safe(rec, pos, &orphans, orphan) {
 		ksm_rec_free(rec);
-		nr++;
 		cond_resched();
 	}
-	ksm_books_orphans(frame->domain, -nr);
 	return true;
 }

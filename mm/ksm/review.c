@@ -11,8 +11,8 @@
  *    let go after as many reviews, and a poisoned one at once; that needs the
  *    folio lock, which is tried until it is free;
  *  - orphans are checked when mappings change, see orphan.c;
- *  - the LRU batches are drained only for the first KSM_REVIEW_DRAINS reviews
- *    of a frame, and at most once in KSM_REVIEW_AGAIN for all frames.
+ *  - the LRU batches are drained for as many reviews of a frame, and at most
+ *    once in KSM_REVIEW_AGAIN for all frames.
  * The work of a review is charged in the scheduler to the group that pays for
  * the frame.
  *
@@ -41,8 +41,6 @@
 #define KSM_REVIEW_AGAIN	HZ
 /* Reviews of one frame in a row without a result. */
 #define KSM_REVIEW_TRIES	30
-/* How many of these ask for a drain of the LRU batches. */
-#define KSM_REVIEW_DRAINS	3
 /* Replacing a mapping by a migration entry and back, after it was found. */
 #define KSM_REVIEW_MOVES	2
 
@@ -216,8 +214,7 @@ static bool ksm_review_retry(struct ksm_frame *frame, struct folio *folio,
 {
 	bool mapped = atomic_read(&frame->mapped);
 
-	if (frame->tries < KSM_REVIEW_DRAINS && !folio_test_lru(folio) &&
-	    !folio_test_hwpoison(folio))
+	if (!folio_test_lru(folio) && !folio_test_hwpoison(folio))
 		*drain = true;
 	if (frame->tries < KSM_REVIEW_TRIES)
 		frame->tries++;
