@@ -83,7 +83,7 @@ static void family(void)
 
 static const char *up;
 
-/* Inode of the cgroup that the frame of the worker's first page is charged to. */
+/* The cgroup, by inode, that the frame of the first page is charged to. */
 static u64 payer(struct worker *w)
 {
 	return frame_cgroup(w_frame(w, 0, 0).pfn);

@@ -290,7 +290,7 @@ static void reset(void)
 
 /* ------------------------------------------------------- moves and rounds */
 
-/* A slot that is counted twice, or not at all, would keep rounds from ending. */
+/* A slot that is counted twice, or not at all, keeps rounds from ending. */
 static void moves(void)
 {
 	const char *cg[3];

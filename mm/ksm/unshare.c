@@ -266,7 +266,7 @@ struct ksm_shared {
 	int tries;
 };
 
-/* A throttled process may hold a lock for long: a worker waits a little only. */
+/* A throttled process may hold a lock for long, so a worker gives up soon. */
 static bool ksm_worker_waits(int *tries)
 {
 	usleep_range(50, 200);
