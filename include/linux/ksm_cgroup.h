@@ -115,7 +115,7 @@ int ksm_group_set_weight(struct ksm_group *group, u64 weight);
 void ksm_group_reset_weight(struct ksm_group *group);
 
 /* What a change of configuration takes. */
-int ksm_mm_register(struct mm_struct *mm);
+int ksm_mm_register(struct mm_struct *mm, gfp_t gfp);
 int ksm_group_undo(struct ksm_group *top);
 
 /* Groups whose processes a worker in kernel/cgroup/ksm.c has to register. */

@@ -154,7 +154,7 @@ static int ksm_register_task(struct task_struct *leader)
 		mm = task->mm;
 	task_unlock(task);
 	if (mm) {
-		err = ksm_mm_register(mm);
+		err = ksm_mm_register(mm, GFP_KERNEL);
 		mmput_async(mm);
 	}
 	return err;
@@ -337,14 +337,37 @@ void ksm_memcg_attach(struct task_struct *task)
 	ksm_memcg_task(task);
 }
 
+/* Does a 1 cover a process that was just forked and has no slot? */
+static bool ksm_fork_registers(struct task_struct *task)
+{
+	struct mm_struct *mm = task->mm;
+	bool covered;
+
+	if (!mm || mm->ksm || rcu_access_pointer(mm->owner) != task)
+		return false;
+	rcu_read_lock();
+	covered = ksm_group_effective(ksm_group_of(mem_cgroup_from_task(task)))
+		  == KSM_ALWAYS;
+	rcu_read_unlock();
+	return covered;
+}
+
 /**
  * ksm_memcg_fork - a process was forked here
- * @task: one of its tasks
+ * @task: one of its tasks, which does not run yet
  *
- * Context: cannot fail.
+ * A process that is forked into a cgroup from outside is registered here, at
+ * the cost of the one that forks it: the worker would look at all processes of
+ * the cgroup, and nobody would be charged for that.
+ *
+ * Context: cgroup_threadgroup_rwsem, for which all forks would wait together
+ * with the next move, so this does not reclaim; cannot fail: without memory, the
+ * worker registers the process.
  */
 void ksm_memcg_fork(struct task_struct *task)
 {
+	if (ksm_fork_registers(task))
+		ksm_mm_register(task->mm, GFP_NOWAIT | __GFP_NOWARN);
 	ksm_memcg_task(task);
 }
 

@@ -39,7 +39,7 @@ static int ksm_madvise_mergeable(struct vm_area_struct *vma,
 	*vm_flags &= ~VM_NOMERGE;
 	if (*vm_flags & VM_MERGEABLE || !ksm_vma_able(vma))
 		return 0;
-	err = ksm_mm_register(mm);
+	err = ksm_mm_register(mm, GFP_KERNEL);
 	if (err)
 		return err;
 	mm->ksm->asked = true;
@@ -129,7 +129,7 @@ static void ksm_unask(struct mm_struct *mm)
  */
 int ksm_enable_merge_any(struct mm_struct *mm)
 {
-	int err = ksm_mm_register(mm);
+	int err = ksm_mm_register(mm, GFP_KERNEL);
 
 	if (err)
 		return err;
@@ -193,7 +193,7 @@ int ksm_default_merge_any(struct mm_struct *mm)
 	rcu_read_lock();
 	forced = ksm_mm_forced(mm, ksm_mm_group(mm));
 	rcu_read_unlock();
-	return forced ? ksm_mm_register(mm) : 0;
+	return forced ? ksm_mm_register(mm, GFP_KERNEL) : 0;
 }
 
 /**

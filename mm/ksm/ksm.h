@@ -343,10 +343,10 @@ void ksm_pending_init(void);
 
 /* slot.c */
 typedef int (*ksm_slot_fn)(struct ksm_slot *slot, void *arg);
-struct ksm_slot *ksm_slot_alloc(struct mm_struct *mm);
+struct ksm_slot *ksm_slot_alloc(struct mm_struct *mm, gfp_t gfp);
 void ksm_slot_inherit(struct ksm_slot *child, struct ksm_slot *parent);
 bool ksm_slot_attach(struct ksm_slot *slot, struct ksm_group *group);
-struct ksm_slot *ksm_slot_make(struct mm_struct *mm);
+struct ksm_slot *ksm_slot_make(struct mm_struct *mm, gfp_t gfp);
 void ksm_slot_put(struct ksm_slot *slot);
 void ksm_slot_refresh(struct ksm_slot *slot);
 void ksm_slot_join(struct ksm_slot *slot, struct ksm_group *group);

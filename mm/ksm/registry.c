@@ -55,7 +55,8 @@ static DECLARE_WORK(ksm_reap_work, ksm_reap);
  */
 int __ksm_dup_mmap(struct mm_struct *mm, struct mm_struct *oldmm)
 {
-	struct ksm_slot *slot = ksm_slot_alloc(mm), *parent = oldmm->ksm;
+	struct ksm_slot *slot = ksm_slot_alloc(mm, GFP_KERNEL);
+	struct ksm_slot *parent = oldmm->ksm;
 
 	if (!slot)
 		return -ENOMEM;
@@ -88,7 +89,7 @@ int __ksm_execve(struct mm_struct *mm)
 	wanted = test_bit(MMF_VM_MERGE_ANY, &mm->flags) ||
 		 ksm_group_effective(group) == KSM_ALWAYS;
 	rcu_read_unlock();
-	if (wanted && !ksm_slot_make(mm))
+	if (wanted && !ksm_slot_make(mm, GFP_KERNEL))
 		return -ENOMEM;
 	return 0;
 }

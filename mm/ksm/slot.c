@@ -27,17 +27,18 @@ static unsigned long ksm_seq;
 /**
  * ksm_slot_alloc - allocate a slot
  * @mm: the mm that it is for
+ * @gfp: how hard to try
  *
- * Context: sleeps.
+ * Context: as @gfp says.
  * Return: the slot, which belongs to nothing yet, or NULL.
  */
-struct ksm_slot *ksm_slot_alloc(struct mm_struct *mm)
+struct ksm_slot *ksm_slot_alloc(struct mm_struct *mm, gfp_t gfp)
 {
 	struct ksm_slot *slot;
 
 	if (!ksm_ready())
 		return NULL;
-	slot = kzalloc(sizeof(*slot), GFP_KERNEL);
+	slot = kzalloc(sizeof(*slot), gfp);
 	if (!slot)
 		return NULL;
 	slot->mm = mm;
@@ -134,11 +135,12 @@ bool ksm_slot_attach(struct ksm_slot *slot, struct ksm_group *group)
 /**
  * ksm_slot_make - the slot of an mm, a new one if need be
  * @mm: the mm, whose mm_users the caller keeps
+ * @gfp: how hard to try
  *
- * Context: sleeps.
+ * Context: as @gfp says.
  * Return: the slot, which lasts as long as mm_users; NULL without memory.
  */
-struct ksm_slot *ksm_slot_make(struct mm_struct *mm)
+struct ksm_slot *ksm_slot_make(struct mm_struct *mm, gfp_t gfp)
 {
 	struct ksm_slot *slot;
 	bool attached;
@@ -147,7 +149,7 @@ struct ksm_slot *ksm_slot_make(struct mm_struct *mm)
 	slot = smp_load_acquire(&mm->ksm);
 	if (slot)
 		return slot;
-	slot = ksm_slot_alloc(mm);
+	slot = ksm_slot_alloc(mm, gfp);
 	if (!slot)
 		return NULL;
 	rcu_read_lock();
@@ -294,13 +296,14 @@ bool ksm_slot_die(struct ksm_slot *slot)
 /**
  * ksm_mm_register - let a process take part as its settings say
  * @mm: the process, whose mm_users the caller keeps
+ * @gfp: how hard to try
  *
- * Context: sleeps.
+ * Context: as @gfp says.
  * Return: 0 or -ENOMEM.
  */
-int ksm_mm_register(struct mm_struct *mm)
+int ksm_mm_register(struct mm_struct *mm, gfp_t gfp)
 {
-	struct ksm_slot *slot = ksm_slot_make(mm);
+	struct ksm_slot *slot = ksm_slot_make(mm, gfp);
 
 	if (!slot)
 		return -ENOMEM;
