@@ -291,6 +291,7 @@ void ksm_round_drained(void);
 void ksm_pass_begin(struct ksm_slot *slot);
 void ksm_pass_end(struct ksm_slot *slot);
 void ksm_pass_skip(struct ksm_slot *slot);
+void ksm_pass_busy(struct ksm_slot *slot);
 
 /* queue.c */
 extern wait_queue_head_t ksm_work_wait, ksm_turn_wait;

@@ -95,9 +95,12 @@ static int ksm_scan_memory(struct ksm_scan *scan)
 	struct mm_struct *mm = slot->mm;
 	bool done;
 
-	/* the process exits, or is busy mapping: not now */
-	if (!mmap_read_trylock(mm))
+	/* the process is busy mapping, or keeps the lock: not now */
+	if (!mmap_read_trylock(mm)) {
+		ksm_pass_busy(slot);
 		return -EBUSY;
+	}
+	pass->busy = 0;
 	if (!ksm_mm_live(mm)) {
 		mmap_read_unlock(mm);
 		/* its exit may take long, and no round waits for that */

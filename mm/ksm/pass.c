@@ -12,6 +12,13 @@
 #include "ksm.h"
 #include "round.h"
 
+/*
+ * A round goes on without a slot whose mmap_lock was found busy each of several
+ * times, over more than a second.
+ */
+#define KSM_BUSY_TRIES	4
+#define KSM_BUSY_TIME	HZ
+
 /**
  * struct ksm_round - the present round
  * @nr: its number; stamps passes, slots and groups
@@ -311,4 +318,27 @@ void ksm_pass_skip(struct ksm_slot *slot)
 	if (ksm_round_waits_for(slot))
 		ksm_round_passed(slot);
 	spin_unlock(&ksm_lock);
+}
+
+/**
+ * ksm_pass_busy - a slot's mmap_lock is busy
+ * @slot: the slot
+ *
+ * A process can keep its mmap_lock for any time, for example while it is
+ * throttled. The round waits for that only for a while. pass.busy is cleared
+ * when the lock is found free.
+ *
+ * Context: the mutex of the slot's domain; takes ksm_lock.
+ */
+void ksm_pass_busy(struct ksm_slot *slot)
+{
+	struct ksm_pass *pass = &slot->pass;
+
+	if (!pass->busy)
+		pass->busy_since = jiffies;
+	if (pass->busy < KSM_BUSY_TRIES)
+		pass->busy++;
+	if (pass->busy >= KSM_BUSY_TRIES &&
+	    time_after(jiffies, pass->busy_since + KSM_BUSY_TIME))
+		ksm_pass_skip(slot);
 }

@@ -191,6 +191,8 @@ struct ksm_cursor {
  * @counted: end of the memory that @related and @unsure cover
  * @nr: number of the pass; stamps blocks
  * @recheck: pages moved or were given up before the pass: skip nothing
+ * @busy: how often in a row mmap_lock was found busy, up to a bound
+ * @busy_since: when that began, in jiffies
  *
  * All under the mutex of the domain that the slot is tracked in.
  */
@@ -206,6 +208,8 @@ struct ksm_pass {
 	unsigned long counted;
 	u8 nr;
 	bool recheck;
+	unsigned int busy;
+	unsigned long busy_since;
 };
 
 /**
