@@ -7,7 +7,10 @@
  *   mem_cgroup_replace_folio()  a frame takes the place of a page that is freed
  *   mem_cgroup_charge()         any other frame, without reclaim: it fails at
  *                               the limit and raises no event; copies
- *   mod_memcg_state()           metadata, as "kernel" in memory.stat
+ *   obj_cgroup_charge()         records that no process owns, which move to the
+ *                               parent with the other charges of a cgroup that
+ *                               is removed
+ *   mod_memcg_state()           other metadata, as "kernel" in memory.stat
  *
  * Two charges change the page counter directly. At a limit, the controller's
  * functions would fail, raise an event, reclaim or call the OOM killer:
@@ -331,4 +334,64 @@ int ksm_charge_copy(struct ksm_slot *slot, struct folio *folio, gfp_t gfp)
 		err = ksm_charge_folio(folio, memcg, gfp);
 	mem_cgroup_put(memcg);
 	return err;
+}
+
+/* Takes a reference on @objcg, or NULL, over. Forces the charge. */
+static struct obj_cgroup *ksm_charge_rec(struct obj_cgroup *objcg)
+{
+	if (objcg && obj_cgroup_charge(objcg, GFP_ATOMIC | __GFP_NOWARN,
+				       sizeof(struct ksm_rec))) {
+		obj_cgroup_put(objcg);
+		objcg = NULL;
+	}
+	return objcg;
+}
+
+/**
+ * ksm_charge_orphan - charge for a record that a slot gives up
+ * @slot: the slot; its books no longer count the record
+ *
+ * Context: any task that holds no spinlock of the books.
+ * Return: what ksm_uncharge_orphan() takes; NULL if nothing is charged.
+ */
+struct obj_cgroup *ksm_charge_orphan(struct ksm_slot *slot)
+{
+	struct mem_cgroup *memcg = ksm_slot_memcg(slot), *old;
+	struct obj_cgroup *objcg;
+
+	if (!memcg)
+		return NULL;
+	old = set_active_memcg(memcg);
+	objcg = get_obj_cgroup_from_current();
+	set_active_memcg(old);
+	mem_cgroup_put(memcg);
+	return ksm_charge_rec(objcg);
+}
+
+/**
+ * ksm_charge_payer - charge the payer of a frame for a record
+ * @folio: the frame
+ *
+ * For a record whose slot is gone.
+ *
+ * Context: any.
+ * Return: what ksm_uncharge_orphan() takes; NULL if nothing is charged.
+ */
+struct obj_cgroup *ksm_charge_payer(struct folio *folio)
+{
+	return ksm_charge_rec(get_obj_cgroup_from_folio(folio));
+}
+
+/**
+ * ksm_uncharge_orphan - a record that no slot owned is freed
+ * @objcg: from ksm_charge_orphan() or ksm_charge_payer()
+ *
+ * Context: any.
+ */
+void ksm_uncharge_orphan(struct obj_cgroup *objcg)
+{
+	if (!objcg)
+		return;
+	obj_cgroup_uncharge(objcg, sizeof(struct ksm_rec));
+	obj_cgroup_put(objcg);
 }

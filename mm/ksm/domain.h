@@ -199,6 +199,7 @@ struct ksm_frame {
  * @frame: the frame of a record that a slot owns, NULL once it is gone
  *	(domain->mutex)
  * @next_deferred: next of frame->deferred (domain->mutex)
+ * @charged: what an orphan is charged to, or NULL (domain->mutex)
  * @anon_vma: tree of VMAs that may map the frame, with a reference; constant
  * @pgoff: the offset at which they may map it; constant
  *
@@ -213,6 +214,7 @@ struct ksm_rec {
 	union {
 		struct ksm_frame *frame;
 		struct ksm_rec *next_deferred;
+		struct obj_cgroup *charged;
 	};
 	struct anon_vma *anon_vma;
 	pgoff_t pgoff;

@@ -219,6 +219,9 @@ void ksm_charge_move(struct folio *folio, struct mem_cgroup *from,
 bool ksm_charged_here(struct ksm_slot *slot, struct folio *folio);
 bool ksm_charge_may_be_lost(struct ksm_slot *slot, struct folio *folio);
 int ksm_charge_copy(struct ksm_slot *slot, struct folio *folio, gfp_t gfp);
+struct obj_cgroup *ksm_charge_orphan(struct ksm_slot *slot);
+struct obj_cgroup *ksm_charge_payer(struct folio *folio);
+void ksm_uncharge_orphan(struct obj_cgroup *objcg);
 #else
 static inline void ksm_group_charge(struct ksm_group *group)
 {
@@ -250,6 +253,20 @@ static inline int ksm_charge_copy(struct ksm_slot *slot, struct folio *folio,
 				  gfp_t gfp)
 {
 	return 0;
+}
+
+static inline struct obj_cgroup *ksm_charge_orphan(struct ksm_slot *slot)
+{
+	return NULL;
+}
+
+static inline struct obj_cgroup *ksm_charge_payer(struct folio *folio)
+{
+	return NULL;
+}
+
+static inline void ksm_uncharge_orphan(struct obj_cgroup *objcg)
+{
 }
 #endif
 
@@ -386,9 +403,11 @@ void ksm_review_return(struct llist_head *frames);
 extern struct kmem_cache *ksm_rec_cache;
 void ksm_rec_free(struct ksm_rec *rec);
 void ksm_recs_free(struct hlist_head *recs);
-bool ksm_rec_unlink(struct ksm_rec *rec, unsigned long *work);
+bool ksm_rec_unlink(struct ksm_rec *rec, struct ksm_slot *slot,
+		    unsigned long *work);
 bool ksm_frame_has_orphans(const struct ksm_frame *frame);
-bool ksm_frame_check_orphans(struct ksm_frame *frame, unsigned long *work);
+bool ksm_frame_check_orphans(struct ksm_frame *frame, struct folio *folio,
+			     unsigned long *work);
 bool ksm_frame_drop_recs(struct ksm_frame *frame);
 
 /* rmap.c */

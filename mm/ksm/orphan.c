@@ -13,6 +13,10 @@
  * needed. An orphan that is kept too long costs only memory and goes with its
  * frame.
  *
+ * An orphan is charged to the cgroup of the process that owned it. If walkers
+ * keep it from being moved at once, that is no longer known afterwards, and the
+ * frame's payer is charged.
+ *
  * A check goes through all orphans of a frame, a few at each review, and frees
  * those that are no longer needed. It begins once as many changes were reported
  * as the last check looked at VMAs, or once changes cease. So checks cost no
@@ -45,6 +49,12 @@ void ksm_rec_free(struct ksm_rec *rec)
 {
 	put_anon_vma(rec->anon_vma);
 	kmem_cache_free(ksm_rec_cache, rec);
+}
+
+static void ksm_orphan_free(struct ksm_rec *rec)
+{
+	ksm_uncharge_orphan(rec->charged);
+	ksm_rec_free(rec);
 }
 
 /**
@@ -158,13 +168,15 @@ static void ksm_rec_defer(struct ksm_frame *frame, struct ksm_rec *rec)
 /**
  * ksm_rec_unlink - take a record that was deleted off its frame
  * @rec: the record, in no slot any more
+ * @slot: the slot that owned it, whose books no longer count it
  * @work: raised by what that takes, in cache lines
  *
  * Context: domain->mutex. Does not sleep.
  * Return: false if the record stays with the frame, because no other one leads
  * to some mapping, or because that is not known yet.
  */
-bool ksm_rec_unlink(struct ksm_rec *rec, unsigned long *work)
+bool ksm_rec_unlink(struct ksm_rec *rec, struct ksm_slot *slot,
+		    unsigned long *work)
 {
 	struct ksm_frame *frame = rec->frame;
 	struct rw_semaphore *sem = ksm_frame_sem(frame);
@@ -178,6 +190,8 @@ bool ksm_rec_unlink(struct ksm_rec *rec, unsigned long *work)
 		}
 		hlist_del(&rec->link);
 		keep = keep && ksm_orphan_add(frame, rec);
+		if (keep)
+			rec->charged = ksm_charge_orphan(slot);
 		up_write(sem);
 	} else {
 		ksm_rec_defer(frame, rec);
@@ -223,14 +237,18 @@ static bool ksm_orphans_due(struct ksm_frame *frame)
 }
 
 /* With ksm_rmap_sem[] held for writing: move the deferred ones off @recs. */
-static void ksm_deferred_move(struct ksm_frame *frame, struct hlist_head *dead)
+static void ksm_deferred_move(struct ksm_frame *frame, struct folio *folio,
+			      struct hlist_head *dead)
 {
 	struct ksm_rec *rec;
 
 	while ((rec = frame->deferred)) {
 		frame->deferred = rec->next_deferred;
 		hlist_del(&rec->link);
-		if (!ksm_orphan_add(frame, rec))
+		rec->charged = NULL;
+		if (ksm_orphan_add(frame, rec))
+			rec->charged = ksm_charge_payer(folio);
+		else
 			hlist_add_head(&rec->link, dead);
 	}
 }
@@ -278,6 +296,7 @@ static void ksm_orphans_check(struct ksm_frame *frame, struct hlist_head *dead,
 /**
  * ksm_frame_check_orphans - free the orphans of a frame that lead nowhere
  * @frame: the frame
+ * @folio: its folio, with a reference
  * @work: raised by what that takes, in cache lines
  *
  * Only tries locks, as reclaim may be throttled while it holds them.
@@ -286,9 +305,12 @@ static void ksm_orphans_check(struct ksm_frame *frame, struct hlist_head *dead,
  * Return: true if the frame is to be reviewed again: not all orphans were
  * checked, changes go on, or a lock was contended.
  */
-bool ksm_frame_check_orphans(struct ksm_frame *frame, unsigned long *work)
+bool ksm_frame_check_orphans(struct ksm_frame *frame, struct folio *folio,
+			     unsigned long *work)
 {
 	unsigned long before = *work;
+	struct hlist_node *next;
+	struct ksm_rec *rec;
 	HLIST_HEAD(dead);
 
 	if (!ksm_frame_has_orphans(frame))
@@ -297,10 +319,13 @@ bool ksm_frame_check_orphans(struct ksm_frame *frame, unsigned long *work)
 		return frame->changed;
 	if (!down_write_trylock(ksm_frame_sem(frame)))
 		return true;
-	ksm_deferred_move(frame, &dead);
+	ksm_deferred_move(frame, folio, &dead);
 	ksm_orphans_check(frame, &dead, work);
 	up_write(ksm_frame_sem(frame));
-	ksm_recs_free(&dead);
+	hlist_for_each_entry_safe(rec, next, &dead, link) {
+		ksm_orphan_free(rec);
+		cond_resched();
+	}
 	frame->changes_needed += (*work - before) / KSM_LOOK_CACHELINES;
 	return frame->next_orphan || frame->changed ||
 	       atomic_read(&frame->changes);
@@ -342,7 +367,7 @@ bool ksm_frame_drop_recs(struct ksm_frame *frame)
 		cond_resched();
 	}
 	rbtree_postorder_for_each_entry_safe(rec, pos, &orphans, orphan) {
-		ksm_rec_free(rec);
+		ksm_orphan_free(rec);
 		cond_resched();
 	}
 	return true;

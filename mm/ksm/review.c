@@ -254,7 +254,7 @@ static bool ksm_review_folio(struct ksm_frame *frame, struct folio *folio,
 	else
 		again = ksm_review_retry(frame, folio, drain);
 	if (mapped)
-		again |= ksm_frame_check_orphans(frame, &work);
+		again |= ksm_frame_check_orphans(frame, folio, &work);
 	if (settled && !ksm_frame_has_orphans(frame))
 		atomic_andnot(KSM_FRAME_WAITS, &frame->flags);
 	ksm_review_charge(folio, work);

@@ -101,7 +101,7 @@ void ksm_rec_del(struct ksm_scan *scan, struct ksm_slot *slot,
 	if (rec->frame) {
 		trace_ksm_remove_rmap_item(slot, READ_ONCE(rec->frame->pfn),
 					   rec, slot->mm);
-		unlinked = ksm_rec_unlink(rec, &work);
+		unlinked = ksm_rec_unlink(rec, slot, &work);
 	}
 	if (scan)
 		scan->work += work;
