@@ -101,6 +101,7 @@ struct ksm_slot_queue {
  * @unshared: pages unshared in this turn
  * @work: work done in this turn, in cache lines
  * @limit: work after which the turn is over; 0: none
+ * @patience: jiffies to wait for a busy mmap_lock, beyond a few ms
  *
  * In the slot for the worker, on the stack of any other task that unshares.
  */
@@ -112,6 +113,7 @@ struct ksm_undo_at {
 	unsigned long unshared;
 	unsigned long work;
 	unsigned long limit;
+	unsigned long patience;
 };
 
 /**

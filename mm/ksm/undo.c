@@ -14,7 +14,10 @@
 
 /* Pages to unshare between two checks whether mmap_lock is contended. */
 #define KSM_UNDO_PAGES		256
+/* How often a busy mmap_lock is tried, at intervals of 50 to 200 us. */
 #define KSM_CATCH_TRIES		25
+/* How long a write waits in all for processes that keep their mmap_lock. */
+#define KSM_WRITE_PATIENCE	(2 * HZ)
 /* Work under one mmap_lock: 1 for each VMA, 100 for each piece. */
 #define KSM_CATCH_WORK		1000
 #define KSM_CATCH_TABLE		100
@@ -46,23 +49,40 @@ static bool ksm_slot_merged(struct ksm_slot *slot)
 	       READ_ONCE(slot->track.domain);
 }
 
-/* Take the mmap_lock of a process that may keep changing its mappings. */
-static bool ksm_mmap_catch(struct mm_struct *mm)
-{
-	int tries;
-
-	for (tries = 0; tries < KSM_CATCH_TRIES; tries++) {
-		if (mmap_read_trylock(mm))
-			return true;
-		usleep_range(50, 200);
-	}
-	return false;
-}
-
 /* May a signal end the work of the current task here? */
 static bool ksm_undo_killable(void)
 {
 	return !(current->flags & (PF_KTHREAD | PF_EXITING));
+}
+
+/*
+ * Take an mmap_lock. Another process may keep changing its mappings, or be
+ * throttled while it holds the lock, so its lock is only tried.
+ */
+static int ksm_undo_lock(struct mm_struct *mm, struct ksm_undo_at *at)
+{
+	bool killable = ksm_undo_killable();
+	unsigned long patience = at->patience;
+	unsigned long start = jiffies;
+	int tries = KSM_CATCH_TRIES;
+
+	/* task work runs before a fatal signal is delivered */
+	if (killable && fatal_signal_pending(current))
+		return -EINTR;
+	if (killable && mm == current->mm)
+		return mmap_read_lock_killable(mm);
+	while (!mmap_read_trylock(mm)) {
+		at->patience = patience - min(jiffies - start, patience);
+		if (tries <= 0 && !at->patience)
+			return -EAGAIN;
+		if (killable && signal_pending(current))
+			return -EINTR;
+		if (tries-- > 0)
+			usleep_range(50, 200);
+		else
+			usleep_range(1000, 2000);
+	}
+	return 0;
 }
 
 /* Mappings that unsharing would replace. */
@@ -138,19 +158,14 @@ static int ksm_undo_ranges(struct ksm_slot *slot, ksm_spare_fn spare,
 			   ksm_range_fn fn, struct ksm_undo_at *at,
 			   unsigned long *addr)
 {
-	bool killable = ksm_undo_killable();
 	struct mm_struct *mm = slot->mm;
 	bool end = false;
 	int err = 0;
 
 	while (!err && !end) {
-		/* task work runs before a fatal signal is delivered */
-		if (killable && fatal_signal_pending(current))
-			return -EINTR;
-		if (killable && mmap_read_lock_killable(mm))
-			return -EINTR;
-		if (!killable && !ksm_mmap_catch(mm))
-			return -EAGAIN;
+		err = ksm_undo_lock(mm, at);
+		if (err)
+			return err;
 		err = ksm_undo_some(slot, spare, fn, at, addr, &end);
 		mmap_read_unlock(mm);
 		cond_resched();
@@ -282,22 +297,25 @@ void ksm_undo_drop(struct ksm_slot *slot, struct ksm_undo_at *at)
  * @top: the group that it was written to
  * @synced: the domain that was waited for last, so no slice of it began before
  *	the write; with a reference
+ * @patience: jiffies to wait for processes that keep their mmap_lock
  * @err: the last error after which the walk went on
  */
 struct ksm_undo_write {
 	struct ksm_group *top;
 	struct ksm_domain *synced;
+	unsigned long patience;
 	int err;
 };
 
 /*
- * Unshare what the slot may not have under the present configuration. ENOMEM in
- * one slot does not end the walk, as other cgroups may have memory.
+ * Unshare what the slot may not have under the present configuration. ENOMEM
+ * and EAGAIN in one slot do not end the walk, as other cgroups may have memory
+ * and other processes be ready.
  */
 static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 {
 	struct ksm_undo_write *write = arg;
-	struct ksm_undo_at at = {};
+	struct ksm_undo_at at = { .patience = write->patience };
 	int err;
 
 	if (signal_pending(current))
@@ -309,9 +327,9 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 		return 0;
 	ksm_track_sync_unless(slot, &write->synced);
 	err = ksm_undo_merged(slot, ksm_unshare_piece, true, &at);
-	/* an exiting writer does not wait for a busy mmap_lock */
-	if (err == -EINTR || err == -EAGAIN)
-		return -EINTR;
+	write->patience = at.patience;
+	if (err == -EINTR)
+		return err;
 	if (err)
 		write->err = err;
 	else if (READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
@@ -328,11 +346,15 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
  * What is left after an error is pending, and the worker's.
  *
  * Context: sleeps; the configuration is published.
- * Return: 0; -ENOMEM; -EINTR on a signal; -ENODEV if the cgroup goes.
+ * Return: 0; -ENOMEM; -EINTR on a signal; -EAGAIN if a process kept its
+ * mmap_lock; -ENODEV if the cgroup goes.
  */
 int ksm_group_undo(struct ksm_group *top)
 {
-	struct ksm_undo_write write = { .top = top };
+	struct ksm_undo_write write = {
+		.top = top,
+		.patience = KSM_WRITE_PATIENCE,
+	};
 	int err;
 
 	/* pairs with ksm_track_enter() */
