@@ -167,6 +167,24 @@ bool ksm_books_pending(struct ksm_slot *slot)
 }
 
 /**
+ * ksm_books_borrowed - does another cgroup pay for a frame?
+ * @slot: a slot that maps it
+ * @folio: the frame
+ *
+ * Context: page table lock, which keeps the payer.
+ * Return: true if the slot's cgroup does not.
+ */
+bool ksm_books_borrowed(struct ksm_slot *slot, struct folio *folio)
+{
+	bool borrowed;
+
+	spin_lock(&slot->books.lock);
+	borrowed = !ksm_charged_here(slot, folio);
+	spin_unlock(&slot->books.lock);
+	return borrowed;
+}
+
+/**
  * ksm_books_set_unwanted - set whether a slot's merging is to be undone
  * @slot: the slot
  * @unwanted: true if so

@@ -129,6 +129,7 @@ bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group);
 bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group);
 unsigned int ksm_slot_policy(struct ksm_slot *slot);
 bool ksm_vma_able(struct vm_area_struct *vma);
+bool ksm_vma_is_single(struct vm_area_struct *vma);
 bool ksm_vma_eligible(unsigned int policy, struct vm_area_struct *vma);
 
 /* gate.c */
@@ -288,6 +289,7 @@ void ksm_books_relate(struct ksm_slot *slot);
 void ksm_books_recount(struct ksm_slot *slot, long related, long unsure);
 void ksm_books_set_unwanted(struct ksm_slot *slot, bool unwanted);
 bool ksm_books_pending(struct ksm_slot *slot);
+bool ksm_books_borrowed(struct ksm_slot *slot, struct folio *folio);
 bool ksm_domain_pending(struct ksm_domain *domain);
 void ksm_books_shared(struct folio *folio, long nr);
 void ksm_books_inherit(struct ksm_slot *child, struct ksm_slot *parent);
@@ -440,9 +442,10 @@ void ksm_track_sync(struct ksm_slot *slot);
 void ksm_track_drop(struct ksm_slot *slot);
 
 /* unshare.c */
-bool ksm_vma_is_single(struct vm_area_struct *vma);
+#define KSM_UNSHARE_KILLABLE	BIT(0)	/* a pending signal ends it */
+#define KSM_UNSHARE_BORROWED	BIT(1)	/* only what another cgroup pays for */
 int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
-		      unsigned long end, bool killable);
+		      unsigned long end, unsigned int flags);
 int ksm_unshare_locked(struct vm_area_struct *vma, unsigned long start,
 		       unsigned long end);
 void ksm_unshare_foreign(struct mm_struct *mm);

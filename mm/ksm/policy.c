@@ -222,3 +222,19 @@ bool ksm_vma_eligible(unsigned int policy, struct vm_area_struct *vma)
 	return policy & KSM_P_FORCED &&
 	       !(vma->vm_flags & (VM_DONTDUMP | VM_WIPEONFORK));
 }
+
+/**
+ * ksm_vma_is_single - does a VMA have no relatives by fork?
+ * @vma: a VMA with an anon_vma
+ *
+ * Context: mmap_lock, which keeps its process from forking.
+ * Return: true if the anon_vma tree has no other process's VMAs.
+ */
+bool ksm_vma_is_single(struct vm_area_struct *vma)
+{
+	struct anon_vma *anon_vma = vma->anon_vma;
+
+	/* a root counts as its own child */
+	return anon_vma->root == anon_vma &&
+	       READ_ONCE(anon_vma->num_children) == 1;
+}

@@ -102,6 +102,7 @@ struct ksm_slot_queue {
  * @work: work done in this turn, in cache lines
  * @limit: work after which the turn is over; 0: none
  * @patience: jiffies to wait for a busy mmap_lock, beyond a few ms
+ * @hurried: not even these few ms
  *
  * In the slot for the worker, on the stack of any other task that unshares.
  */
@@ -114,6 +115,7 @@ struct ksm_undo_at {
 	unsigned long work;
 	unsigned long limit;
 	unsigned long patience;
+	bool hurried;
 };
 
 /**

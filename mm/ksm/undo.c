@@ -64,7 +64,7 @@ static int ksm_undo_lock(struct mm_struct *mm, struct ksm_undo_at *at)
 	bool killable = ksm_undo_killable();
 	unsigned long patience = at->patience;
 	unsigned long start = jiffies;
-	int tries = KSM_CATCH_TRIES;
+	int tries = at->hurried ? 0 : KSM_CATCH_TRIES;
 
 	/* task work runs before a fatal signal is delivered */
 	if (killable && fatal_signal_pending(current))
@@ -178,14 +178,23 @@ static int ksm_undo_ranges(struct ksm_slot *slot, ksm_spare_fn spare,
 static int ksm_unshare_piece(struct vm_area_struct *vma, unsigned long start,
 			     unsigned long end)
 {
-	return ksm_unshare_range(vma, start, end, ksm_undo_killable());
+	return ksm_unshare_range(vma, start, end, ksm_undo_killable() ?
+				 KSM_UNSHARE_KILLABLE : 0);
+}
+
+static int ksm_unshare_borrowed(struct vm_area_struct *vma, unsigned long start,
+				unsigned long end)
+{
+	return ksm_unshare_range(vma, start, end, KSM_UNSHARE_BORROWED |
+				 (ksm_undo_killable() ?
+				  KSM_UNSHARE_KILLABLE : 0));
 }
 
 /* Ignore signals; a fatal one tears the mm down anyway. */
 static int ksm_unshare_whole(struct vm_area_struct *vma, unsigned long start,
 			     unsigned long end)
 {
-	return ksm_unshare_range(vma, start, end, false);
+	return ksm_unshare_range(vma, start, end, 0);
 }
 
 static int ksm_unshare_from(struct ksm_slot *slot, ksm_spare_fn spare,
@@ -236,7 +245,7 @@ static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
 	}
 	err = ksm_unshare_from(slot, spare, fn, at);
 	/* what was mapped meanwhile is unshared the next time */
-	if (!err) {
+	if (!err && fn != ksm_unshare_borrowed) {
 		at->addr = 0;
 		ksm_slot_undone(slot, at->narrowed);
 	}
@@ -297,25 +306,28 @@ void ksm_undo_drop(struct ksm_slot *slot, struct ksm_undo_at *at)
  * @top: the group that it was written to
  * @synced: the domain that was waited for last, so no slice of it began before
  *	the write; with a reference
+ * @fn: which mappings to unshare
  * @patience: jiffies to wait for processes that keep their mmap_lock
  * @err: the last error after which the walk went on
  */
 struct ksm_undo_write {
 	struct ksm_group *top;
 	struct ksm_domain *synced;
+	ksm_range_fn fn;
 	unsigned long patience;
 	int err;
 };
 
 /*
  * Unshare what the slot may not have under the present configuration. ENOMEM
- * and EAGAIN in one slot do not end the walk, as other cgroups may have memory
+ * and EBUSY in one slot do not end the walk, as other cgroups may have memory
  * and other processes be ready.
  */
 static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 {
 	struct ksm_undo_write *write = arg;
 	struct ksm_undo_at at = { .patience = write->patience };
+	bool borrowed = write->fn == ksm_unshare_borrowed;
 	int err;
 
 	if (signal_pending(current))
@@ -326,14 +338,20 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 	if (READ_ONCE(slot->queue.state) == KSM_SLOT_NEW)
 		return 0;
 	ksm_track_sync_unless(slot, &write->synced);
-	err = ksm_undo_merged(slot, ksm_unshare_piece, true, &at);
+	at.hurried = !at.patience;
+	err = ksm_undo_merged(slot, write->fn, !borrowed, &at);
 	write->patience = at.patience;
 	if (err == -EINTR)
 		return err;
-	if (err)
-		write->err = err;
-	else if (READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
-		 READ_ONCE(ksm_knobs.run) == KSM_RUN_UNMERGE)
+	/* what it has is not to be unshared, as far as is known */
+	if (err == -EAGAIN && !ksm_books_pending(slot) &&
+	    !ksm_slot_is_narrowed(slot))
+		err = 0;
+	if (err && write->err != -ENOMEM)
+		write->err = err == -EAGAIN ? -EBUSY : err;
+	else if (!err && !borrowed &&
+		 (READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
+		  READ_ONCE(ksm_knobs.run) == KSM_RUN_UNMERGE))
 		ksm_track_drop(slot);
 	cond_resched();
 	return 0;
@@ -343,23 +361,31 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
  * ksm_group_undo - unshare what a new configuration takes away
  * @top: the group whose configuration changed
  *
- * What is left after an error is pending, and the worker's.
+ * Borrowed frames come first: if memory runs out, the frames that are still
+ * merged are the cgroups' own, as far as possible. What is left after an error
+ * is pending, and the worker's.
  *
  * Context: sleeps; the configuration is published.
- * Return: 0; -ENOMEM; -EINTR on a signal; -EAGAIN if a process kept its
+ * Return: 0; -ENOMEM; -EINTR on a signal; -EBUSY if a process kept its
  * mmap_lock; -ENODEV if the cgroup goes.
  */
 int ksm_group_undo(struct ksm_group *top)
 {
 	struct ksm_undo_write write = {
 		.top = top,
-		.patience = KSM_WRITE_PATIENCE,
+		.fn = ksm_unshare_borrowed,
 	};
 	int err;
 
 	/* pairs with ksm_track_enter() */
 	smp_mb();
 	err = ksm_slots_walk(top, ksm_undo_for_write, &write);
+	if (!err) {
+		write.fn = ksm_unshare_piece;
+		write.patience = KSM_WRITE_PATIENCE;
+		write.err = 0;
+		err = ksm_slots_walk(top, ksm_undo_for_write, &write);
+	}
 	if (write.synced)
 		ksm_domain_put(write.synced);
 	return err ?: write.err;

@@ -62,6 +62,21 @@ static bool ksm_pte_shared(struct vm_area_struct *vma, unsigned long addr,
 	return page && folio_test_ksm(page_folio(page));
 }
 
+static struct page *ksm_pte_page(struct vm_area_struct *vma, unsigned long addr,
+				 pte_t pte)
+{
+	return pte_present(pte) ? vm_normal_page(vma, addr, pte) : NULL;
+}
+
+/* Does another cgroup than the process's own pay for the merged frame? */
+static bool ksm_pte_borrowed(struct vm_area_struct *vma, unsigned long addr,
+			     pte_t pte)
+{
+	struct page *page = ksm_pte_page(vma, addr, pte);
+
+	return page && ksm_books_borrowed(vma->vm_mm->ksm, page_folio(page));
+}
+
 /* Workers do not reclaim, as no cgroup would be charged for the CPU time. */
 static gfp_t ksm_unshare_gfp(gfp_t gfp)
 {
@@ -234,22 +249,6 @@ static bool ksm_relative_one(struct folio *copy, struct vm_area_struct *vma,
 }
 
 /**
- * ksm_vma_is_single - does a VMA have no relatives by fork?
- * @vma: a VMA with an anon_vma
- *
- * Context: mmap_lock, which keeps its process from forking.
- * Return: true if the anon_vma tree has no other process's VMAs.
- */
-bool ksm_vma_is_single(struct vm_area_struct *vma)
-{
-	struct anon_vma *anon_vma = vma->anon_vma;
-
-	/* a root counts as its own child */
-	return anon_vma->root == anon_vma &&
-	       READ_ONCE(anon_vma->num_children) == 1;
-}
-
-/**
  * struct ksm_shared - an entry to unshare, as it was read
  * @addr: its address
  * @pte: its value
@@ -348,12 +347,6 @@ static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
 	return err;
 }
 
-static struct page *ksm_pte_page(struct vm_area_struct *vma, unsigned long addr,
-				 pte_t pte)
-{
-	return pte_present(pte) ? vm_normal_page(vma, addr, pte) : NULL;
-}
-
 /*
  * Frames are scattered, so each one is a cache miss: prefetch the struct page
  * first, then the bytes to copy.
@@ -380,7 +373,8 @@ static void ksm_unshare_prefetch(struct vm_area_struct *vma, unsigned long addr,
 
 /* Find the next entry to unshare in this page table, from @at->addr on. */
 static bool ksm_unshare_next(struct vm_area_struct *vma, pmd_t *pmd,
-			     unsigned long end, struct ksm_shared *at)
+			     unsigned long end, unsigned int flags,
+			     struct ksm_shared *at)
 {
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *start, *ptep;
@@ -392,7 +386,9 @@ static bool ksm_unshare_next(struct vm_area_struct *vma, pmd_t *pmd,
 	for (ptep = start; at->addr < end; at->addr += PAGE_SIZE, ptep++) {
 		ksm_unshare_prefetch(vma, at->addr, end, ptep);
 		at->pte = ptep_get(ptep);
-		found = ksm_pte_shared(vma, at->addr, at->pte);
+		found = ksm_pte_shared(vma, at->addr, at->pte) &&
+			(!(flags & KSM_UNSHARE_BORROWED) ||
+			 ksm_pte_borrowed(vma, at->addr, at->pte));
 		if (found)
 			break;
 	}
@@ -408,14 +404,14 @@ static int ksm_unshare_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 {
 	struct vm_area_struct *vma = walk->vma;
 	struct ksm_shared at = { .addr = addr, .tries = KSM_LOCK_TRIES };
-	bool killable = walk->private;
+	unsigned int flags = (unsigned long)walk->private;
 	int err = 0;
 
 	if (pmd_trans_huge(pmdp_get_lockless(pmd)) ||
 	    pmd_none(pmdp_get_lockless(pmd)))
 		return 0;
-	while (ksm_unshare_next(vma, pmd, end, &at)) {
-		if (killable && signal_pending(current))
+	while (ksm_unshare_next(vma, pmd, end, flags, &at)) {
+		if (flags & KSM_UNSHARE_KILLABLE && signal_pending(current))
 			err = -EINTR;
 		else
 			err = ksm_unshare_one(vma, pmd, &at);
@@ -441,19 +437,20 @@ static const struct mm_walk_ops ksm_unshare_ops = {
  * @vma: the VMA
  * @start: first address
  * @end: address after the last
- * @killable: a pending signal ends it
+ * @flags: KSM_UNSHARE_KILLABLE: a pending signal ends it; KSM_UNSHARE_BORROWED:
+ *	only frames that another cgroup pays for
  *
  * Context: mmap_lock, for reading or writing; sleeps.
  * Return: 0, -ENOMEM, -EINTR, or -ENOLCK in a worker that would have to wait;
  * pages unshared before an error stay so.
  */
 int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
-		      unsigned long end, bool killable)
+		      unsigned long end, unsigned int flags)
 {
 	if (!vma->anon_vma || !vma->vm_mm->ksm)
 		return 0;
 	return walk_page_range_vma(vma, start, end, &ksm_unshare_ops,
-				   (void *)(unsigned long)killable);
+				   (void *)(unsigned long)flags);
 }
 
 /**
@@ -473,7 +470,7 @@ int ksm_unshare_locked(struct vm_area_struct *vma, unsigned long start,
 		       unsigned long end)
 {
 	vma_start_write(vma);
-	return ksm_unshare_range(vma, start, end, true);
+	return ksm_unshare_range(vma, start, end, KSM_UNSHARE_KILLABLE);
 }
 
 /**
