@@ -111,6 +111,7 @@ def test_errors():
     """each errno of memory.ksm has its advice; what is unknown its meaning"""
     for call, error, advice in (("write", "EINVAL", "does not take this value"),
                                 ("write", "ENOMEM", "nothing was changed: memory was too short"),
+                                ("write", "EAGAIN", "nothing was changed: try again"),
                                 ("write", "EINTR", "interrupted before anything was changed"),
                                 ("write", "ENODEV", "the cgroup was removed"),
                                 ("openat", "EROFS", "mounted read-only"),
@@ -128,8 +129,9 @@ def preset(tree, value):
 
 
 def test_undone():
-    """after ENOMEM and EINTR the file tells whether the value is in force, and so does the tool"""
-    for call, error, undone in (("write", "ENOMEM", True), ("write", "EINTR", True),
+    """after ENOMEM, EAGAIN and EINTR the file tells which value is in force, and so does the tool"""
+    for call, error, undone in (("write", "ENOMEM", True), ("write", "EAGAIN", True),
+                                ("write", "EINTR", True),
                                 ("write", "ENODEV", False), ("openat", "EACCES", False)):
         for published in (True, False):
             holds = undone and published
