@@ -250,7 +250,7 @@ void ksm_group_change_config(struct ksm_group *group, ksm_change_fn change,
 }
 
 /**
- * ksm_groups_serve - run was changed: update which groups are served
+ * ksm_groups_serve - run or run_cgroups changed: update which groups are served
  *
  * No round ends meanwhile, so each covers all groups that the new value serves.
  *

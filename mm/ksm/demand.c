@@ -37,6 +37,7 @@
 /**
  * struct ksm_demand - one write to memory.ksm.scan, on the writer's stack
  * @top: the top of the subtree
+ * @runs: what ran at the start, bits KSM_RUNS_*
  * @pages: pages that may still be sampled or skipped
  * @last: seq of the youngest slot at the start; later slots are not scanned
  * @from_seq: seq of the slot in which the previous write ended; 0: none
@@ -47,6 +48,7 @@
  */
 struct ksm_demand {
 	struct ksm_group *top;
+	unsigned int runs;
 	unsigned long pages;
 	unsigned long last;
 	unsigned long from_seq;
@@ -75,7 +77,10 @@ static int ksm_step_walk(struct ksm_scan *scan)
 	struct mm_struct *mm = slot->mm;
 	int end = 1;
 
-	if (!ksm_running() || READ_ONCE(slot->books.gauge[KSM_G_FOREIGN]))
+	/* stopped: ksm_demand_check() follows, unless it runs again by then */
+	if (!ksm_slot_runs(slot))
+		return -EBUSY;
+	if (READ_ONCE(slot->books.gauge[KSM_G_FOREIGN]))
 		return 1;
 	if (!ksm_track_enter(slot, scan->domain))
 		return -EBUSY;
@@ -140,6 +145,19 @@ static int ksm_demand_step(struct ksm_demand *demand, struct ksm_slot *slot,
 	return end;
 }
 
+/*
+ * Is some of the subtree stopped, or all of it? If the top is owned, so is
+ * everything below, which run does not concern.
+ */
+static bool ksm_demand_stopped(const struct ksm_demand *demand)
+{
+	unsigned int runs = ksm_running();
+
+	if (READ_ONCE(demand->top->effective.owned))
+		return !(runs & KSM_RUNS_CGROUPS);
+	return !runs || (demand->runs & ~runs);
+}
+
 /* May the scan go on? */
 static int ksm_demand_check(struct ksm_demand *demand)
 {
@@ -149,7 +167,7 @@ static int ksm_demand_check(struct ksm_demand *demand)
 		return -ENODEV;
 	if (signal_pending(current))
 		return -EINTR;
-	if (!ksm_running() || ksm_group_effective(top) == KSM_NEVER)
+	if (ksm_demand_stopped(demand) || ksm_group_effective(top) == KSM_NEVER)
 		return -EAGAIN;
 	return 0;
 }
@@ -164,22 +182,24 @@ static void ksm_demand_leave(struct ksm_group *top, unsigned long seq,
 	spin_unlock(&ksm_lock);
 }
 
-/* Scan a slot in steps; 0 once it was scanned as far as possible. */
+/* Scan a slot that is served in steps; 0 once it was done as far as possible. */
 static int ksm_demand_range(struct ksm_demand *demand, struct ksm_slot *slot,
 			    unsigned long from, unsigned long until)
 {
 	struct ksm_cursor cursor = { .addr = from };
 	int tries = 0, end = 0, err;
+	bool served;
 
 	while (!end) {
-		err = demand->pages ? ksm_demand_check(demand) : 1;
+		/* it may move to another group, or be stopped, at any time */
+		served = ksm_slot_served(slot, demand->top);
+		err = demand->pages || !served ? ksm_demand_check(demand) : 1;
 		if (err) {
 			ksm_demand_leave(demand->top, slot->seq, cursor.addr);
 			demand->ended = true;
 			return err;
 		}
-		/* it may have moved to another group meanwhile */
-		if (!ksm_slot_served(slot, demand->top))
+		if (!served)
 			break;
 		end = ksm_demand_step(demand, slot, &cursor, until);
 		if (end == -EBUSY && tries++ < KSM_DEMAND_TRIES) {
@@ -209,8 +229,6 @@ static int ksm_demand_slot(struct ksm_slot *slot, void *arg)
 	} else if ((slot->seq > demand->from_seq) == demand->again) {
 		return demand->again;
 	}
-	if (!ksm_slot_served(slot, demand->top))
-		return 0;
 	return ksm_demand_range(demand, slot, from, until);
 }
 
@@ -242,7 +260,11 @@ static int ksm_demand_round(struct ksm_demand *demand)
  */
 int ksm_scan_subtree(struct ksm_group *top, unsigned long pages)
 {
-	struct ksm_demand demand = { .top = top, .pages = pages };
+	struct ksm_demand demand = {
+		.top = top,
+		.runs = ksm_running(),
+		.pages = pages,
+	};
 	int err = ksm_demand_check(&demand);
 
 	if (err)

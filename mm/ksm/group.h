@@ -49,8 +49,8 @@ struct ksm_effective {
  * @round: the round that @unpassed is for
  * @unpassed: slots that take part and that @round has not passed yet; any other
  *	round waits for all of them
- * @served: run and the group's setting let the scanner serve it; also read
- *	without ksm_lock
+ * @served: run, run_cgroups and the group's setting let the scanner serve it;
+ *	also read without ksm_lock
  * @wait: on domain->waiting, and held in the scheduler
  * @enlist: on ksm_enlist_groups while processes may have to be registered
  * @resume_seq: seq of the slot in which the last write to memory.ksm.scan

@@ -80,14 +80,15 @@
 
 enum ksm_run {
 	KSM_RUN_STOP = 0,
-	KSM_RUN_ALL = 1,
+	KSM_RUN_SCAN = 1,
 	KSM_RUN_UNMERGE = 2,
-	KSM_RUN_CGROUPS = 3,
 };
 
 /**
  * struct ksm_knobs - what /sys/kernel/mm/ksm sets for the host
- * @run: enum ksm_run
+ * @run: enum ksm_run; of groups that are not owned, see struct ksm_effective,
+ *	but KSM_RUN_UNMERGE is for all
+ * @run_cgroups: 1 to serve groups that are owned, else 0
  * @pages_to_scan: budget of one batch, in pages
  * @sleep_ms: pause between two batches
  * @max_page_sharing: mappings that one frame may have
@@ -102,6 +103,7 @@ enum ksm_run {
  */
 struct ksm_knobs {
 	unsigned int run;
+	unsigned int run_cgroups;
 	unsigned int pages_to_scan;
 	unsigned int sleep_ms;
 	unsigned int max_page_sharing;
@@ -120,10 +122,14 @@ struct ksm_page;
 #define KSM_P_ASKED	BIT(0)	/* MADV_MERGEABLE ranges */
 #define KSM_P_ANY	BIT(1)	/* all memory: the process asked */
 #define KSM_P_FORCED	BIT(2)	/* all but secrets: the cgroup decides */
+#define KSM_RUNS_OTHERS		BIT(0)	/* groups that are not owned */
+#define KSM_RUNS_CGROUPS	BIT(1)	/* groups that are owned */
 extern struct ksm_knobs ksm_knobs;
 void ksm_mark_ready(void);
 void ksm_merging_begin(void);
-bool ksm_running(void);
+unsigned int ksm_running(void);
+bool ksm_group_runs(const struct ksm_group *group);
+bool ksm_slot_runs(struct ksm_slot *slot);
 bool ksm_mm_live(struct mm_struct *mm);
 bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group);
 bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group);

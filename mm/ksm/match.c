@@ -254,9 +254,13 @@ static enum ksm_outcome ksm_match_twin(struct ksm_scan *scan,
 	enum ksm_outcome outcome = KSM_NO_TWIN;
 	struct ksm_page twin;
 
-	/* once its process leaves the domain, its bytes must not be read */
+	/*
+	 * Once its process leaves the domain, its bytes must not be read. Where
+	 * run or run_cgroups stops it, nothing of it is merged, and the place
+	 * in the index is for pages that can be merged.
+	 */
 	if (READ_ONCE(other->slot->books.domain) != scan->domain ||
-	    !vma || !vma->anon_vma ||
+	    !ksm_slot_runs(other->slot) || !vma || !vma->anon_vma ||
 	    !ksm_vma_eligible(ksm_slot_policy(other->slot), vma) ||
 	    !ksm_twin_get(&twin, &m->kp, vma, addr)) {
 		ksm_page_forget(scan, other, j);

@@ -26,7 +26,7 @@
  * @unpassed: those of @slots that are not passed yet
  * @missed: what its passes missed, bits KSM_MISSED_*
  * @draining: it is to be repeated once the LRU batches were drained
- * @suspended: it does not end, as run is being changed
+ * @suspended: it does not end, as run or run_cgroups is being changed
  * @past: what round.c remembers of earlier rounds
  * @full_scans: rounds that counted
  *
@@ -150,7 +150,7 @@ static void ksm_round_begin(void)
 }
 
 /**
- * ksm_round_suspend - keep rounds from ending while a new run takes effect
+ * ksm_round_suspend - keep rounds from ending while a new value takes effect
  *
  * Groups follow one by one. A round that ended before ksm_round_restart() would
  * not wait for groups that are still to be served.
@@ -166,8 +166,8 @@ void ksm_round_suspend(void)
 /**
  * ksm_round_restart - everything is to be passed from now on
  *
- * For a write to run, whose writer may wait for full scans: earlier passes and
- * drains no longer count.
+ * For a change of run or run_cgroups, whose writer may wait for full scans:
+ * earlier passes and drains no longer count.
  *
  * Context: ksm_lock.
  */

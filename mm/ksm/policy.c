@@ -22,7 +22,8 @@
 #endif
 
 struct ksm_knobs ksm_knobs = {
-	.run = KSM_RUN_CGROUPS,
+	.run = KSM_RUN_STOP,
+	.run_cgroups = 1,
 	.pages_to_scan = KSM_PAGES_TO_SCAN,
 	.sleep_ms = 20,
 	.max_page_sharing = 256,
@@ -91,16 +92,57 @@ void ksm_merging_begin(void)
 }
 
 /**
- * ksm_running - is anything to be scanned and merged?
+ * ksm_running - which groups do the knobs let the engine scan and merge?
  *
  * Context: any.
- * Return: true unless run stops the engine.
+ * Return: bits KSM_RUNS_*, 0 if the engine is stopped.
  */
-bool ksm_running(void)
+unsigned int ksm_running(void)
 {
 	unsigned int run = READ_ONCE(ksm_knobs.run);
+	unsigned int runs = 0;
 
-	return run == KSM_RUN_ALL || run == KSM_RUN_CGROUPS;
+	if (run == KSM_RUN_UNMERGE)
+		return 0;
+	if (run == KSM_RUN_SCAN)
+		runs |= KSM_RUNS_OTHERS;
+	if (READ_ONCE(ksm_knobs.run_cgroups))
+		runs |= KSM_RUNS_CGROUPS;
+	return runs;
+}
+
+/**
+ * ksm_group_runs - do the knobs let the engine scan and merge in a group?
+ * @group: the group
+ *
+ * Host managers write run for the processes that asked, so it does not stop a
+ * group that has a value of its own.
+ *
+ * Context: any.
+ * Return: true if so, whatever the group's setting.
+ */
+bool ksm_group_runs(const struct ksm_group *group)
+{
+	return ksm_running() & (READ_ONCE(group->effective.owned) ?
+				KSM_RUNS_CGROUPS : KSM_RUNS_OTHERS);
+}
+
+/**
+ * ksm_slot_runs - do the knobs let the engine scan and merge in a process?
+ * @slot: the process
+ *
+ * Context: any that allows a spinlock; the knobs stay as they are until ksm_gate
+ * is left.
+ * Return: true if so.
+ */
+bool ksm_slot_runs(struct ksm_slot *slot)
+{
+	bool runs;
+
+	spin_lock(&slot->books.lock);
+	runs = ksm_group_runs(slot->books.group);
+	spin_unlock(&slot->books.lock);
+	return runs;
 }
 
 /**

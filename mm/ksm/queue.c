@@ -143,18 +143,16 @@ struct ksm_slot *ksm_queue_next_stale(struct ksm_group *group)
 }
 
 /**
- * ksm_queue_serve - update whether a group is served: run or its setting
- *	changed
+ * ksm_queue_serve - update whether a group is served: run, run_cgroups or its
+ *	setting changed
  * @group: the group
  *
  * Context: ksm_lock.
  */
 void ksm_queue_serve(struct ksm_group *group)
 {
-	unsigned int run = READ_ONCE(ksm_knobs.run);
 	bool served = group->effective.setting != KSM_NEVER &&
-		      (run == KSM_RUN_ALL ||
-		       (run == KSM_RUN_CGROUPS && group->effective.owned));
+		      ksm_group_runs(group);
 
 	lockdep_assert_held(&ksm_lock);
 	ksm_round_serve(group, served);

@@ -2,7 +2,7 @@
 /*
  * /sys/kernel/mm/ksm: the knobs and figures of the host.
  *
- * Names, units and formats are the stock kernel's; run takes 3 in addition.
+ * Names, units and formats are the stock kernel's; run_cgroups is new.
  * Figures are sums over the books of all groups at the time of reading. Knobs
  * change with the gate held for writing, so no scan under the old value is
  * still running when the write returns.
@@ -188,6 +188,28 @@ static ssize_t pages_to_scan_store(struct kobject *kobj,
 
 static struct kobj_attribute pages_to_scan_attr = __ATTR_RW(pages_to_scan);
 
+/* Serializes changes of run and run_cgroups until they have taken effect. */
+static DEFINE_MUTEX(ksm_run_mutex);
+
+/*
+ * Host managers rewrite run every minute. The same value again restarts no
+ * round, or full_scans would not rise where a round takes longer than that.
+ */
+static ssize_t ksm_store_run(unsigned int *knob, const char *buf, size_t count,
+			     unsigned int max)
+{
+	unsigned int old = READ_ONCE(*knob);
+	ssize_t ret;
+
+	lockdep_assert_held(&ksm_run_mutex);
+	ret = ksm_store_uint(knob, buf, count, 0, max);
+	if (ret < 0 || READ_ONCE(*knob) == old)
+		return ret;
+	ksm_groups_serve();
+	ksm_slots_judge();
+	return ret;
+}
+
 static ssize_t run_show(struct kobject *kobj, struct kobj_attribute *attr,
 			char *buf)
 {
@@ -197,30 +219,40 @@ static ssize_t run_show(struct kobject *kobj, struct kobj_attribute *attr,
 static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr,
 			 const char *buf, size_t count)
 {
-	static DEFINE_MUTEX(run_mutex);
-	unsigned int run;
-	ssize_t err;
-	int undone;
+	ssize_t ret;
+	int err = 0;
 
-	if (mutex_lock_killable(&run_mutex))
+	if (mutex_lock_killable(&ksm_run_mutex))
 		return -EINTR;
-	err = ksm_store_uint(&ksm_knobs.run, buf, count, KSM_RUN_STOP,
-			     KSM_RUN_CGROUPS);
-	if (err < 0)
-		goto unlock;
-	run = READ_ONCE(ksm_knobs.run);
-	ksm_groups_serve();
-	ksm_slots_judge();
-	if (run == KSM_RUN_UNMERGE) {
-		undone = ksm_unmerge_all();
-		err = undone ?: err;
-	}
-unlock:
-	mutex_unlock(&run_mutex);
-	return err;
+	ret = ksm_store_run(&ksm_knobs.run, buf, count, KSM_RUN_UNMERGE);
+	if (ret >= 0 && READ_ONCE(ksm_knobs.run) == KSM_RUN_UNMERGE)
+		err = ksm_unmerge_all();
+	mutex_unlock(&ksm_run_mutex);
+	return err ?: ret;
 }
 
 static struct kobj_attribute run_attr = __ATTR_RW(run);
+
+static ssize_t run_cgroups_show(struct kobject *kobj,
+				struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%u\n", READ_ONCE(ksm_knobs.run_cgroups));
+}
+
+static ssize_t run_cgroups_store(struct kobject *kobj,
+				 struct kobj_attribute *attr,
+				 const char *buf, size_t count)
+{
+	ssize_t ret;
+
+	if (mutex_lock_killable(&ksm_run_mutex))
+		return -EINTR;
+	ret = ksm_store_run(&ksm_knobs.run_cgroups, buf, count, 1);
+	mutex_unlock(&ksm_run_mutex);
+	return ret;
+}
+
+static struct kobj_attribute run_cgroups_attr = __ATTR_RW(run_cgroups);
 
 /* Knobs that restrict sharing change only while no frame is mapped. */
 static ssize_t ksm_store_unshared(void (*set)(unsigned int value),
@@ -340,6 +372,7 @@ static struct attribute *ksm_attrs[] = {
 	&pages_unshared_attr.attr,
 	&pages_volatile_attr.attr,
 	&run_attr.attr,
+	&run_cgroups_attr.attr,
 	&sleep_millisecs_attr.attr,
 	&smart_scan_attr.attr,
 	&stable_node_chains_attr.attr,
