@@ -253,7 +253,7 @@ static void after_exit(void)
 	w_exit(z);
 	w_exit(w[1]);
 	w_exit(w[0]);
-	nothing_left("run=0, the last exit");
+	nothing_left("stopped, the last exit");
 	for (i = 0; i < ARRAY_SIZE(events); i++)
 		stat_is(cg, events[i], had[i], "events stay");
 }

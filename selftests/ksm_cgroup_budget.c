@@ -248,7 +248,7 @@ static void colliding_twins(void)
 		w_set(w, 0, i, 1, 80000 + i / EACH, 0);
 		colliding_make(w, i, i & 1 ? 1 << i / EACH : 0, want[i]);
 	}
-	ksm_set("run", 1);
+	ksm_start();
 	NEED_WAIT_EQ(groups_merged(w, N), N);
 	ksm_stop();
 	colliding_intact(w, want, N * EACH);

@@ -7,7 +7,7 @@
  *   with the one it inherits from
  * - the split of a domain unshares before the write returns
  * - a process that arrives from another domain with merged pages loses them
- *   without the scanner: pages_foreign and pages_pending return to 0 with run=0
+ *   without the scanner: pages_foreign and pages_pending return to 0
  * - swap-in brings no frame across, though both hold the same swap entry
  *
  * Frames are compared by number, over whole address spaces, while the scanner

@@ -7,7 +7,6 @@
  *   registered
  * - madvise merges what asked for it, and no more
  * - 0 unshares completely before its write returns, and keeps all processes out
- * - run=3 serves only cgroups that have a value of their own
  * - a process is where the owner of its memory is, whatever its threads and the
  *   processes that share the memory do
  *
@@ -289,42 +288,6 @@ static void moved_out(void)
 	}
 }
 
-static void run_3(void)
-{
-	struct worker *own[2], *below[2], *adv[2], *other[2];
-	const char *a, *b, *c;
-	int i;
-
-	a = cg_ksm(NULL, "a", "1");
-	b = cg_ksm(NULL, "b", "madvise");
-	c = cg_ksm(NULL, "c", NULL);
-	w_twins(below, cg_new(a, "below"), N, 100);
-	/* the controller is enabled below a: its own go into a sibling */
-	w_twins(own, cg_new(a, "own"), N, 200);
-	w_twins(adv, b, N, 300);
-	w_twins(other, c, N, 400);
-	for (i = 0; i < 2; i++) {
-		w_madv(adv[i], 0, MADV_MERGEABLE);
-		w_madv(other[i], 0, MADV_MERGEABLE);
-	}
-	ksm_pass_as(3, 3);
-	CHECK_EQ(ksm_get("run"), 3);
-	ksm_stop();
-	are_merged(below[0], below[1], "inherits a 1, run=3");
-	are_merged(own[0], own[1], "inherits a 1, run=3");
-	are_merged(adv[0], adv[1], "asked under madvise, run=3");
-	not_merged(other[0], "no value of its own, run=3");
-
-	cg_set(CGROOT, "memory.ksm", "1");
-	ksm_pass_as(3, 3);
-	ksm_stop();
-	are_merged(other[0], other[1], "the root has a 1, run=3");
-	cg_set(CGROOT, "memory.ksm", "madvise");
-	ksm_unmerge_all();
-	ksm_settle();
-	are_merged(other[0], other[1], "asked, run=1");
-}
-
 static void move_thread(const char *to, long tid)
 {
 	char text[16];
@@ -447,7 +410,6 @@ static const struct ksm_case cases[] = {
 	{ "a 1 below a 0 that goes", zero_lifted },
 	{ "0 and 1 in turn while the scanner runs", off_and_on },
 	{ "a process that is moved out is unshared", moved_out },
-	{ "run=3 serves only cgroups with a value", run_3 },
 	{ "threads in threaded cgroups", thread_cgroup },
 	{ "a process whose first thread has gone", first_thread_gone },
 	{ "CLONE_VM: the memory is where its owner is", shared_memory },

@@ -94,7 +94,7 @@ static void no_domain(void)
 		user_sets(cg[i], "madvise");
 		w[i] = w_asker(cg[i], N, TAG, 1);
 	}
-	ksm_pass_as(1, 3);
+	ksm_pass_as(1, 1, 3);
 	ksm_stop();
 	CHECK_EQ(w_same(w[0], w[1], 0), N, "a user's madvise");
 }

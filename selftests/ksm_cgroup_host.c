@@ -105,7 +105,7 @@ static void freezes(void)
 	busy();
 	ksm_set("smart_scan", 0);
 	ksm_set("sleep_millisecs", 0);
-	ksm_set("run", 1);
+	ksm_start();
 	pid = child(demanding);
 	NEED_WAIT_GT(cg_stat(cg[0], "pages_scanned"), N);
 	NEED_WAIT_GT(cg_stat(cg[1], "pages_scanned"), N);
@@ -183,7 +183,7 @@ static void waits_for_none(void)
 	ksmd_find(&ksmd);
 	trace_begin("kmem/mm_page_alloc", NULL);
 	trace_only(&ksmd);
-	ksm_set("run", 1);
+	ksm_start();
 	NEED(WAIT_FOR((nr += read_allocations(&ksmd), all_merged())),
 	     "not all is merged");
 	trace_end();
@@ -279,7 +279,7 @@ static void short_of_memory(void)
 	swap_need();
 	ksm_set("sleep_millisecs", 0);
 	ksm_set("pages_to_scan", 10000);
-	ksm_set("run", 1);
+	ksm_start();
 	ksmd_find(&ksmd);
 	trace_begin("vmscan/mm_vmscan_direct_reclaim_begin",
 		    "vmscan/mm_vmscan_memcg_reclaim_begin");

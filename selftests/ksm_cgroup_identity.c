@@ -360,7 +360,7 @@ static void remove_leaf(long step)
 	leaf[l] = NULL;
 	at_rest(step);
 	make_leaf(l);
-	ksm_set("run", 1);
+	ksm_start();
 }
 
 static void random_step(long step)
@@ -408,7 +408,7 @@ static void random_step(long step)
 			ksm_unmerge_all();
 		ksm_set("use_zero_pages", below(2));
 		ksm_set("smart_scan", below(2));
-		ksm_set("run", 1);
+		ksm_start();
 		break;
 	case 17:
 		if (!below(3))
@@ -448,7 +448,7 @@ static void random_walk(void)
 		if (step % 25)
 			continue;
 		at_rest(step);
-		ksm_set("run", 1);
+		ksm_start();
 	}
 
 	at_rest(step);

@@ -343,15 +343,15 @@ static void scan_values(void)
 
 	cg_need(cg, "memory.ksm.scan");
 	w_dup(cg, 16, 7, 0);
-	ksm_set("run", 1);
+	ksm_start();
 	for (i = 0; i < ARRAY_SIZE(bad); i++)
 		CHECK_EQ(cg_put(cg, "memory.ksm.scan", bad[i]), -EINVAL,
 			 "'%s'", bad[i]);
 	cg_scan(cg, "max");
 	cg_scan(cg, "1M");
 	ksm_stop();
-	CHECK_EQ(cg_put(cg, "memory.ksm.scan", "max"), -EAGAIN, "run=0");
-	ksm_set("run", 1);
+	CHECK_EQ(cg_put(cg, "memory.ksm.scan", "max"), -EAGAIN, "stopped");
+	ksm_start();
 	cg_set(cg, "memory.ksm", "0");
 	CHECK_EQ(cg_put(cg, "memory.ksm.scan", "max"), -EAGAIN, "under a 0");
 }

@@ -226,7 +226,7 @@ static void offlined_from_stock(void)
 	scanned = ksm_get("pages_scanned");
 	pause = ksm_get("sleep_millisecs");
 	ksm_set("sleep_millisecs", 600000);
-	ksm_set("run", 1);
+	ksm_start();
 	NEED_WAIT_GT(ksm_get("pages_scanned"), scanned);
 	for (i = 0; i < nr; i++) {
 		CHECK_WAIT_EQ(set_block(block[i], "offline"), 0, "block %ld",

@@ -128,24 +128,30 @@ static int put_max(void)
 static void refused(void)
 {
 	struct worker *a;
-	int i;
+	int i, j;
 
 	need_scan(NULL);
-	ksm_set("run", 1);
+	ksm_start();
 	CHECK_EQ(put_max(), -EAGAIN, "nothing takes part");
 	cg_set(cg, "memory.ksm", "madvise");
 	a = w_dup(cg, N, 1, 1);
 	CHECK_EQ(put_max(), -EAGAIN, "no process asked");
 	w_madv(a, 0, MADV_MERGEABLE);
-	for (i = 0; i <= 3; i++) {
-		ksm_set("run", i);
-		CHECK_EQ(put_max(), i & 1 ? 0 : -EAGAIN, "run=%d", i);
+	for (i = 0; i <= 2; i++) {
+		for (j = 0; j <= 1; j++) {
+			ksm_run_as(i, j);
+			CHECK_EQ(put_max(), i < 2 && j ? 0 : -EAGAIN,
+				 "run=%d, run_cgroups=%d", i, j);
+		}
 	}
 	cg_set(cg, "memory.ksm", "inherit");
-	/* in the root domain, run=3 serves no cgroup without its own value */
-	CHECK_EQ(put_max(), -EAGAIN, "run=3, inherits from the root");
+	for (i = 0; i <= 2; i++) {
+		ksm_run_as(i, 1);
+		CHECK_EQ(put_max(), i == 1 ? 0 : -EAGAIN,
+			 "run=%d, inherits from the root", i);
+	}
 	cg_set(cg, "memory.ksm", "0");
-	ksm_set("run", 1);
+	ksm_start();
 	CHECK_EQ(put_max(), -EAGAIN, "under a 0");
 	CHECK(cg_put(cg, "memory.ksm.scan", "") == -EINVAL ||
 	      cg_put(cg, "memory.ksm.scan", " ") == -EINVAL,
@@ -224,7 +230,7 @@ static void interrupted(void)
 	need_scan("madvise");
 	a = w_dup(cg, 16 * N, 1, 1);
 	w_madv(a, 0, MADV_MERGEABLE);
-	ksm_set("run", 1);
+	ksm_start();
 	ends_well(writer(cg, EINTR), "EINTR");
 	/* what it did is kept, and the next write goes on */
 	cg_scan(cg, "max");
@@ -243,7 +249,7 @@ static void cgroup_goes(void)
 	for (i = 0; i < 5; i++) {
 		sub = cg_new(cg, (char[]){ 's', '0' + i, '\0' });
 		a = w_dup(sub, N, 1, 1);
-		ksm_set("run", 1);
+		ksm_start();
 		pid = writer(sub, ENODEV);
 		NEED_WAIT_GT(cg_stat(sub, "pages_scanned"), 0);
 		w_exit(a);
@@ -256,7 +262,7 @@ static void cgroup_goes(void)
 /* Writers, ksmd, changes of run and the processes all at once. */
 static void together(void)
 {
-	static const int runs[] = { 1, 0, 1, 2, 3, 1 };
+	static const int runs[] = { 1, 0, 1, 2, 0, 1 };
 	const char *sub[2];
 	struct worker *w[4];
 	pid_t pid[3];
@@ -269,11 +275,11 @@ static void together(void)
 	for (i = 0; i < 4; i++)
 		w[i] = w_dup(sub[i / 2], N, 900, 1);
 	ksm_set("smart_scan", 1);
-	ksm_set("run", 1);
+	ksm_start();
 	for (i = 0; i < 3; i++)
 		pid[i] = writer(i ? sub[i - 1] : cg, ENODEV);
 	for (i = 0; i < 120; i++) {
-		ksm_set("run", runs[i % 6]);
+		ksm_run_as(runs[i % 6], i % 5 != 2);
 		w_set(w[i % 4], 0, i, 8, 900 + i, 1);
 		for (j = 0; j < 64; j++)
 			w_poke(w[(i + 1) % 4], 0, (i + j) % N, j, i);

@@ -288,7 +288,7 @@ static void read_from_once(struct worker *a, struct worker *b, int *done,
 	}
 	NEED_WAIT_EQ(__atomic_load_n(done, __ATOMIC_SEQ_CST), 1);
 	/* not by ksm_pass(): fresh memory would have the batches drained */
-	ksm_set("run", 1);
+	ksm_start();
 	CHECK_WAIT_EQ(w_same(a, b, 0), N);
 	end_child(pid);
 }

@@ -103,7 +103,7 @@ static void knobs(void)
 		break;
 	}
 	if (below(4))
-		ksm_set("run", 1);
+		ksm_start();
 }
 
 static void groups(void)

@@ -141,7 +141,7 @@ static void one_domain(void)
 
 static void threads_come_and_go(void)
 {
-	static const int runs[] = { 1, 0, 1, 3, 1, 2, 1 };
+	static const int runs[] = { 1, 0, 1, 0, 1, 2, 1 };
 	struct worker *w[6];
 	const char *in, *sub[2];
 	int i;
@@ -154,10 +154,10 @@ static void threads_come_and_go(void)
 		in = i < 4 ? cg[i / 2] : sub[i - 4];
 		w[i] = w_dup(in, 256, 700, 1);
 	}
-	ksm_set("run", 1);
+	ksm_start();
 	for (i = 0; i < 200; i++) {
 		ksm_set("threads", 1 + (i & 1));
-		ksm_set("run", runs[i % 7]);
+		ksm_run_as(runs[i % 7], i % 5 != 2);
 		w_set(w[i % 6], 0, i, 32, 700 + i, 1);
 		if (i % 10 == 3)
 			cg_set(cg[1], "memory.ksm", i % 20 == 3 ? "0" : "1");

@@ -74,7 +74,7 @@ static void slow_writers(void)
 	ksm_settle();
 	/* pauses, in which the writer finds the domain free */
 	ksm_set("sleep_millisecs", 4);
-	ksm_set("run", 1);
+	ksm_start();
 	for (i = 0; i < 4; i++)
 		pid[i] = writer(slow, up);
 	NEED_WAIT_GE(cg_key(slow, "cpu.stat", "nr_throttled"), 2);

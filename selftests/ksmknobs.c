@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ksmlib.h"
 
@@ -26,6 +27,7 @@ static struct knob {
 	{ .name = "sleep_millisecs", .during = "0" },
 	{ .name = "pages_to_scan", .during = "20000" },
 	{ .name = "threads" },
+	{ .name = "run_cgroups", .during = "0" },
 	{ .name = "run", .during = "0" },
 };
 
@@ -67,15 +69,20 @@ static void canary_sing(void)
 void ksm_pass(int rises)
 {
 	canary_sing();
-	ksm_pass_as(1, rises);
+	ksm_pass_as(1, 1, rises);
 }
 
-/* Without the canary: something else must take part under that value. */
-void ksm_pass_as(int run, int rises)
+/*
+ * Without the canary: something else must take part under these values. A
+ * change of them has everything passed anew, the same values do not.
+ */
+void ksm_pass_as(int run, int cgroups, int rises)
 {
-	long long start = ksm_get("full_scans");
+	long long start;
 
-	ksm_set("run", run);
+	ksm_stop();
+	ksm_run_as(run, cgroups);
+	start = ksm_get("full_scans");
 	NEED_WAIT_GE(ksm_get("full_scans"), start + rises);
 }
 
@@ -89,21 +96,41 @@ void ksm_settle(void)
 	ksm_stop();
 }
 
+/* A pause that a slow test cannot outlast; one that is under way ends. */
+static void pause_anew(void)
+{
+	static bool odd;
+
+	odd = !odd;
+	ksm_set("sleep_millisecs", 3600 * 1000 + odd);
+}
+
+/* Starting takes two writes: an empty batch keeps ksmd in between. */
+static void start_in_pause(void)
+{
+	long long pages = ksm_get("pages_to_scan");
+
+	if (ksm_get("run") == 1 && ksm_get("run_cgroups") == 1)
+		return;
+	ksm_set("pages_to_scan", 0);
+	pause_anew();
+	ksm_start();
+	NEED(WAIT_FOR(ksmd_waits()), "the empty batch does not end");
+	ksm_set("pages_to_scan", pages);
+}
+
 /*
- * A pause that a slow test cannot outlast, and that ends when its length
- * changes: ksmd does one batch, of pages_to_scan, and no more until the next
- * call. Something must take part.
+ * ksmd does one batch, of pages_to_scan, and no more until the next call.
+ * Something must take part.
  */
 void ksm_batch(void)
 {
-	static bool odd;
 	long long before;
 
 	NEED(WAIT_FOR(ksmd_waits()), "ksmd does not come to rest");
+	start_in_pause();
 	before = cg_stat(CGROOT, "scan_usec");
-	odd = !odd;
-	ksm_set("sleep_millisecs", 3600 * 1000 + odd);
-	ksm_set("run", 1);
+	pause_anew();
 	NEED_WAIT_GT(cg_stat(CGROOT, "scan_usec"), before);
 	NEED(WAIT_FOR(ksmd_waits()), "the batch does not end");
 }
@@ -116,9 +143,22 @@ void ksmd_idle(void)
 	ksm_batch();
 }
 
+/* The stock kernel has no run_cgroups. */
+void ksm_run_as(int run, int cgroups)
+{
+	if (!access(KSM_SYSFS "run_cgroups", F_OK))
+		ksm_set("run_cgroups", cgroups);
+	ksm_set("run", run);
+}
+
+void ksm_start(void)
+{
+	ksm_run_as(1, 1);
+}
+
 void ksm_stop(void)
 {
-	ksm_set("run", 0);
+	ksm_run_as(0, 0);
 }
 
 void ksm_unmerge_all(void)

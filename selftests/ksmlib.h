@@ -210,11 +210,13 @@ bool file_key(const char *path, const char *key, long long *value);
 long long ksm_get(const char *name);
 void ksm_set(const char *name, long long value);
 void ksm_settle(void);		/* run until all is merged that can be; stop */
-void ksm_pass(int rises);	/* let full_scans rise so often; run stays 1 */
-void ksm_pass_as(int run, int rises);	/* the same with another run value */
-void ksm_batch(void);		/* one batch, then ksmd sleeps; run stays 1 */
-void ksmd_idle(void);		/* run is 1, and ksmd sleeps for the case */
-void ksm_stop(void);		/* run = 0 */
+void ksm_pass(int rises);	/* let full_scans rise so often; ksmd goes on */
+void ksm_pass_as(int run, int cgroups, int rises);	/* as ksm_run_as() */
+void ksm_batch(void);		/* one batch, then ksmd sleeps */
+void ksmd_idle(void);		/* all are served, and ksmd sleeps for the case */
+void ksm_run_as(int run, int cgroups);	/* set run and run_cgroups */
+void ksm_start(void);		/* serve everybody: both are 1 */
+void ksm_stop(void);		/* serve nobody: both are 0 */
 void ksm_unmerge_all(void);	/* run = 2 */
 /* path of a file in /proc, or NULL */
 const char *task_file(const char *task, const char *name);
