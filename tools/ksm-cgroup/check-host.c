@@ -59,26 +59,41 @@ static void no_files_at_all(struct patient *patient)
 	}
 }
 
+/* Of a kernel without memory.ksm, or without a memory controller for it. */
+static void check_run_alone(struct patient *patient)
+{
+	if (patient->run == 1)
+		return;
+	problem(patient, GRADE_BLOCKS,
+		"the scanner is stopped: /sys/kernel/mm/ksm/run is %lld",
+		patient->run);
+	remedy(patient,
+	       "echo 1 >/sys/kernel/mm/ksm/run");
+}
+
 static void check_run(struct patient *patient)
 {
-	const struct group *domain = domain_of(patient->group);
+	const struct group *group = patient->group;
 
-	if (patient->run == 0 || patient->run == 2) {
+	if (patient->run == 2) {
 		problem(patient, GRADE_BLOCKS,
-			"the scanner is stopped: /sys/kernel/mm/ksm/run is %lld",
+			"the scanner is stopped and everything is unshared: /sys/kernel/mm/ksm/run is 2");
+		remedy(patient,
+		       "echo 0 >/sys/kernel/mm/ksm/run, or 1 to merge what asked by madvise or prctl, too");
+	} else if (group->own == SETTING_UNKNOWN || not_granted(group)) {
+		return;
+	} else if (run_is_for(group) && patient->run != 1) {
+		problem(patient, GRADE_BLOCKS,
+			"/sys/kernel/mm/ksm/run is %lld, so only cgroups at or below one whose own 1 or madvise counts are served; there is none here",
 			patient->run);
 		remedy(patient,
-		       "echo %d >/sys/kernel/mm/ksm/run",
-		       patient->tree.ours ? 3 : 1);
-	} else if (patient->run == 3 && !domain->parent &&
-		   domain->effective != SETTING_ON &&
-		   patient->group->own != SETTING_UNKNOWN &&
-		   !not_granted(patient->group)) {
-		problem(patient, GRADE_BLOCKS,
-			"/sys/kernel/mm/ksm/run is 3, which serves cgroups at or below one whose own 1 or madvise counts; there is none here");
-		remedy(patient,
 		       "ksm-cgroup on %s, or echo 1 >/sys/kernel/mm/ksm/run for all that asked by madvise or prctl",
-		       patient->group->path);
+		       group->path);
+	} else if (!run_is_for(group) && !patient->run_cgroups) {
+		problem(patient, GRADE_BLOCKS,
+			"the scanner is stopped for cgroups that have a value: /sys/kernel/mm/ksm/run_cgroups is 0");
+		remedy(patient,
+		       "echo 1 >/sys/kernel/mm/ksm/run_cgroups");
 	}
 }
 
@@ -137,7 +152,10 @@ void check_host(struct patient *patient)
 	}
 	if (!patient->tree.ours)
 		no_files_at_all(patient);
-	check_run(patient);
+	if (patient->tree.ours)
+		check_run(patient);
+	else
+		check_run_alone(patient);
 	check_pace(patient);
 	check_nodes(patient);
 }

@@ -162,7 +162,7 @@ static void put_settings(FILE *out, const struct tree *tree)
 
 static void put_all(FILE *out, const struct tree *tree)
 {
-	long long run;
+	long long run, cgroups;
 
 	put_metrics(out, tree);
 	if (tree->ours)
@@ -170,6 +170,10 @@ static void put_all(FILE *out, const struct tree *tree)
 	if (!root_number(SYSFS_KSM "/run", &run)) {
 		put_header(out, "run", false, SYSFS_KSM "/run.");
 		fprintf(out, "ksm_cgroup_run %lld\n", run);
+	}
+	if (!root_number(SYSFS_KSM "/run_cgroups", &cgroups)) {
+		put_header(out, "run_cgroups", false, SYSFS_KSM "/run_cgroups.");
+		fprintf(out, "ksm_cgroup_run_cgroups %lld\n", cgroups);
 	}
 }
 

@@ -52,19 +52,31 @@ static enum state test_built_in(const char **detail)
 
 static enum state test_running(const char **detail)
 {
-	static const char * const meaning[] = {
-		"run is 0, the scanner is stopped: echo 3 >/sys/kernel/mm/ksm/run (1 on a kernel without memory.ksm)",
-		"run is 1: all that asked, and all cgroups that were switched on",
-		"run is 2, the scanner is stopped and everything is unshared as memory allows: echo 3 >/sys/kernel/mm/ksm/run (1 on a kernel without memory.ksm)",
-		"run is 3: the cgroups at or below one whose own 1 or madvise counts",
-	};
-	long long run;
+	long long run, cgroups = 0;
 
-	if (root_number(SYSFS_KSM "/run", &run) || run < 0 ||
-	    run >= (long long)ARRAY_SIZE(meaning))
+	if (root_number(SYSFS_KSM "/run", &run) || run < 0 || run > 2)
 		return STATE_UNKNOWN;
-	*detail = meaning[run];
-	return run & 1 ? STATE_YES : STATE_NO;
+	if (kernel_is_ours())
+		root_number(SYSFS_KSM "/run_cgroups", &cgroups);
+	if (run == 2)
+		return no(detail,
+			  "run is 2, the scanner is stopped and everything is unshared as memory allows: echo 0 >/sys/kernel/mm/ksm/run, or 1 for all that asked");
+	if (run == 1 && cgroups)
+		return yes(detail,
+			   "run and run_cgroups are 1: all that asked, and all cgroups that were switched on");
+	if (run == 1 && kernel_is_ours())
+		return yes(detail,
+			   "run is 1: all that asked, but no cgroup that was switched on");
+	if (run == 1)
+		return yes(detail, "run is 1: all that asked");
+	if (cgroups)
+		return yes(detail,
+			   "run_cgroups is 1: the cgroups at or below one whose own 1 or madvise counts; run is 0: no others");
+	if (kernel_is_ours())
+		return no(detail,
+			  "run is 0 and so is run_cgroups, the scanner is stopped: echo 1 >/sys/kernel/mm/ksm/run_cgroups");
+	return no(detail,
+		  "run is 0, the scanner is stopped: echo 1 >/sys/kernel/mm/ksm/run");
 }
 
 static enum state test_cgroups(const char **detail)

@@ -78,6 +78,8 @@ int patient_begin(struct patient *patient, const char *cgroup)
 	patient->group = tree_find(&patient->tree, cgroup);
 	if (root_number(SYSFS_KSM "/run", &patient->run))
 		patient->run = -1;
+	if (root_number(SYSFS_KSM "/run_cgroups", &patient->run_cgroups))
+		patient->run_cgroups = -1;
 	patient->anonymous = anonymous_bytes(cgroup);
 	each_pid_below(cgroup, count_process, patient);
 	return 0;

@@ -29,6 +29,7 @@ struct findings {
  * @tree: the cgroup, its ancestors and all below it
  * @group: the cgroup
  * @run: of /sys/kernel/mm/ksm; -1 if there is none
+ * @run_cgroups: the same
  * @processes: below the cgroup
  * @readable: of them, those that say something of merging
  * @never: of them, those that opted out
@@ -39,6 +40,7 @@ struct patient {
 	struct tree tree;
 	struct group *group;
 	long long run;
+	long long run_cgroups;
 	long long processes;
 	long long readable;
 	long long never;

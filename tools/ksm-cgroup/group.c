@@ -282,3 +282,18 @@ const struct group *domain_of(const struct group *group)
 			break;
 	return group;
 }
+
+/*
+ * run_is_for - is the cgroup served as run says, or as run_cgroups does?
+ *
+ * The latter serves cgroups at or below one whose own value counts; the root's
+ * only if it is 1. What a cgroup namespace shows as the root may have that from
+ * above. Needs the ancestors, which tree_read() reads.
+ */
+bool run_is_for(const struct group *group)
+{
+	for (; group->parent; group = group->parent)
+		if (asks(group) && counts(group))
+			return false;
+	return group->effective != SETTING_ON;
+}

@@ -119,7 +119,7 @@ static void draw_group(const struct live *live)
 static void draw_head(const struct view *view, size_t shown)
 {
 	const struct live *top = NULL;
-	long long run = -1;
+	long long run = -1, cgroups = -1;
 	char buf[32];
 	size_t i;
 
@@ -127,11 +127,15 @@ static void draw_head(const struct view *view, size_t shown)
 		if (!strcmp(view->watch.list[i]->path, view->watch.top))
 			top = view->watch.list[i];
 	root_number(SYSFS_KSM "/run", &run);
+	root_number(SYSFS_KSM "/run_cgroups", &cgroups);
 	mvprintw(0, 0, "ksm-cgroup top - %s, %zu of %zu cgroups, by %s%s",
 		 view->watch.top, shown, view->watch.nr, order_names[view->order],
 		 view->paused ? ", stopped" : "");
-	mvprintw(1, 0, "run %lld%s", run,
-		 run == 0 || run == 2 ? " (the scanner is stopped)" : "");
+	mvprintw(1, 0, "run %lld", run);
+	if (cgroups >= 0)
+		printw(", run_cgroups %lld", cgroups);
+	if (run == 2 || (run == 0 && cgroups <= 0))
+		addstr(" (the scanner is stopped)");
 	if (!view->watch.ours)
 		printw(", no memory.ksm: only what processes say is known");
 	mvprintw(2, 0, "every %.1f s, a look takes %.3f s", view->delay, view->watch.took);

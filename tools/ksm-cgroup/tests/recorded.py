@@ -2,7 +2,7 @@
 """Recorded trees: /sys/fs/cgroup, /sys/kernel/mm/ksm and /proc as a kernel
 would show them, made from a few lines of description.
 
-    Tree({"/": {}, "/box": {"ksm": "1", "pids": [100]}}, run=3)
+    Tree({"/": {}, "/box": {"ksm": "1", "pids": [100]}}, run=1)
 
 A cgroup's keys: ksm, ungranted (ksm was written without CAP_SYS_ADMIN), domain,
 weight, pids, stat (a dict), anon, swap, memory, max, type, no_memory (the
@@ -20,7 +20,7 @@ STAT = """ksm_merging_pages pages_shared pages_sharing ksm_zero_pages pages_unsh
     pages_volatile pages_foreign pages_pending pages_saved ksm_metadata_bytes general_profit
     processes pages_scanned pages_skipped pages_merged pages_unmerged cow_breaks merge_failures
     scan_usec full_scans""".split()
-HOST = {"run": 3, "pages_to_scan": 100, "sleep_millisecs": 20, "full_scans": 7,
+HOST = {"run": 0, "run_cgroups": 1, "pages_to_scan": 100, "sleep_millisecs": 20, "full_scans": 7,
         "pages_shared": 0, "pages_sharing": 0, "ksm_zero_pages": 0, "pages_unshared": 0,
         "pages_volatile": 0, "general_profit": 0, "pages_scanned": 0, "pages_skipped": 0,
         "max_page_sharing": 256, "merge_across_nodes": 1, "use_zero_pages": 0,
@@ -39,7 +39,10 @@ class Tree:
         for path, about in cgroups.items():
             self.cgroup(path, about)
         if host.get("run") is not None or "run" not in host:
-            for name, value in dict(HOST, **host).items():
+            files = dict(HOST)
+            if stock:
+                files["run"] = files.pop("run_cgroups")
+            for name, value in dict(files, **host).items():
                 self.write("sys/kernel/mm/ksm/" + name, value)
         for pid, about in (processes or {}).items():
             self.process(pid, **about)

@@ -48,20 +48,32 @@ def test_no_ksm():
 
 
 def test_stopped():
-    """run is 0 or 2"""
+    """run is 2 for all, run_cgroups is 0 for a cgroup that has a value"""
+    for value in ("1", "madvise", "inherit"):
+        with healthy(box={"ksm": value}, run=2) as tree:
+            lacks(says(tree, "run is 2", "echo 0 >/sys/kernel/mm/ksm/run"), "run_cgroups")
+    for value in ("1", "madvise"):
+        for run in (0, 1):
+            with healthy(box={"ksm": value}, run=run, run_cgroups=0) as tree:
+                lacks(says(tree, "run_cgroups is 0", "echo 1 >/sys/kernel/mm/ksm/run_cgroups"), "run is")
     for run in (0, 2):
-        with healthy(run=run) as tree:
-            says(tree, "run is %d" % run, "echo 3 >/sys/kernel/mm/ksm/run")
+        with healthy(stock=True, run=run) as tree:
+            says(tree, "run is %d" % run, "echo 1 >/sys/kernel/mm/ksm/run\n")
 
 
-def test_run_3():
-    """run is 3 and no own value counts; served with one, or with run 1"""
-    with healthy(box={"ksm": "inherit"}) as tree:
-        says(tree, "run is 3", "ksm-cgroup on /box")
-    with healthy(box={"ksm": "inherit"}, run=1) as tree:
-        says(tree, status=0)
+def test_run():
+    """run is 0 and no own value counts; served with one, or with run 1"""
+    for cgroups in (0, 1):
+        with healthy(box={"ksm": "inherit"}, run_cgroups=cgroups) as tree:
+            lacks(says(tree, "run is 0", "ksm-cgroup on /box"), "run_cgroups")
+        with healthy(box={"ksm": "inherit"}, run=1, run_cgroups=cgroups) as tree:
+            says(tree, status=0)
     with healthy(box={"ksm": "inherit"}, cgroups={"/": {"ksm": "1"}}) as tree:
         says(tree, status=0)
+    # It joins the root's domain, and its value counts all the same.
+    for run in (0, 1):
+        with healthy(box={"ksm": "1", "domain": "parent"}, run=run) as tree:
+            says(tree, status=0)
 
 
 def test_no_pages_to_scan():
@@ -125,7 +137,7 @@ def test_not_granted():
     """a 1 that was written without CAP_SYS_ADMIN, and no granted 1 above"""
     mine = {"ksm": "1", "ungranted": True}
     remedy = "as root of the host: ksm-cgroup on "
-    for run in (1, 3):
+    for run in (0, 1):
         with healthy(box=mine, run=run) as tree:
             out = says(tree, "memory.ksm 1, effective madvise, domain /,",
                        "! not granted: memory.ksm of /box is 1", "CAP_SYS_ADMIN", remedy + "/box")

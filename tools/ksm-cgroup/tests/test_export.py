@@ -51,7 +51,8 @@ def test_format():
         same(samples["ksm_cgroup_scan_seconds_total", 'cgroup="/box"'], 1.5)
         same(samples["ksm_cgroup_profit_bytes", 'cgroup="/box"'], -7)
         same(samples["ksm_cgroup_weight", 'cgroup="/box"'], 100)
-        same(samples["ksm_cgroup_run", None], 3)
+        same(samples["ksm_cgroup_run", None], 0)
+        same(samples["ksm_cgroup_run_cgroups", None], 1)
         same(samples["ksm_cgroup_info",
                      'cgroup="/box/in",ksm="inherit",effective="1",domain="/box"'], 1)
         lacks(out, 'cgroup="/t"')

@@ -143,7 +143,7 @@ def test_undone():
                       "the new value is in force, but" in text), (error, holds))
                 same((error, "pages_pending" in text), (error, holds))
                 same((error, "changed" in text), (error, undone and not published))
-            with host(run=0) as tree:
+            with host(run=2) as tree:
                 preset(tree, "1" if published else "inherit")
                 unused, out, text = injected(tree, call, error, "on", "100")
                 same((error, "memory.ksm of /box is 1 now" in out), (error, holds))
@@ -163,12 +163,16 @@ def test_scan_advice():
 
 
 def test_warns():
-    """on says so if nothing will be merged: run is 0, a 0 above"""
-    with host(run=0) as tree:
+    """on says so if nothing will be merged: the scanner is stopped, a 0 above"""
+    with host(run=2) as tree:
         status, unused, error = tree.run("on", "/box")
         same(status, 0)
-        has(error, "nothing is merged yet", "run is 0", "echo 3 >")
-        lacks(tree.run("off", "/box")[2], "run is 0")
+        has(error, "nothing is merged yet", "run is 2", "echo 0 >")
+        lacks(tree.run("off", "/box")[2], "run is 2")
+    with Tree({"/": {}, "/box": {"ksm": "1"}}, run_cgroups=0) as tree:
+        has(tree.run("on", "/box")[2], "nothing is merged yet", "run_cgroups is 0")
+    with Tree({"/": {}, "/box": {"ksm": "1"}}) as tree:
+        lacks(tree.run("on", "/box")[2], "nothing is merged yet")
     with Tree({"/": {}, "/p": {"ksm": "0"}, "/p/c": {"ksm": "inherit"}}) as tree:
         has(tree.run("on", "/p/c")[2], "memory.ksm of /p is 0", "ksm-cgroup inherit /p")
     # The recorded value in force stays as it is: that of a write that was not granted.

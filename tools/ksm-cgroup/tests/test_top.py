@@ -76,7 +76,7 @@ def lines(text):
 def test_shows():
     """figures, order and header"""
     with boxes() as tree, Screen(tree, "-d", "0.2") as screen:
-        text = screen.shows("4 of 4 cgroups, by saved", "run 3", "SCAN%", "5.0M", "10.0M")
+        text = screen.shows("4 of 4 cgroups, by saved", "run 0, run_cgroups 1", "SCAN%", "5.0M", "10.0M")
         same(lines(text), ["/b", "/a", "/", "/c"])
         screen.keys("q")
         screen.shows("status 0")
@@ -207,8 +207,9 @@ def test_stock():
 
 def test_stopped():
     """a scanner that is stopped is told"""
-    with boxes(run=0) as tree, Screen(tree, "-d", "0.2") as screen:
-        screen.shows("run 0 (the scanner is stopped)")
+    for run, cgroups in ((0, 0), (2, 1)):
+        with boxes(run=run, run_cgroups=cgroups) as tree, Screen(tree, "-d", "0.2") as screen:
+            screen.shows("run %d, run_cgroups %d (the scanner is stopped)" % (run, cgroups))
 
 
 def test_iterations():
