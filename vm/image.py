@@ -28,7 +28,7 @@ PACKAGES = """
     systemd systemd-sysv dbus udev libpam-systemd util-linux procps psmisc
     login passwd sudo kmod iproute2 less tmux strace file
     python3 jq libcap2-bin numactl attr acl bc
-    cgroup-tools libcgroup3 stress-ng
+    cgroup-tools libcgroup3 stress-ng ksmtuned
     redis-server redis-tools podman crun prometheus-node-exporter
     busybox-static netcat-openbsd
 """.split()
@@ -45,7 +45,7 @@ QUIET = """
     prometheus-node-exporter-mdadm.timer
     prometheus-node-exporter-ipmitool-sensor.timer
     prometheus-node-exporter-smartmon.timer sysstat.service cgconfig.service
-    cgred.service cron.service
+    cgred.service cron.service ksm.service ksmtuned.service
 """.split()
 
 # Of no use without modules, hardware or a second boot; they cost boot time.

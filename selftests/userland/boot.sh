@@ -5,7 +5,7 @@
 # timeout: 300
 #
 # The state after boot, which is why this test has a machine to itself: run is
-# 3, nothing is merged despite MADV_MERGEABLE, and one echo into a container's
+# 0, nothing is merged despite MADV_MERGEABLE, and one echo into a container's
 # memory.ksm is enough.
 # Functions are called by name, through check and trap.
 # shellcheck disable=SC2317
@@ -28,11 +28,12 @@ all_merged() {
 }
 
 need_ksm
-plan 13
+plan 14
 trap cleanup EXIT
 pids=()
 
-check "run is 3" is "$(cat $ksm/run)" 3
+check "run is 0" is "$(cat $ksm/run)" 0
+check "run_cgroups is 1" is "$(cat $ksm/run_cgroups)" 1
 check "the root's value is madvise" is "$(cat $cg/memory.ksm)" madvise
 check "sleep_millisecs is 20" is "$(cat $ksm/sleep_millisecs)" 20
 check "pages_to_scan is 100" is "$(cat $ksm/pages_to_scan)" 100

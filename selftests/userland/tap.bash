@@ -85,7 +85,8 @@ ksm_fast() {
 # The state after boot, and nothing merged.
 ksm_reset() {
 	echo 2 >$ksm/run
-	echo 3 >$ksm/run
+	[ ! -e $ksm/run_cgroups ] || echo 1 >$ksm/run_cgroups
+	echo 0 >$ksm/run
 	echo 20 >$ksm/sleep_millisecs
 	echo 100 >$ksm/pages_to_scan
 }

@@ -74,8 +74,8 @@ install -m 755 "$tool" /var/tmp/ksmt-tool || skip_rest "no room for a copy"
 tool=/var/tmp/ksmt-tool
 trap cleanup EXIT
 pids=()
+ksm_reset
 ksm_fast
-echo 3 >$ksm/run
 echo +memory >$cg/cgroup.subtree_control
 mkdir $cg/ksmt $cg/ksmt2
 
@@ -86,7 +86,7 @@ inside ksmt "${hold[@]}"
 one=$begun
 inside ksmt "${hold[@]}"
 two=$begun
-check "doctor: run is 3 and there is no value" said 1 "ksm-cgroup on /ksmt" "$tool" doctor "$one"
+check "doctor: run is 0 and there is no value" said 1 "ksm-cgroup on /ksmt" "$tool" doctor "$one"
 
 estimated=$("$tool" estimate -J -b -r max /ksmt | jq '.estimates[0].saves / 4096 | floor')
 apart=$("$tool" estimate -J -b -r max "$one" "$two" | jq '.estimates | map(.saves / 4096 | floor) | .[0] + .[1]')
@@ -137,9 +137,9 @@ check "doctor: not granted" said 1 "as root of the host: ksm-cgroup on /ksmt2" "
 "$tool" on ksmt2
 check "on, by root: it has" is "$(column /ksmt2 EFFECTIVE) $(column /ksmt2 DOMAIN)" "1 /ksmt2"
 "$tool" inherit ksmt2
-echo 0 >$ksm/run
-check "on: it reports that the scanner is stopped" said 0 "run is 0" "$tool" on ksmt
-echo 3 >$ksm/run
+echo 0 >$ksm/run_cgroups
+check "on: it reports that the scanner is stopped" said 0 "run_cgroups is 0" "$tool" on ksmt
+echo 1 >$ksm/run_cgroups
 
 "$tool" run --scope /ksmt-made -- "${hold[@]}" &
 begun=$!
