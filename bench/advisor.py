@@ -32,7 +32,7 @@ def main() -> None:
     put(KSM / "advisor_max_pages_to_scan", 1000000)
     put(KSM / "advisor_target_scan_time", 1)
     put(KSM / "advisor_mode", "scan-time")
-    put(KSM / "run", 1)
+    put(KSM / "run_cgroups", 1)
     pids: list[int] = []
     for cgroups in CGROUPS:
         while len(pids) < cgroups:
@@ -40,7 +40,7 @@ def main() -> None:
             pids.append(member(cgroup, PAGES, 1 + len(pids) * PAGES))
         for limit in LIMITS:
             print(cgroups, limit, f"{measure(limit):.1f}", flush=True)
-    put(KSM / "run", 0)
+    put(KSM / "run_cgroups", 0)
     kill(pids)
 
 

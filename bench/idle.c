@@ -114,10 +114,10 @@ static double ksmd_ms(void)
 	long usec = get(CG "/memory.ksm.stat", "scan_usec ");
 	long until = get(KSM "full_scans", "") + SCANS;
 
-	put(KSM "run", "1");
+	put(KSM "run_cgroups", "1");
 	while (get(KSM "full_scans", "") < until)
 		usleep(10000);
-	put(KSM "run", "0");
+	put(KSM "run_cgroups", "0");
 	return (get(CG "/memory.ksm.stat", "scan_usec ") - usec) / 1e3;
 }
 
@@ -150,6 +150,7 @@ int main(void)
 		die(TOP);
 	put(TOP "/cgroup.subtree_control", "+memory");
 	put(OTHER "/memory.ksm", "1");
+	put(KSM "run_cgroups", "0");
 	put(KSM "sleep_millisecs", "0");
 	small_process();
 	for (i = 0; i < sizeof(counts) / sizeof(*counts); i++) {

@@ -108,10 +108,10 @@ static void scan(void)
 {
 	long until = get(KSM "full_scans") + 4;
 
-	put(KSM "run", "1");
+	put(KSM "run_cgroups", "1");
 	while (get(KSM "full_scans") < until)
 		usleep(10000);
-	put(KSM "run", "0");
+	put(KSM "run_cgroups", "0");
 }
 
 static int compare(const void *a, const void *b)
@@ -158,6 +158,7 @@ int main(void)
 		die(TOP);
 	put(TOP "/cgroup.subtree_control", "+memory");
 	put(TOP "/memory.ksm", "1");
+	put(KSM "run_cgroups", "0");
 	put(KSM "sleep_millisecs", "0");
 	put(KSM "pages_to_scan", "20000");
 	add_cgroups(BUSY);

@@ -76,10 +76,10 @@ def main() -> None:
     put(KSM / "sleep_millisecs", 10)
     trace_slices(True)
     set_weights(cgroups, PHASES[0].weights)
-    put(KSM / "run", 1)
+    put(KSM / "run_cgroups", 1)
     time.sleep(4)
     phases, end = run_phases(cgroups)
-    put(KSM / "run", 0)
+    put(KSM / "run_cgroups", 0)
     trace_slices(False)
 
     began = phases[0]["began"]

@@ -74,9 +74,9 @@ def process(cgroup: Path, content: Content) -> int:
 def measure(cgroup: Path, content: Content) -> dict[str, Any]:
     pid = process(domain(cgroup), content)
     trace_slices(True)
-    put(KSM / "run", 1)
+    put(KSM / "run_cgroups", 1)
     time.sleep(SECONDS)
-    put(KSM / "run", 0)
+    put(KSM / "run_cgroups", 0)
     trace_slices(False)
     inode = cgroup.stat().st_ino
     seen = [(when, lines) for when, owner, lines in traced_slices() if owner == inode]
@@ -88,7 +88,7 @@ def measure(cgroup: Path, content: Content) -> dict[str, Any]:
 
 def main() -> None:
     above = parent("ksmslices")
-    put(KSM / "run", 0)
+    put(KSM / "run_cgroups", 0)
     put(KSM / "smart_scan", 0)
     put(KSM / "sleep_millisecs", 0)
     # No pauses, and hardly any ends of batches.

@@ -48,14 +48,14 @@ def main() -> None:
     put(KSM / "sleep_millisecs", 0)
     # No pauses, and hardly any ends of batches.
     put(KSM / "pages_to_scan", 500000)
-    put(KSM / "run", 1)
+    put(KSM / "run_cgroups", 1)
     # Measure once all pages are known.
     time.sleep(5)
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(TURNS):
         for threads, rate in rates.items():
             rate.append(measure(threads, cgroups))
-    put(KSM / "run", 0)
+    put(KSM / "run_cgroups", 0)
     print(json.dumps(rates))
     kill(pids)
 
