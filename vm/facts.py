@@ -76,11 +76,13 @@ def readme(top: Path, facts: Facts) -> Iterator[str]:
     for name in files:
         if name in facts["cgroup"]:
             yield from readme_file(f"{README}: {name}", table[name], facts["cgroup"][name])
-    run, fact = table.get("/sys/kernel/mm/ksm/run", ["", ""]), facts["host"]["run"]
-    yield from compare(f"{README}: run", "values", sorted(set(re.findall(r"`(\d)`", run[1]))),
-                       fact["values"])
-    yield from compare(f"{README}: run", "default", first(r"`(\w+)` \(default\)", run[1]),
-                       fact["default"])
+    for name in ("run", "run_cgroups"):
+        row, fact = table.get(f"/sys/kernel/mm/ksm/{name}", ["", ""]), facts["host"][name]
+        yield from compare(f"{README}: {name}", "values",
+                           sorted(set(re.findall(r"`(\d)`:", row[1].replace(" (default)", "")))),
+                           fact["values"])
+        yield from compare(f"{README}: {name}", "default", first(r"`(\w+)` \(default\)", row[1]),
+                           fact["default"])
     said = [call[6:-1] for call in table if call.startswith("prctl(")]
     yield from compare(README, "prctl() calls", said,
                        [call for call in numeric_calls(facts) if call.startswith("PR_SET")])

@@ -72,7 +72,7 @@ def wait_for(what: str, condition: Callable[[], bool]) -> None:
     while not condition():
         if time.monotonic() > end:
             sys.exit(f"demo: {what}: not within {BOUND} s, see whether the scanner runs "
-                     f"({KSM}/run)")
+                     f"({KSM}/run_cgroups)")
         time.sleep(0.2)
 
 
@@ -279,7 +279,7 @@ def changed(containers: list[Container], reference: Container) -> None:
     one, others = containers[1], [c for c in containers if c is not containers[1]]
     before = {c.name: (c.redis.digest(), c.merging()) for c in containers}
     pages = len(CHANGED)
-    write(0, KSM / "run")
+    write(0, KSM / "run_cgroups")
     for server in (one.redis, reference.redis):
         server.pipeline([command("SETRANGE", f"key:{number:06}", 100, "written")
                          for number in CHANGED])
@@ -299,7 +299,7 @@ def changed(containers: list[Container], reference: Container) -> None:
     fell = before[one.name][1] - after[one.name][1]
     check(f"{one.name} shares no more where was written",
           pages * 9 // 10 <= fell <= pages + 4096, f"{fell} pages fewer")
-    write(3, KSM / "run")
+    write(1, KSM / "run_cgroups")
 
 
 def undone(containers: list[Container], reference: Container) -> None:
@@ -352,7 +352,7 @@ def main() -> int:
         write(4000, KSM / "pages_to_scan")
         write(1, KSM / "use_zero_pages")
         check("the machine serves cgroups that have a value of their own, as it booted",
-              read(KSM / "run") == "3")
+              (read(KSM / "run"), read(KSM / "run_cgroups")) == ("0", "1"))
         table("As they are", containers)
         full = total()
         saved = within(containers)
@@ -367,7 +367,7 @@ def main() -> int:
     finally:
         for container in containers + [reference]:
             container.stop()
-        write(3, KSM / "run")
+        write(1, KSM / "run_cgroups")
         write(100, KSM / "pages_to_scan")
         write(0, KSM / "use_zero_pages")
     wait_for("removal of the cgroup", lambda: not any(

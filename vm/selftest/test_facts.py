@@ -50,7 +50,8 @@ EDITS = (
     (facts.GUIDE, "\t  2  unshare", "\t  4  unshare", "run: values: 2 missing"),
     # a default
     (facts.README, "1 to 10000, default 100", "1 to 10000, default 10", "weight: default is 10,"),
-    (facts.README, "`3` (default)", "`1` (default)", "run: default is 1"),
+    (facts.README, "cgroup: `0` (default)", "cgroup: `1` (default)", "run: default is 1"),
+    (facts.README, "`1` (default): serve cgroups", "`1`: serve cgroups", "run_cgroups: default"),
     (facts.README, "root starts with `madvise`", "root starts with `0`",
      "memory.ksm: default of the root is 0"),
     (facts.GUIDE, 'default is "inherit"', 'default is "0"', "memory.ksm: default is 0"),
@@ -60,7 +61,8 @@ EDITS = (
      "memory.ksm.domain.5: default is parent"),
     (SOURCES, "parent ? KSM_INHERIT", "parent ? KSM_NEVER", "memory.ksm: default is 0"),
     (SOURCES, "smart_scan = true", "smart_scan = false", "smart_scan: default is 0"),
-    (SOURCES, ".run = KSM_RUN_CGROUPS", ".run = KSM_RUN_STOP", "run: default is 0"),
+    (SOURCES, ".run = KSM_RUN_STOP", ".run = KSM_RUN_SCAN", "run: default is 1"),
+    (SOURCES, ".run_cgroups = 1", ".run_cgroups = 0", "run_cgroups: default is 0"),
     # a range
     (facts.README, "1 to 10000, default", "1 to 1000, default", "weight: range is 1 to 1000"),
     (facts.GUIDE, "range [1, 10000]", "range [0, 10000]", "weight: range is 0 to 10000"),
