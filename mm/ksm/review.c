@@ -69,20 +69,19 @@ static bool ksm_heirs_one(struct folio *folio, struct vm_area_struct *vma,
 	struct mem_cgroup *memcg;
 	struct ksm_slot *slot;
 
-	if (!page_vma_mapped_walk(&pvmw))
-		return true;
-	/* the page table lock keeps the mapping, which keeps the slot */
-	heirs->nr++;
-	slot = vma->vm_mm->ksm;
-	spin_lock(&slot->books.lock);
-	memcg = slot->books.group->memcg;
-	if (memcg == heirs->payer)
-		heirs->kept = true;
-	else if (!heirs->heir && ksm_mm_live(vma->vm_mm) &&
-		 css_tryget(&memcg->css))
-		heirs->heir = memcg;
-	spin_unlock(&slot->books.lock);
-	page_vma_mapped_walk_done(&pvmw);
+	while (page_vma_mapped_walk(&pvmw)) {
+		/* the page table lock keeps the mapping, which keeps the slot */
+		heirs->nr++;
+		slot = vma->vm_mm->ksm;
+		spin_lock(&slot->books.lock);
+		memcg = slot->books.group->memcg;
+		if (memcg == heirs->payer)
+			heirs->kept = true;
+		else if (!heirs->heir && ksm_mm_live(vma->vm_mm) &&
+			 css_tryget(&memcg->css))
+			heirs->heir = memcg;
+		spin_unlock(&slot->books.lock);
+	}
 	return !heirs->kept;
 }
 

@@ -257,10 +257,9 @@ static bool ksm_pending_one(struct folio *folio, struct vm_area_struct *vma,
 	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, addr, 0);
 	bool *pending = arg;
 
-	if (page_vma_mapped_walk(&pvmw)) {
+	while (page_vma_mapped_walk(&pvmw)) {
 		/* the page table lock keeps the mapping, which keeps the slot */
 		*pending = ksm_books_pending(vma->vm_mm->ksm);
-		page_vma_mapped_walk_done(&pvmw);
 	}
 	return !*pending;
 }
