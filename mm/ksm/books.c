@@ -337,6 +337,7 @@ void ksm_books_unmap(struct ksm_slot *slot)
 
 /* Lock the nearest online group that answers for frames charged to @group. */
 static struct ksm_group *ksm_books_lock_online(struct ksm_group *group)
+	__acquires(group->books.lock)
 {
 	for (;;) {
 		spin_lock(&group->books.lock);

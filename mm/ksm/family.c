@@ -129,7 +129,7 @@ static u64 ksm_win_gather(struct ksm_window *win, pmd_t *pmd)
 	unsigned int i;
 	u64 away = 0;
 
-	start = pte_offset_map_lock(win->vma->vm_mm, pmd, win->addr, &ptl);
+	start = ksm_pte_map_lock(win->vma, pmd, win->addr, &ptl);
 	if (!start)
 		return 0;
 	for (i = 0; i < win->nr; i++) {
@@ -199,14 +199,13 @@ static u64 ksm_win_table(struct ksm_window *win, struct vm_area_struct *vma,
 			 unsigned long addr, unsigned int i, unsigned int end,
 			 u64 look, bool excluded)
 {
-	struct mm_struct *mm = vma->vm_mm;
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *start, *ptep, pte;
 	u64 found = 0;
 	pmd_t *pmd;
 
-	pmd = mm_find_pmd(mm, addr);
-	start = pmd ? pte_offset_map_lock(mm, pmd, addr, &ptl) : NULL;
+	pmd = mm_find_pmd(vma->vm_mm, addr);
+	start = ksm_pte_map_lock(vma, pmd, addr, &ptl);
 	if (!start)
 		return 0;
 	win->left -= KSM_WIN_TABLE;

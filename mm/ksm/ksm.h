@@ -118,6 +118,23 @@ struct ksm_page;
 
 /* ------------------------------------------------------------- floor: base */
 
+/*
+ * Map and lock a page table, if there is one, for pte_unmap_unlock(). sparse is
+ * told of the RCU read lock, which pte_offset_map_lock() takes unseen.
+ */
+static inline pte_t *ksm_pte_map_lock(struct vm_area_struct *vma, pmd_t *pmd,
+				      unsigned long addr, spinlock_t **ptl)
+{
+	pte_t *ptep;
+
+	if (!pmd)
+		return NULL;
+	ptep = pte_offset_map_lock(vma->vm_mm, pmd, addr, ptl);
+	if (ptep)
+		__acquire(RCU);
+	return ptep;
+}
+
 /* policy.c */
 #define KSM_P_ASKED	BIT(0)	/* MADV_MERGEABLE ranges */
 #define KSM_P_ANY	BIT(1)	/* all memory: the process asked */

@@ -102,9 +102,7 @@ static bool ksm_vma_may_map(struct ksm_frame *frame, struct vm_area_struct *vma,
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *ptep, pte;
 
-	if (!pmd)
-		return false;
-	ptep = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	ptep = ksm_pte_map_lock(vma, pmd, addr, &ptl);
 	if (!ptep)
 		return false;
 	pte = ptep_get(ptep);

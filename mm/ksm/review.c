@@ -401,7 +401,7 @@ static int ksm_review_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *start, *ptep;
 
-	start = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	start = ksm_pte_map_lock(vma, pmd, addr, &ptl);
 	ptep = start;
 	if (!start)
 		return 0;

@@ -130,15 +130,25 @@ static pte_t ksm_unshare_pte(struct vm_area_struct *vma, struct folio *copy,
 }
 
 /*
- * With the page table locked: map @copy in place of @page, or of the zero page
- * if @page is NULL.
+ * Map @copy if the entry is still @old, which maps @page, or the zero page if
+ * @page is NULL. Returns whether it was mapped.
  */
-static void ksm_unshare_replace(struct vm_area_struct *vma, unsigned long addr,
-				pte_t *ptep, pte_t old, struct page *page,
-				struct folio *copy, enum ksm_copy_kind kind)
+static bool ksm_unshare_replace(struct vm_area_struct *vma, pmd_t *pmd,
+				unsigned long addr, pte_t old,
+				struct page *page, struct folio *copy,
+				enum ksm_copy_kind kind)
 {
 	struct mm_struct *mm = vma->vm_mm;
+	spinlock_t *ptl;	/* of the page table */
+	pte_t *ptep;
 
+	ptep = ksm_pte_map_lock(vma, pmd, addr, &ptl);
+	if (!ptep)
+		return false;
+	if (!pte_same(ptep_get(ptep), old)) {
+		pte_unmap_unlock(ptep, ptl);
+		return false;
+	}
 	flush_cache_page(vma, addr, pte_pfn(old));
 	ptep_clear_flush(vma, addr, ptep);
 	if (kind == KSM_COPY_AGAIN) {
@@ -158,12 +168,11 @@ static void ksm_unshare_replace(struct vm_area_struct *vma, unsigned long addr,
 		ksm_might_unmap_zero_page(mm, old);
 		inc_mm_counter(mm, MM_ANONPAGES);
 	}
+	pte_unmap_unlock(ptep, ptl);
+	return true;
 }
 
-/*
- * Map @copy if the entry is still @old, which maps @page, or the zero page if
- * @page is NULL. Returns whether it was mapped.
- */
+/* The same, with the notifiers called and the event counted. */
 static bool ksm_unshare_install(struct vm_area_struct *vma, pmd_t *pmd,
 				unsigned long addr, pte_t old,
 				struct page *page, struct folio *copy,
@@ -172,20 +181,11 @@ static bool ksm_unshare_install(struct vm_area_struct *vma, pmd_t *pmd,
 	unsigned long end = addr + PAGE_SIZE;
 	struct mm_struct *mm = vma->vm_mm;
 	struct mmu_notifier_range range;
-	bool done = false;
-	spinlock_t *ptl;	/* of the page table */
-	pte_t *ptep;
+	bool done;
 
 	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm, addr, end);
 	mmu_notifier_invalidate_range_start(&range);
-	ptep = pte_offset_map_lock(mm, pmd, addr, &ptl);
-	if (ptep) {
-		done = pte_same(ptep_get(ptep), old);
-		if (done)
-			ksm_unshare_replace(vma, addr, ptep, old, page, copy,
-					    kind);
-		pte_unmap_unlock(ptep, ptl);
-	}
+	done = ksm_unshare_replace(vma, pmd, addr, old, page, copy, kind);
 	mmu_notifier_invalidate_range_end(&range);
 	if (done)
 		ksm_slot_event(mm->ksm, KSM_E_UNMERGED, 1);
@@ -235,7 +235,7 @@ static bool ksm_relative_one(struct folio *copy, struct vm_area_struct *vma,
 	if (!ksm_relative_fits(family, vma))
 		return --family->left > 0;
 	pmd = mm_find_pmd(vma->vm_mm, addr);
-	ptep = pmd ? pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl) : NULL;
+	ptep = ksm_pte_map_lock(vma, pmd, addr, &ptl);
 	if (!ptep)
 		return --family->left > 0;
 	old = ptep_get(ptep);
@@ -380,7 +380,7 @@ static bool ksm_unshare_next(struct vm_area_struct *vma, pmd_t *pmd,
 	pte_t *start, *ptep;
 	bool found = false;
 
-	start = pte_offset_map_lock(vma->vm_mm, pmd, at->addr, &ptl);
+	start = ksm_pte_map_lock(vma, pmd, at->addr, &ptl);
 	if (!start)
 		return false;
 	for (ptep = start; at->addr < end; at->addr += PAGE_SIZE, ptep++) {

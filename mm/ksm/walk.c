@@ -77,7 +77,7 @@ static void ksm_gather_ptes(struct ksm_scan *scan, struct ksm_visit *v,
 	unsigned long pos;
 	pte_t *start, *ptep;
 
-	start = pte_offset_map_lock(vma->vm_mm, pmd, addr, &ptl);
+	start = ksm_pte_map_lock(vma, pmd, addr, &ptl);
 	ptep = start;
 	if (!start)
 		return;
@@ -99,6 +99,7 @@ static bool ksm_gather_huge(struct ksm_scan *scan, struct ksm_visit *v,
 
 	if (!ptl)
 		return false;
+	__acquire(ptl);
 	if (pmd_present(*pmd)) {
 		page = pmd_page(*pmd) +
 		       ((addr & ~HPAGE_PMD_MASK) >> PAGE_SHIFT);
