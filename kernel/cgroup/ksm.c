@@ -150,6 +150,7 @@ static int ksm_register_task(struct task_struct *leader)
 
 	if (!task)
 		return 0;
+	__acquire(&task->alloc_lock);
 	if (!(task->flags & PF_KTHREAD) && mmget_not_zero(task->mm))
 		mm = task->mm;
 	task_unlock(task);
