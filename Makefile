@@ -25,7 +25,7 @@ PACKAGES := linux-source-6.12 build-essential bc bison flex kmod cpio rsync \
 
 .PHONY: help deps source tree kernel debug-kernel stock-kernel um-kernel um-stock-kernel \
 	stock-debug-kernel image selftests judges tool-build tool vm-exec \
-	shell demo check dashboard bench style patches clean cleanall
+	shell demo check dashboard bench style configs patches clean cleanall
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -48,6 +48,8 @@ help:
 #:                  SHARE is read-only at /mnt/share, OUT read-write at /mnt/out
 #:   shell          a login in the VM, same settings
 #:   style          checkpatch, sparse, W=1, shellcheck, python
+#:   configs        compile the engine for other architectures and configurations,
+#:                  with the cross compilers that are installed  [ONLY='name ...']
 #:   patches        the series for git am, in build/patches
 #:   deps           install the Debian packages that are needed
 #:   clean          remove what was built (cleanall: the compiler cache, too)
@@ -161,6 +163,9 @@ patches: tree
 
 style: kernel patches
 	@$(PY) vm/style.py
+
+configs: tree
+	@$(PY) vm/configs.py $(ONLY)
 
 clean:
 	rm -rf build/src build/src.* build/linux* build/obj build/integration* \
