@@ -33,13 +33,13 @@ static const struct advice advices[] = {
 	{ USE_SETTING, EINTR,
 	  "interrupted, but the new value is in force, and a worker unshares the rest (pages_pending in memory.ksm.stat)"
 	},
-	{ USE_SETTING, EAGAIN,
+	{ USE_SETTING, EBUSY,
 	  "the new value is in force, but a process keeps its memory map locked, and a worker unshares the rest (pages_pending in memory.ksm.stat). Is the process throttled by cpu.max?"
 	},
 	{ USE_UNCHANGED, ENOMEM,
 	  "nothing was changed: memory was too short even to begin. Try again, or raise memory.max where this command runs"
 	},
-	{ USE_UNCHANGED, EAGAIN,
+	{ USE_UNCHANGED, EBUSY,
 	  "nothing was changed: try again" },
 	{ USE_UNCHANGED, EINTR,
 	  "interrupted before anything was changed" },

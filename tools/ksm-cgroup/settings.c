@@ -122,7 +122,7 @@ static bool has_value(const char *path, const char *value)
 /*
  * setting_write - returns SETTING_DONE, or another one after saying what is wrong
  *
- * After ENOMEM, EAGAIN and EINTR the new value is in force, and a worker in the kernel
+ * After ENOMEM, EBUSY and EINTR the new value is in force, and a worker in the kernel
  * does the rest, unless the write failed before that. The file tells which.
  *
  * The library answers that a file which it may not open is not there, so that
@@ -142,7 +142,7 @@ int setting_write(const char *cgroup, const char *file, const char *value)
 		error = write_by_library(cgroup, file, value);
 	if (!error)
 		return SETTING_DONE;
-	if (error != -ENOMEM && error != -EAGAIN && error != -EINTR) {
+	if (error != -ENOMEM && error != -EBUSY && error != -EINTR) {
 		complain_file(path, USE_SETTING, -error);
 		return SETTING_FAILED;
 	}

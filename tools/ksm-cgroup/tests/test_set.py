@@ -111,7 +111,7 @@ def test_errors():
     """each errno of memory.ksm has its advice; what is unknown its meaning"""
     for call, error, advice in (("write", "EINVAL", "does not take this value"),
                                 ("write", "ENOMEM", "nothing was changed: memory was too short"),
-                                ("write", "EAGAIN", "nothing was changed: try again"),
+                                ("write", "EBUSY", "nothing was changed: try again"),
                                 ("write", "EINTR", "interrupted before anything was changed"),
                                 ("write", "ENODEV", "the cgroup was removed"),
                                 ("openat", "EROFS", "mounted read-only"),
@@ -129,8 +129,8 @@ def preset(tree, value):
 
 
 def test_undone():
-    """after ENOMEM, EAGAIN and EINTR the file tells which value is in force, and so does the tool"""
-    for call, error, undone in (("write", "ENOMEM", True), ("write", "EAGAIN", True),
+    """after ENOMEM, EBUSY and EINTR the file tells which value is in force, and so does the tool"""
+    for call, error, undone in (("write", "ENOMEM", True), ("write", "EBUSY", True),
                                 ("write", "EINTR", True),
                                 ("write", "ENODEV", False), ("openat", "EACCES", False)):
         for published in (True, False):
