@@ -13,6 +13,7 @@
  * vm: timeout=600
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ksmlib.h"
@@ -128,13 +129,35 @@ static void later_exec(void)
 	takes_part(m, cg, "after exec");
 }
 
+/* The task that registered the only process since trace_begin(). */
+static int registrar(void)
+{
+	const char *line, *at;
+	int task = 0, nr = 0;
+
+	while ((line = trace_next())) {
+		at = strchr(line, '-');
+		if (!at || !strstr(line, "ksm_enter: "))
+			continue;
+		task = atoi(at + 1);
+		nr++;
+	}
+	trace_end();
+	trace_complete();
+	CHECK_EQ(nr, 1);
+	return task;
+}
+
 static void clone_into(void)
 {
 	const char *cg = cg_ksm(NULL, "a", "1");
 	struct worker *out = w_dup(cg_new(NULL, "b"), N, 1, 1), *m;
 
+	trace_begin("ksm/ksm_enter", NULL);
 	m = w_spawn(out, SPAWN_FORK, cg);
 	CHECK_EQ(cg_stat(cg, "processes"), 1);
+	/* at the cost of the one that forks, and not of a kernel worker */
+	CHECK_EQ(registrar(), out->pid);
 	takes_part(m, cg, "cloned into the cgroup");
 	not_merged(out, "its parent outside");
 }
