@@ -5,6 +5,7 @@
  * - a write that takes merging away holds whatever comes of it; it goes through
  *   all processes, and what cannot be unshared is pending
  * - what is pending gets no new partners, and ends by itself once there is room
+ * - where memory is short, it goes to pages that another cgroup pays for
  * - unsharing does not use up a limit, and gives relatives by fork one page
  * - the same for run=2, for a value that leaves only what was asked for, and
  *   for a split into two domains
@@ -13,6 +14,7 @@
  */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -238,6 +240,62 @@ static void no_new_partners(void)
 	w_verify(late[0]);
 }
 
+#define PAIRED		(4 * N)
+
+/* Pages of the first area that are merged, and charged to this cgroup. */
+static long merged_in(struct worker *w, long first, long nr, u64 payer)
+{
+	struct frame *f = calloc(w->area[0].pages, sizeof(*f));
+	long i, n = 0;
+
+	NEED(f, "no memory");
+	w_frames(w, 0, f);
+	for (i = first; i < first + nr; i++)
+		n += f[i].flags & F_KSM && frame_cgroup(f[i].pfn) == payer;
+	free(f);
+	return n;
+}
+
+/*
+ * The process has pairs of pages that its own cgroup pays for and, at the end,
+ * pages that another one pays for. There is room for the latter, and for a
+ * quarter of what the pairs take.
+ */
+static void borrowed_first(void)
+{
+	u64 lender;
+
+	top = cg_ksm(NULL, "a", "1");
+	full = cg_ksm(top, "b", NULL);
+	young = cg_ksm(top, "c", NULL);
+	if (access("/proc/kpagecgroup", R_OK))
+		ksm_skip("no /proc/kpagecgroup");
+	lender = cg_inode(young);
+	w_twins(in_young, young, N, TAG);
+	ksm_settle();
+	in_full[0] = w_new(full);
+	w_map(in_full[0], PAIRED + N, MAP_PLAIN);
+	w_set(in_full[0], 0, 0, PAIRED / 2, 8 * TAG, 1);
+	w_set(in_full[0], 0, PAIRED / 2, PAIRED / 2, 8 * TAG, 1);
+	w_set(in_full[0], 0, PAIRED, N, TAG, 1);
+	ksm_settle();
+	NEED_EQ(merged_in(in_full[0], 0, PAIRED, cg_inode(full)), PAIRED);
+	NEED_EQ(merged_in(in_full[0], PAIRED, N, lender), N);
+	if (cg_has(full, "memory.swap.max"))
+		cg_set(full, "memory.swap.max", "0");
+	limit(full, N + N / 2);
+	CHECK_EQ(cg_put(full, "memory.ksm", "0"), -ENOMEM);
+	CHECK_EQ(merged_in(in_full[0], PAIRED, N, lender), 0, "borrowed");
+	CHECK_GE(merged_in(in_full[0], 0, PAIRED, cg_inode(full)), PAIRED / 4,
+		 "its own");
+	CHECK_EQ(w_same(in_young[0], in_young[1], 0), N);
+	cg_set(full, "memory.max", "max");
+	CHECK_WAIT_EQ(cg_stat(full, "pages_pending"), 0);
+	w_verify(in_full[0]);
+	w_verify(in_young[0]);
+	w_verify(in_young[1]);
+}
+
 /* A signal ends the write and not what it began. */
 static void interrupted(void)
 {
@@ -363,6 +421,7 @@ static const struct ksm_case cases[] = {
 	  only_what_was_asked_in_one_domain },
 	{ "a split holds where memory is too short", split },
 	{ "no page is merged with a pending one", no_new_partners },
+	{ "what others pay for is unshared first", borrowed_first },
 	{ "a signal ends the write and not what it began", interrupted },
 	{ "a family by fork takes what it took before", family },
 	{ "unrelated processes take what they took before", no_family },
