@@ -95,6 +95,7 @@ struct ksm_slot_queue {
 /**
  * struct ksm_undo_at - how far unsharing of a slot has come
  * @addr: where it resumes
+ * @own: what other cgroups pay for is done
  * @narrowed: ksm_slot_undo.narrowed when it began at address 0
  * @review: where the review of frames resumes
  * @moves: ksm_slot_books.moves when the review began at address 0
@@ -108,6 +109,7 @@ struct ksm_slot_queue {
  */
 struct ksm_undo_at {
 	unsigned long addr;
+	bool own;
 	unsigned int narrowed;
 	unsigned long review;
 	unsigned int moves;

@@ -197,6 +197,12 @@ static int ksm_unshare_whole(struct vm_area_struct *vma, unsigned long start,
 	return ksm_unshare_range(vma, start, end, 0);
 }
 
+static int ksm_unshare_whole_borrowed(struct vm_area_struct *vma,
+				      unsigned long start, unsigned long end)
+{
+	return ksm_unshare_range(vma, start, end, KSM_UNSHARE_BORROWED);
+}
+
 static int ksm_unshare_from(struct ksm_slot *slot, ksm_spare_fn spare,
 			    ksm_range_fn fn, struct ksm_undo_at *at)
 {
@@ -244,12 +250,13 @@ static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
 		spare = ksm_spare_eligible;
 	}
 	err = ksm_unshare_from(slot, spare, fn, at);
+	if (err)
+		return err;
+	at->addr = 0;
 	/* what was mapped meanwhile is unshared the next time */
-	if (!err && fn != ksm_unshare_borrowed) {
-		at->addr = 0;
+	if (fn == ksm_unshare_piece || fn == ksm_unshare_whole)
 		ksm_slot_undone(slot, at->narrowed);
-	}
-	return err;
+	return 0;
 }
 
 /**
@@ -257,7 +264,9 @@ static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
  * @slot: the slot
  * @at: where to resume, and where to stop
  *
- * Signals do not end it; a fatal one tears the mm down anyway.
+ * What another cgroup pays for comes first, as in ksm_group_undo(), or a write
+ * would find the memory spent. Signals do not end it; a fatal one tears the mm
+ * down anyway.
  *
  * Context: sleeps.
  * Return: 0; -ENOMEM; -EAGAIN or -ENOLCK if a lock is busy; -EINTR if a signal
@@ -265,7 +274,19 @@ static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
  */
 int ksm_undo_pending(struct ksm_slot *slot, struct ksm_undo_at *at)
 {
-	return ksm_undo_merged(slot, ksm_unshare_whole, false, at);
+	int err;
+
+	if (!at->own) {
+		err = ksm_undo_merged(slot, ksm_unshare_whole_borrowed, false,
+				      at);
+		if (err)
+			return err;
+		at->own = true;
+	}
+	err = ksm_undo_merged(slot, ksm_unshare_whole, false, at);
+	if (!err)
+		at->own = false;
+	return err;
 }
 
 /**
