@@ -240,8 +240,9 @@ static long racer_write(long round)
 		for (k = 0; k < (long)(PAGE_SZ / sizeof(*p)); k++)
 			p[k] = (round << 32) + tag * 4096 + k + 1;
 	}
-	if (racer.by_prctl)
-		return prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0);
+	/* ranges that asked take part until the call has gone through all */
+	if (racer.by_prctl && prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0))
+		return -1;
 	return madvise(racer.area, PAGES * PAGE_SZ, MADV_MERGEABLE);
 }
 
