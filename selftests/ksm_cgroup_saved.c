@@ -187,22 +187,34 @@ static void zeroes_forked_before(void)
 	nothing_left();
 }
 
-static void forked_after(void)
+static void forked_after_of(u64 tag, long step, const char *key,
+			    long long least)
 {
 	long long before, saved;
 
-	families(TAG, 1);
+	families(tag, step);
 	begin();
-	saved_is(N, "merged");
+	saved_is(least, "merged");
 	before = pages_now();
 	saved = cg_stat(cg, "pages_saved");
 	fork_all();
 	without_gain(before);
-	CHECK_GE(cg_stat(cg, "ksm_merging_pages"), 2 * (1 + CHILDREN) * N);
+	CHECK_GE(cg_stat(cg, key), 2 * (1 + CHILDREN) * N);
 	near(cg_stat(cg, "pages_saved"), saved, "forked, without a pass");
 	merge();
-	saved_is(N, "forked");
+	saved_is(least, "forked");
 	nothing_left();
+}
+
+static void forked_after(void)
+{
+	forked_after_of(TAG, 1, "ksm_merging_pages", N);
+}
+
+static void zeroes_forked_after(void)
+{
+	ksm_set("use_zero_pages", 1);
+	forked_after_of(0, 0, "ksm_zero_pages", 2 * N);
 }
 
 /* A parent that forks its workers and exits; the children keep the gain. */
@@ -344,6 +356,7 @@ static const struct ksm_case cases[] = {
 	{ "two families forked before merging", forked_before },
 	{ "two families of zeroes", zeroes_forked_before },
 	{ "two families forked after merging", forked_after },
+	{ "two families of zeroes forked after merging", zeroes_forked_after },
 	{ "merged, and the parent gone", parent_gone_merged_before },
 	{ "merged, forked, and the parent gone", parent_gone_merged_after },
 	{ "a child that writes half", child_writes },
