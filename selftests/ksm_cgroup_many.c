@@ -290,6 +290,14 @@ static void reset(void)
 
 /* ------------------------------------------------------- moves and rounds */
 
+/* Without a write to run, which would begin a round anew. */
+static void rounds_end(void)
+{
+	long long start = ksm_get("full_scans");
+
+	NEED_WAIT_GE(ksm_get("full_scans"), start + 2);
+}
+
 /* A slot that is counted twice, or not at all, keeps rounds from ending. */
 static void moves(void)
 {
@@ -300,11 +308,12 @@ static void moves(void)
 	cg_ksm_row(cg, 3, "1");
 	for (i = 0; i < 2; i++)
 		w[i] = w_dup(cg[0], 16, TAG, 1);
-	for (i = 0; i < 12; i++) {
+	ksm_pass(1);
+	for (i = 0; i < 24; i++) {
 		NEED_OK(cg_move(cg[i % 3], w[0]->pid));
 		if (i % 2)
 			cg_set(cg[1], "memory.ksm", i % 4 == 1 ? "0" : "1");
-		ksm_pass(1);
+		rounds_end();
 	}
 	ksm_stop();
 	w_verify(w[0]);
