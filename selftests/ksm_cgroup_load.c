@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What merged memory can cost others: with thousands of mappings of a frame by
- * fork, with a poisoned frame, and with frames that are pinned.
+ * fork, with a poisoned frame, with frames that are pinned, and when a process
+ * of many merged pages exits.
  *
  * Work is compared as the scheduler counts it, from the trace event ksm_slice;
  * no time is taken.
@@ -227,11 +228,100 @@ static void pinned(void)
 	CHECK_WAIT_EQ(cg_dying(up), 0);
 }
 
+/* ---- what is remembered of memory that goes ---- */
+
+#define BLOCK	64
+#define FAR	2048	/* merged pages, each in a block of its own */
+
+/* What happens in one domain while the records of a process are deleted. */
+static struct {
+	u64 neighbour;
+	long deleted;
+	int slices;	/* of the neighbour, up to the last one deleted */
+	int later;	/* since then */
+} seen;
+
+static void read_deletions(void)
+{
+	unsigned long lines, cost;
+	const char *line, *at;
+	u64 id;
+
+	while ((line = trace_next())) {
+		if (strstr(line, "ksm_remove_rmap_item: ")) {
+			if (seen.deleted++)
+				seen.slices += seen.later;
+			seen.later = 0;
+			continue;
+		}
+		at = strstr(line, "ksm_slice: ");
+		if (at && sscanf(at, "ksm_slice: work %lu cost %lu cgroup %llu",
+				 &lines, &cost, &id) == 3)
+			seen.later += id == seen.neighbour;
+	}
+}
+
+/*
+ * A process of many merged pages exits while its neighbour is scanned, which
+ * keeps their frame, and so the records.
+ */
+static void exit_beside(const char *beside, struct worker *keeper)
+{
+	const char *far = cg_new(up, "far");
+	struct worker *w = w_new(far);
+	long i;
+
+	w_map(w, FAR * BLOCK, MAP_PLAIN);
+	for (i = 0; i < FAR; i++)
+		w_set(w, 0, i * BLOCK, 1, 700, 0);
+	ksm_settle();
+	NEED_EQ(w_merged(w), FAR);
+	NEED_EQ(w_frame(w, 0, 0).pfn, w_frame(keeper, 0, 0).pfn);
+	memset(&seen, 0, sizeof(seen));
+	seen.neighbour = cg_inode(beside);
+	trace_begin("ksm/ksm_slice", "ksm/ksm_remove_rmap_item");
+	ksm_start();
+	w_exit(w);
+	NEED_WAIT_GE((read_deletions(), seen.deleted), FAR);
+	ksm_stop();
+	trace_end();
+	read_deletions();
+	trace_complete();
+	NEED_WAIT_OK(cg_rmdir(far));
+}
+
+/*
+ * The scanner and the worker that forgets memory take turns with the domain's
+ * mutex. On a busy machine the worker may be done before the scanner runs: try
+ * several times.
+ */
+static void in_pieces(void)
+{
+	const char *beside;
+	struct worker *w;
+	int tries = 3;
+
+	/* one frame for all */
+	ksm_set("max_page_sharing", 2 * FAR);
+	up = cg_ksm(NULL, "up", "1");
+	beside = cg_new(up, "n");
+	w = w_dup(beside, 256, 30000, 1);
+	w_set(w, 0, 0, 1, 700, 0);
+	do {
+		exit_beside(beside, w);
+	} while (--tries && seen.slices < 3);
+	/* one that ended before the worker began may be told later */
+	CHECK_GE(seen.slices, 3, "slices while %ld records are deleted",
+		 seen.deleted);
+	w_verify(w);
+}
+
 static const struct ksm_case cases[] = {
 	{ "a family with thousands of mappings of a frame", family },
 	{ "the charge finds the children of processes that exit", orphaned },
 	{ "a poisoned frame is let go at once", poisoned },
 	{ "a pinned frame that nothing maps is let go", pinned },
+	{ "the scanner goes on while memory is forgotten", in_pieces },
 };
 
 int main(int argc, char **argv)
