@@ -25,18 +25,18 @@
 struct turn {
 	u64 cgroup;
 	long long work;
+	int err;
 };
 
 /* The next turn of the worker in the trace; false if there is no more. */
 static bool next_turn(struct turn *t)
 {
 	const char *line, *at;
-	int err;
 
 	while ((line = trace_next())) {
 		at = strstr(line, "ksm_undo: ");
 		if (at && sscanf(at, "ksm_undo: work %lld err %d cgroup %llu",
-				 &t->work, &err, &t->cgroup) == 3)
+				 &t->work, &t->err, &t->cgroup) == 3)
 			return true;
 	}
 	return false;
@@ -181,26 +181,53 @@ static void stuck(void)
 	w_verify(few[0]);
 }
 
-/* Frames follow a process whose reviews were put off while it moved. */
+/* Move a process, and wait for the turn that this brings it. */
+static int turn_after_move(const char *to, struct worker *w)
+{
+	u64 inode = cg_inode(to);
+	struct turn t = {};
+
+	NEED_OK(cg_move(to, w->pid));
+	NEED(WAIT_FOR(({
+		do {
+			t.cgroup = 0;
+		} while (next_turn(&t) && t.cgroup != inode);
+		t.cgroup == inode; })), "no turn");
+	return t.err;
+}
+
+/*
+ * The frames follow a process whose reviews are put off because it moves on. No
+ * other process maps them.
+ */
 static void keeps_moving(void)
 {
 	const char *top = cg_ksm(NULL, "a", "1");
 	const char *cg[2] = { cg_ksm(top, "b", NULL), cg_ksm(top, "c", NULL) };
-	struct worker *w[2];
-	int i;
+	struct worker *w = w_new(cg[0]);
+	int i, reviews = 0, at = 0;
 
-	w_twins(w, cg[0], N, TAG);
+	w_map(w, 2 * N, MAP_PLAIN);
+	for (i = 0; i < 2; i++)
+		w_set(w, 0, i * N, N, TAG, 1);
 	ksm_settle();
+	NEED_EQ(w_merged(w), 2 * N);
 	CHECK_GE(cg_stat(cg[0], "pages_shared"), N);
-	for (i = 1; i <= 11; i++) {
-		NEED_OK(cg_move(cg[i % 2], w[0]->pid));
-		NEED_OK(cg_move(cg[i % 2], w[1]->pid));
+	trace_begin("ksm/ksm_undo", NULL);
+	/* after each of these, the next one has to wait for longer */
+	while (reviews < 4) {
+		at = !at;
+		reviews += !turn_after_move(cg[at], w);
 	}
-	CHECK_WAIT_EQ(cg_stat(cg[0], "pages_shared"), 0, "left behind");
-	CHECK_GE(cg_stat(cg[1], "pages_shared"), N, "taken along");
-	CHECK_EQ(w_same(w[0], w[1], 0), N);
-	w_verify(w[0]);
-	w_verify(w[1]);
+	CHECK_WAIT_EQ(cg_stat(cg[!at], "pages_shared"), 0);
+	/* the last review was not long ago: this one is put off */
+	NEED_OK(cg_move(cg[!at], w->pid));
+	CHECK_WAIT_EQ(cg_stat(cg[at], "pages_shared"), 0, "left behind");
+	CHECK_GE(cg_stat(cg[!at], "pages_shared"), N, "taken along");
+	trace_end();
+	trace_complete();
+	CHECK_EQ(w_merged(w), 2 * N);
+	w_verify(w);
 }
 
 static const struct ksm_case cases[] = {
