@@ -43,28 +43,33 @@ static bool next_turn(struct turn *t)
 }
 
 /* Two equal processes in a domain of their own, and another domain to go to. */
-static void couple(struct worker **w, const char *name, long pages, u64 tag,
-		   const char **to)
+static const char *couple(struct worker **w, const char *name, long pages,
+			  u64 tag, const char **to)
 {
 	const char *top = cg_ksm(NULL, name, NULL);
 
 	w_twins(w, cg_ksm(top, "a", "1"), pages, tag);
 	*to = cg_ksm(top, "b", "1");
+	return top;
 }
 
-static void in_turns(void)
+/* The small process has @times the weight of the large one. */
+static void in_turns_of(int times)
 {
-	long long of_few = 0, of_many = 0, meanwhile = 0, later = 0;
+	long long of_few = 0, of_many = 0, meanwhile = 0, later = 0, share;
+	const char *many_to, *few_to, *top;
 	struct worker *many[2], *few[2];
-	const char *many_to, *few_to;
 	struct turn t;
+	char buf[16];
 
 	couple(many, "m", 16 * N, TAG, &many_to);
-	couple(few, "f", 2 * N, 100 * TAG, &few_to);
+	top = couple(few, "f", 2 * N, 100 * TAG, &few_to);
 	ksm_settle();
 	CHECK_EQ(w_same(many[0], many[1], 0), 16 * N);
 	CHECK_EQ(w_same(few[0], few[1], 0), 2 * N);
 	ksm_stop();
+	snprintf(buf, sizeof(buf), "%d", 100 * times);
+	cg_set(top, "memory.ksm.weight", buf);
 	trace_begin("ksm/ksm_undo", NULL);
 	NEED_OK(cg_move(many_to, many[0]->pid));
 	NEED_OK(cg_move(few_to, few[0]->pid));
@@ -86,10 +91,21 @@ static void in_turns(void)
 	/* there was enough work left to delay the small process */
 	NEED_GT(later, TURN, "the large process was done first");
 	CHECK_GE(of_few, 2 * N * 64, "the small process");
-	CHECK_LE(of_many, of_few + 3 * TURN, "between its turns");
-	CHECK_GE(of_many, of_few / 2 - 3 * TURN, "between its turns");
+	share = of_few / times;
+	CHECK_LE(of_many, share + 3 * TURN, "between its turns");
+	CHECK_GE(of_many, share / 2 - 3 * TURN, "between its turns");
 	w_verify(many[0]);
 	w_verify(few[0]);
+}
+
+static void in_turns(void)
+{
+	in_turns_of(1);
+}
+
+static void by_weight(void)
+{
+	in_turns_of(8);
 }
 
 /* One attempt: how much the worker did for a process that runs. */
@@ -232,6 +248,7 @@ static void keeps_moving(void)
 
 static const struct ksm_case cases[] = {
 	{ "cgroups have their memory unshared in turns", in_turns },
+	{ "a cgroup of more weight has more turns", by_weight },
 	{ "a running process unshares its own memory", by_itself },
 	{ "processes that cannot be unshared delay no other cgroup", stuck },
 	{ "a process that keeps moving takes its frames along", keeps_moving },
