@@ -7,15 +7,21 @@
  * - a running process unshares its own memory
  * - processes that cannot be unshared do not delay other cgroups
  * - a process that keeps moving takes its frames along in the end
+ * - the worker reclaims nothing, interrupts a process once, and retries ever
+ *   more rarely
+ * - its work counts against the cgroup's share of the scan
  *
  * Order and work are those of the trace event ksm_undo; no time is taken.
  *
  * vm: timeout=600
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
 
-#include "ksmlib.h"
+#include "ksmslice.h"
 
 #define N	1024
 #define TAG	1000
@@ -108,17 +114,73 @@ static void by_weight(void)
 	in_turns_of(8);
 }
 
+/* ---- a process that waits in a system call, or computes ---- */
+
+#define FILL	0x5a
+
+enum stays { WAITS, COMPUTES };
+
+/* What it tells the test. */
+static struct told {
+	bool ready;
+	bool wrong;
+	int interrupts;
+} *told;
+
+static void stay(const char *in, enum stays how)
+{
+	char *area = mmap(NULL, 2 * N * PAGE_SZ, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event event;
+	long i = 0;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (area == MAP_FAILED || fd < 0 || cg_move(in, getpid()))
+		_exit(1);
+	memset(area, FILL, 2 * N * PAGE_SZ);
+	__atomic_store_n(&told->ready, true, __ATOMIC_RELEASE);
+	for (;;) {
+		if (how == COMPUTES)
+			told->wrong |= area[i++ % (2 * N) * PAGE_SZ] != FILL;
+		else if (epoll_wait(fd, &event, 1, -1) < 0 && errno == EINTR)
+			__atomic_fetch_add(&told->interrupts, 1,
+					   __ATOMIC_RELAXED);
+	}
+}
+
+/* It has 2 * N pages of one content, and never forks. */
+static pid_t stays(const char *in, enum stays how)
+{
+	pid_t pid;
+
+	told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	NEED(told != MAP_FAILED, "mmap");
+	pid = fork();
+	NEED_GE(pid, 0, "fork");
+	if (!pid)
+		stay(in, how);
+	NEED(WAIT_FOR(__atomic_load_n(&told->ready, __ATOMIC_ACQUIRE)),
+	     "the process does not begin");
+	return pid;
+}
+
+static void ends(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 /* One attempt: how much the worker did for a process that runs. */
-static long long work_for_running(struct worker *w, const char *to)
+static long long work_for_running(pid_t pid, const char *to)
 {
 	long long work = 0;
 	struct turn t;
 
 	trace_begin("ksm/ksm_undo", NULL);
-	w_churn_start(w, 20000, 1, 4, NULL);
-	NEED_OK(cg_move(to, w->pid));
+	NEED_OK(cg_move(to, pid));
 	CHECK_WAIT_EQ(cg_stat(to, "pages_foreign"), 0);
-	CHECK_EQ(w_finish(w), 0, "wrong pages");
 	trace_end();
 	while (next_turn(&t)) {
 		if (t.cgroup == cg_inode(to))
@@ -133,27 +195,21 @@ static void by_itself(void)
 {
 	const char *from = cg_ksm(NULL, "a", "1");
 	const char *to = cg_ksm(NULL, "b", "1");
+	pid_t pid = stays(from, COMPUTES);
 	long long work = 0;
-	struct worker *w[2];
-	int i, tries = 5;
+	int tries = 5;
 
-	for (i = 0; i < 2; i++) {
-		w[i] = w_dup(from, 64, 9 * TAG * (i + 1), 1);
-		w_map(w[i], 2 * N, MAP_PLAIN);
-		w_set(w[i], 1, 0, 2 * N, TAG, 1);
-	}
 	while (tries--) {
 		ksm_settle();
-		NEED_EQ(w_same(w[0], w[1], 1), 2 * N);
-		ksm_stop();
-		work = work_for_running(w[0], to);
+		NEED_GE(cg_stat(from, "ksm_merging_pages"), 2 * N);
+		work = work_for_running(pid, to);
 		if (work < 2 * N * 64)
 			break;
-		NEED_OK(cg_move(from, w[0]->pid));
+		NEED_OK(cg_move(from, pid));
 	}
 	CHECK_LT(work, 2 * N * 64, "the worker did it");
-	w_verify(w[0]);
-	w_verify(w[1]);
+	CHECK(!told->wrong, "wrong pages");
+	ends(pid);
 }
 
 #define STUCK	8
@@ -246,12 +302,161 @@ static void keeps_moving(void)
 	w_verify(w);
 }
 
+#define ATTEMPTS	5
+
+/* Wait until the worker has failed so often for lack of memory. */
+static void worker_fails(const char *where)
+{
+	int failed = 0;
+	struct turn t;
+
+	NEED_WAIT_GE(({
+		while (next_turn(&t))
+			failed += t.cgroup == cg_inode(where) &&
+				  t.err == -ENOMEM;
+		failed; }), ATTEMPTS);
+}
+
+static long long reclaimed(const char *cg)
+{
+	return cg_key(cg, "memory.stat", "pgscan_direct");
+}
+
+/* The process cannot run: its cgroup's memory is left as it is until it can. */
+static void no_reclaim(void)
+{
+	const char *full = cg_ksm(NULL, "b", "1");
+	struct worker *w[2], *filler;
+	long long before;
+	char buf[32];
+
+	cg_need(full, "memory.max");
+	swap_need();
+	w_twins(w, cg_ksm(NULL, "a", "1"), N, TAG);
+	filler = w_dup(full, 4 * N, 100 * TAG, 1);
+	ksm_settle();
+	NEED_EQ(w_same(w[0], w[1], 0), N);
+	/* less than what unsharing leaves free */
+	snprintf(buf, sizeof(buf), "%lld",
+		 cg_num(full, "memory.current") + 64 * (long long)PAGE_SZ);
+	cg_set(full, "memory.max", buf);
+	before = reclaimed(full);
+	NEED(!kill(w[0]->pid, SIGSTOP), "SIGSTOP");
+	trace_begin("ksm/ksm_undo", NULL);
+	NEED_OK(cg_move(full, w[0]->pid));
+	worker_fails(full);
+	trace_end();
+	trace_complete();
+	CHECK_EQ(reclaimed(full), before, "by the worker");
+	CHECK_EQ(w_count(filler, 0, F_SWAP), 0, "by the worker");
+	CHECK_EQ(cg_stat(full, "pages_foreign"), cg_stat(full, "ksm_merging_pages"));
+	CHECK_GE(cg_stat(full, "pages_foreign"), N);
+	/* the process reclaims itself */
+	NEED(!kill(w[0]->pid, SIGCONT), "SIGCONT");
+	CHECK_WAIT_EQ(cg_stat(full, "pages_foreign"), 0);
+	CHECK_GT(w_count(filler, 0, F_SWAP), 0, "by the process");
+	CHECK_EQ(cg_key(full, "memory.events", "oom_kill"), 0);
+	w_verify(w[0]);
+	w_verify(filler);
+}
+
+/* A cgroup in which nothing can be unshared. */
+static const char *without_room(const char *name)
+{
+	const char *cg = cg_ksm(NULL, name, "1");
+	char buf[32];
+
+	cg_need(cg, "memory.max");
+	if (cg_has(cg, "memory.swap.max"))
+		cg_set(cg, "memory.swap.max", "0");
+	snprintf(buf, sizeof(buf), "%ld", (long)(64 * PAGE_SZ));
+	cg_set(cg, "memory.max", buf);
+	return cg;
+}
+
+/* While a cgroup stays full, retries leave system calls alone. */
+static void interrupts_once(void)
+{
+	const char *from = cg_ksm(NULL, "a", "1");
+	const char *full = without_room("b");
+	pid_t pid = stays(from, WAITS);
+
+	ksm_settle();
+	NEED_GE(cg_stat(from, "ksm_merging_pages"), 2 * N);
+	CHECK_EQ(told->interrupts, 0, "merged");
+	trace_begin("ksm/ksm_undo", NULL);
+	NEED_OK(cg_move(full, pid));
+	worker_fails(full);
+	trace_end();
+	trace_complete();
+	CHECK_EQ(told->interrupts, 1, "after %d attempts", ATTEMPTS);
+	CHECK_GE(cg_stat(full, "pages_foreign"), N);
+	ends(pid);
+}
+
+/* One that has failed for long is tried again more rarely than a new one. */
+static void back_off(void)
+{
+	const char *from = cg_ksm(NULL, "a", "1");
+	const char *known = without_room("b"), *new = without_room("c");
+	pid_t pid[2] = { stays(from, WAITS), stays(from, WAITS) };
+	int of_known = 0, of_new = 0;
+	struct turn t;
+
+	ksm_settle();
+	NEED_GE(cg_stat(from, "ksm_merging_pages"), 4 * N);
+	trace_begin("ksm/ksm_undo", NULL);
+	NEED_OK(cg_move(known, pid[0]));
+	worker_fails(known);
+	NEED_OK(cg_move(new, pid[1]));
+	NEED_WAIT_GE(({
+		while (of_known < 2 && next_turn(&t)) {
+			of_new += t.cgroup == cg_inode(new);
+			of_known += of_new && t.cgroup == cg_inode(known);
+		}
+		of_known; }), 2);
+	trace_end();
+	trace_complete();
+	CHECK_GE(of_new, 4, "attempts, beside %d", of_known);
+	ends(pid[0]);
+	ends(pid[1]);
+}
+
+/* The neighbour is scanned alone until it has caught up. */
+static void counts_as_scan(void)
+{
+	const long long work = 4 * PAGE_LINES * N;
+	struct spent before, s;
+	struct worker *w[2];
+
+	slice_groups(2, 2 * N);
+	w_twins(w, cg_ksm(NULL, "c", "1"), N, 100 * TAG);
+	ksm_settle();
+	NEED_EQ(w_same(w[0], w[1], 0), N);
+	slice_begin();
+	/* from here on, both have work */
+	slice_batch();
+	NEED_OK(cg_move(cg[0], w[0]->pid));
+	NEED_WAIT_EQ(cg_stat(cg[0], "pages_foreign"), 0);
+	before = slice_so_far();
+	NEED_WAIT_GE((slice_batch(),
+		      slice_so_far().lines[1] - before.lines[1]), work);
+	s = slice_end();
+	CHECK_LE(s.lines[0] - before.lines[0],
+		 s.lines[1] - before.lines[1] - work + 2 * SLICE + work / 50);
+	w_verify(w[0]);
+}
+
 static const struct ksm_case cases[] = {
 	{ "cgroups have their memory unshared in turns", in_turns },
 	{ "a cgroup of more weight has more turns", by_weight },
 	{ "a running process unshares its own memory", by_itself },
 	{ "processes that cannot be unshared delay no other cgroup", stuck },
 	{ "a process that keeps moving takes its frames along", keeps_moving },
+	{ "the worker reclaims nothing", no_reclaim },
+	{ "retries interrupt a process once", interrupts_once },
+	{ "retries become rarer", back_off },
+	{ "the worker's work counts as scanning", counts_as_scan },
 };
 
 int main(int argc, char **argv)
