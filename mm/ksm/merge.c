@@ -427,12 +427,34 @@ static enum ksm_outcome ksm_merge_first(struct ksm_scan *scan,
 	return outcome;
 }
 
+/*
+ * The page may have been written after it was read and before it was replaced.
+ * A frame that is found by another content would keep pages of that content
+ * from being merged, and pages of its own would not find it.
+ */
+static void ksm_frame_check_key(struct ksm_domain *domain,
+				struct ksm_page *kp, struct ksm_frame *frame,
+				struct folio *folio, u64 digest)
+{
+	const struct ksm_secret *secret = &domain->secret;
+	void *bytes = kmap_local_folio(folio, 0);
+	u64 now = ksm_key(ksm_digest(secret, bytes), kp->page);
+	u32 sample = ksm_sample(secret, bytes);
+
+	kunmap_local(bytes);
+	if (now == digest)
+		return;
+	ksm_content_del(frame);
+	/* without memory for that, nothing more is merged into the frame */
+	ksm_content_add(frame, ksm_key(sample, kp->page), now);
+}
+
 /**
  * ksm_merge_fresh - make a merged frame from a page
  * @scan: the scan, of the slot that has the page
  * @kp: the page
- * @sample: the sample by which the frame will be found
- * @digest: the digest by which the frame will be found
+ * @sample: the page's sample when it was read
+ * @digest: the page's digest when it was read
  * @result: set to the frame, which is mapped in place of the page
  *
  * Context: mmap_lock, domain->mutex, ksm_gate.
@@ -468,6 +490,7 @@ enum ksm_outcome ksm_merge_fresh(struct ksm_scan *scan, struct ksm_page *kp,
 		ksm_frame_free(frame);
 		return outcome;
 	}
+	ksm_frame_check_key(domain, kp, frame, folio, digest);
 	list_add(&frame->link, &domain->frames);
 	folio_add_lru(folio);
 	folio_unlock(folio);
