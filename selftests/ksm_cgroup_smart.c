@@ -4,7 +4,7 @@
  *
  * - smart scan skips pages that are known and unchanged, and reads them all the
  *   same at ever rarer passes; it never skips a new or a changed page
- * - pages that are accessed at the moment are merged
+ * - pages that are accessed, or written, at the moment are merged
  * - MADV_FREE gives up merged pages
  *
  * Passes are made by memory.ksm.scan, so that each of them counts.
@@ -381,6 +381,33 @@ static void let_go(void)
 	w_verify(b);
 }
 
+/*
+ * A page may be written after it was read and before it is replaced. The frame
+ * then holds the new bytes, and has to be found by these: as the page's twin is
+ * written too, they are equal in the end.
+ */
+static void written_meanwhile(void)
+{
+	struct worker *p[2];
+	int i, round;
+
+	need_scan("1");
+	w_twins(p, cg, 48, 1);
+	ksm_set("sleep_millisecs", 0);
+	ksm_set("pages_to_scan", 20000);
+	for (round = 1; round <= 600; round++) {
+		ksm_stop();
+		for (i = 0; i < 4; i++) {
+			w_set(p[i % 2], 0, 0, 48, 1000 * (2 * round + i / 2), 1);
+			if (i == 1)
+				ksm_start();
+		}
+		NEED_WAIT_EQ(w_same(p[0], p[1], 0), 48, "round %d", round);
+	}
+	w_verify(p[0]);
+	w_verify(p[1]);
+}
+
 static const struct ksm_case cases[] = {
 	{ "smart scan reads unchanged pages ever more rarely", less_often },
 	{ "smart scan never skips a changed page", changed_at_once },
@@ -389,6 +416,7 @@ static const struct ksm_case cases[] = {
 	{ "one of two pages with equal samples goes", sample_holder_goes },
 	{ "smart scan and a write that never pauses", without_a_break },
 	{ "pages that another process reads are merged", read_from },
+	{ "pages that are written while they are merged", written_meanwhile },
 	{ "smart scan after mremap", elsewhere },
 	{ "smart scan and MADV_FREE", given_up },
 	{ "MADV_FREE gives up merged pages", let_go },
