@@ -61,6 +61,7 @@
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
+#include "charge.h"
 #include "domain.h"
 #include "group.h"
 #include "sched.h"
@@ -231,68 +232,6 @@ bool ksm_group_below(const struct ksm_group *group,
 struct ksm_group *ksm_group_pays(struct folio *folio);
 struct ksm_group *ksm_mm_group(struct mm_struct *mm);
 long ksm_group_metadata(struct ksm_group *group);
-
-/* charge.c */
-#ifdef CONFIG_MEMCG
-void ksm_group_charge(struct ksm_group *group);
-bool ksm_charge_room(struct ksm_slot *slot);
-int ksm_charge_frame(struct ksm_slot *slot, struct folio *old,
-		     struct folio *new);
-void ksm_charge_move(struct folio *folio, struct mem_cgroup *from,
-		     struct mem_cgroup *to);
-bool ksm_charged_here(struct ksm_slot *slot, struct folio *folio);
-bool ksm_charge_may_be_lost(struct ksm_slot *slot, struct folio *folio);
-int ksm_charge_copy(struct ksm_slot *slot, struct folio *folio, gfp_t gfp);
-struct obj_cgroup *ksm_charge_orphan(struct ksm_slot *slot);
-struct obj_cgroup *ksm_charge_payer(struct folio *folio);
-void ksm_uncharge_orphan(struct obj_cgroup *objcg);
-#else
-static inline void ksm_group_charge(struct ksm_group *group)
-{
-}
-
-static inline bool ksm_charge_room(struct ksm_slot *slot)
-{
-	return true;
-}
-
-static inline int ksm_charge_frame(struct ksm_slot *slot, struct folio *old,
-				   struct folio *new)
-{
-	return 0;
-}
-
-static inline bool ksm_charged_here(struct ksm_slot *slot, struct folio *folio)
-{
-	return true;
-}
-
-static inline bool ksm_charge_may_be_lost(struct ksm_slot *slot,
-					  struct folio *folio)
-{
-	return false;
-}
-
-static inline int ksm_charge_copy(struct ksm_slot *slot, struct folio *folio,
-				  gfp_t gfp)
-{
-	return 0;
-}
-
-static inline struct obj_cgroup *ksm_charge_orphan(struct ksm_slot *slot)
-{
-	return NULL;
-}
-
-static inline struct obj_cgroup *ksm_charge_payer(struct folio *folio)
-{
-	return NULL;
-}
-
-static inline void ksm_uncharge_orphan(struct obj_cgroup *objcg)
-{
-}
-#endif
 
 /* array.c */
 long ksm_array_bytes(struct xarray *xa, unsigned long addr, int shift);
