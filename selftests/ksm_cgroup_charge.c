@@ -449,7 +449,8 @@ static void scan_time(void)
 	scan = cg_stat(CGROOT, "scan_usec") - scan;
 	CHECK_LE(scan, real + real / 20, "ksmd ran for %lld us", real);
 	CHECK_GE(scan, real - real / 20, "ksmd ran for %lld us", real);
-	CHECK_GT(cg_stat(up, "scan_usec"), scan / 2);
+	/* the canary has as much weight as all of these */
+	CHECK_GT(cg_stat(up, "scan_usec"), scan / 4);
 }
 
 static const struct ksm_case cases[] = {
