@@ -11,9 +11,9 @@
  *    Otherwise it reads back and has the effect of "inherit".
  *  - A write that takes merging away, or splits a domain, takes effect before
  *    anything is unshared and is not taken back. It goes through all processes,
- *    and fails with ENOMEM where memory is too short to unshare, with EBUSY
- *    where a process keeps its memory map locked, with EINTR on a signal. A
- *    worker does the rest, as memory comes; pages_pending says how much is left.
+ *    and fails with ENOMEM if memory is too short to unshare, with EBUSY if a
+ *    process keeps its mmap_lock, and with EINTR on a signal. A worker does the
+ *    rest when that is possible; pages_pending says how much is left.
  *  - A write that unshares holds no lock that the files of another cgroup, or
  *    the removal of this one, would wait for.
  *  - The books of a removed cgroup pass to its parent.

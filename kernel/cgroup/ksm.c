@@ -338,7 +338,7 @@ void ksm_memcg_attach(struct task_struct *task)
 	ksm_memcg_task(task);
 }
 
-/* Does a 1 cover a process that was just forked and has no slot? */
+/* Is a new process without a slot covered by a 1? */
 static bool ksm_fork_registers(struct task_struct *task)
 {
 	struct mm_struct *mm = task->mm;
@@ -357,13 +357,13 @@ static bool ksm_fork_registers(struct task_struct *task)
  * ksm_memcg_fork - a process was forked here
  * @task: one of its tasks, which does not run yet
  *
- * A process that is forked into a cgroup from outside is registered here, at
- * the cost of the one that forks it: the worker would look at all processes of
- * the cgroup, and nobody would be charged for that.
+ * A child that is cloned into a cgroup from outside may have no slot. It is
+ * registered here, on the parent's CPU time: the worker would go through all
+ * processes of the cgroup, and no cgroup would be charged for that.
  *
- * Context: cgroup_threadgroup_rwsem, for which all forks would wait together
- * with the next move, so this does not reclaim; cannot fail: without memory, the
- * worker registers the process.
+ * Context: cgroup_threadgroup_rwsem for reading. Does not reclaim, as the next
+ * move would wait for that, and all forks would wait for the move. Cannot fail:
+ * if the allocation does, the worker registers the process.
  */
 void ksm_memcg_fork(struct task_struct *task)
 {

@@ -167,12 +167,12 @@ bool ksm_books_pending(struct ksm_slot *slot)
 }
 
 /**
- * ksm_books_borrowed - does another cgroup pay for a frame?
+ * ksm_books_borrowed - is a frame charged to another cgroup than the slot's?
  * @slot: a slot that maps it
  * @folio: the frame
  *
- * Context: page table lock, which keeps the payer.
- * Return: true if the slot's cgroup does not.
+ * Context: page table lock, which keeps the charge from moving.
+ * Return: true if so.
  */
 bool ksm_books_borrowed(struct ksm_slot *slot, struct folio *folio)
 {

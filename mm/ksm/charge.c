@@ -7,9 +7,9 @@
  *   mem_cgroup_replace_folio()  a frame takes the place of a page that is freed
  *   mem_cgroup_charge()         any other frame, without reclaim: it fails at
  *                               the limit and raises no event; copies
- *   obj_cgroup_charge()         records that no process owns, which move to the
- *                               parent with the other charges of a cgroup that
- *                               is removed
+ *   obj_cgroup_charge()         orphans, see orphan.c: the charge of a removed
+ *                               cgroup passes to its parent. At the limit it is
+ *                               forced, which counts as an event
  *   mod_memcg_state()           other metadata, as "kernel" in memory.stat
  *
  * Two charges change the page counter directly. At a limit, the controller's
@@ -336,7 +336,7 @@ int ksm_charge_copy(struct ksm_slot *slot, struct folio *folio, gfp_t gfp)
 	return err;
 }
 
-/* Takes a reference on @objcg, or NULL, over. Forces the charge. */
+/* Force the charge; consumes a reference on @objcg, which may be NULL. */
 static struct obj_cgroup *ksm_charge_rec(struct obj_cgroup *objcg)
 {
 	if (objcg && obj_cgroup_charge(objcg, GFP_ATOMIC | __GFP_NOWARN,
@@ -348,7 +348,7 @@ static struct obj_cgroup *ksm_charge_rec(struct obj_cgroup *objcg)
 }
 
 /**
- * ksm_charge_orphan - charge for a record that a slot gives up
+ * ksm_charge_orphan - charge a slot's cgroup for a record that it leaves
  * @slot: the slot; its books no longer count the record
  *
  * Context: any task that holds no spinlock of the books.
@@ -372,7 +372,7 @@ struct obj_cgroup *ksm_charge_orphan(struct ksm_slot *slot)
  * ksm_charge_payer - charge the payer of a frame for a record
  * @folio: the frame
  *
- * For a record whose slot is gone.
+ * For an orphan whose former slot is not known any more.
  *
  * Context: any.
  * Return: what ksm_uncharge_orphan() takes; NULL if nothing is charged.
@@ -383,7 +383,7 @@ struct obj_cgroup *ksm_charge_payer(struct folio *folio)
 }
 
 /**
- * ksm_uncharge_orphan - a record that no slot owned is freed
+ * ksm_uncharge_orphan - end the charge for an orphan that is freed
  * @objcg: from ksm_charge_orphan() or ksm_charge_payer()
  *
  * Context: any.

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Charges, and what takes their place without memory cgroups; see charge.c.
- * Included by ksm.h.
+ * Charges, and stubs without memory cgroups; see charge.c. Included by ksm.h.
  */
 #ifndef _MM_KSM_CHARGE_H
 #define _MM_KSM_CHARGE_H

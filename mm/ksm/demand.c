@@ -77,7 +77,7 @@ static int ksm_step_walk(struct ksm_scan *scan)
 	struct mm_struct *mm = slot->mm;
 	int end = 1;
 
-	/* stopped: ksm_demand_check() follows, unless it runs again by then */
+	/* stopped: tried again, unless ksm_demand_check() ends the scan */
 	if (!ksm_slot_runs(slot))
 		return -EBUSY;
 	if (READ_ONCE(slot->books.gauge[KSM_G_FOREIGN]))
@@ -146,8 +146,8 @@ static int ksm_demand_step(struct ksm_demand *demand, struct ksm_slot *slot,
 }
 
 /*
- * Is some of the subtree stopped, or all of it? If the top is owned, so is
- * everything below, which run does not concern.
+ * Do the knobs stop the subtree, or a part that was served at the start? If the
+ * top is owned, so is everything below it, and run makes no difference.
  */
 static bool ksm_demand_stopped(const struct ksm_demand *demand)
 {
@@ -182,7 +182,7 @@ static void ksm_demand_leave(struct ksm_group *top, unsigned long seq,
 	spin_unlock(&ksm_lock);
 }
 
-/* Scan a slot that is served in steps; 0 once it was done as far as possible. */
+/* Scan a slot in steps while it is served; 0 once there is no more to do. */
 static int ksm_demand_range(struct ksm_demand *demand, struct ksm_slot *slot,
 			    unsigned long from, unsigned long until)
 {
@@ -191,7 +191,7 @@ static int ksm_demand_range(struct ksm_demand *demand, struct ksm_slot *slot,
 	bool served;
 
 	while (!end) {
-		/* it may move to another group, or be stopped, at any time */
+		/* the slot may move to another group or be stopped */
 		served = ksm_slot_served(slot, demand->top);
 		err = demand->pages || !served ? ksm_demand_check(demand) : 1;
 		if (err) {

@@ -87,9 +87,9 @@ enum ksm_run {
 
 /**
  * struct ksm_knobs - what /sys/kernel/mm/ksm sets for the host
- * @run: enum ksm_run; of groups that are not owned, see struct ksm_effective,
- *	but KSM_RUN_UNMERGE is for all
- * @run_cgroups: 1 to serve groups that are owned, else 0
+ * @run: enum ksm_run, for groups that are not owned, see struct ksm_effective;
+ *	KSM_RUN_UNMERGE is for all groups
+ * @run_cgroups: 1: groups that are owned are served; 0: they are not
  * @pages_to_scan: budget of one batch, in pages
  * @sleep_ms: pause between two batches
  * @max_page_sharing: mappings that one frame may have
@@ -120,8 +120,9 @@ struct ksm_page;
 /* ------------------------------------------------------------- floor: base */
 
 /*
- * Map and lock a page table, if there is one, for pte_unmap_unlock(). sparse is
- * told of the RCU read lock, which pte_offset_map_lock() takes unseen.
+ * Map and lock a page table, if there is one; undone by pte_unmap_unlock(). The
+ * annotation is for sparse, which does not see pte_offset_map_lock() take the
+ * RCU read lock.
  */
 static inline pte_t *ksm_pte_map_lock(struct vm_area_struct *vma, pmd_t *pmd,
 				      unsigned long addr, spinlock_t **ptl)

@@ -255,9 +255,9 @@ static enum ksm_outcome ksm_match_twin(struct ksm_scan *scan,
 	struct ksm_page twin;
 
 	/*
-	 * Once its process leaves the domain, its bytes must not be read. Where
-	 * run or run_cgroups stops it, nothing of it is merged, and the place
-	 * in the index is for pages that can be merged.
+	 * Once its process leaves the domain, its bytes must not be read. If
+	 * run or run_cgroups stops the process, the page must not be merged,
+	 * and leaves its place in the index to one that may be.
 	 */
 	if (READ_ONCE(other->slot->books.domain) != scan->domain ||
 	    !ksm_slot_runs(other->slot) || !vma || !vma->anon_vma ||

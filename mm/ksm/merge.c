@@ -428,9 +428,9 @@ static enum ksm_outcome ksm_merge_first(struct ksm_scan *scan,
 }
 
 /*
- * The page may have been written after it was read and before it was replaced.
- * A frame that is found by another content would keep pages of that content
- * from being merged, and pages of its own would not find it.
+ * The page may have been written between its reading and its replacement. A
+ * frame under the key of another content would keep pages of that content from
+ * being merged, and would not be found by pages of its own.
  */
 static void ksm_frame_check_key(struct ksm_domain *domain,
 				struct ksm_page *kp, struct ksm_frame *frame,
@@ -445,7 +445,7 @@ static void ksm_frame_check_key(struct ksm_domain *domain,
 	if (now == digest)
 		return;
 	ksm_content_del(frame);
-	/* without memory for that, nothing more is merged into the frame */
+	/* if that fails, nothing more is merged into the frame */
 	ksm_content_add(frame, ksm_key(sample, kp->page), now);
 }
 

@@ -13,9 +13,9 @@
  * needed. An orphan that is kept too long costs only memory and goes with its
  * frame.
  *
- * An orphan is charged to the cgroup of the process that owned it. If walkers
- * keep it from being moved at once, that is no longer known afterwards, and the
- * frame's payer is charged.
+ * An orphan is charged to the cgroup of the process that owned it; a deferred
+ * one, whose process is no longer known when it is moved off frame->recs, to
+ * the frame's payer. Orphans are not in ksm_metadata_bytes.
  *
  * A check goes through all orphans of a frame, a few at each review, and frees
  * those that are no longer needed. It begins once as many changes were reported

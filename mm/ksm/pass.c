@@ -4,8 +4,9 @@
  *
  * Every process is passed at its own pace. A round ends when a pass that began
  * in it has gone over the whole of each slot that takes part and is served;
- * groups that are scanned faster do not speed it up. round.c decides whether
- * the round counts as a full scan.
+ * groups that are scanned faster do not speed it up. Slots that cannot be
+ * scanned are passed over. round.c decides whether the round counts as a full
+ * scan.
  */
 #include <trace/events/ksm.h>
 
@@ -13,8 +14,8 @@
 #include "round.h"
 
 /*
- * A round goes on without a slot whose mmap_lock was found busy each of several
- * times, over more than a second.
+ * A round leaves out a slot whose mmap_lock was busy at this many attempts in a
+ * row, over more than this time.
  */
 #define KSM_BUSY_TRIES	4
 #define KSM_BUSY_TIME	HZ
@@ -164,7 +165,7 @@ void ksm_round_suspend(void)
 }
 
 /**
- * ksm_round_restart - everything is to be passed from now on
+ * ksm_round_restart - begin a round anew
  *
  * For a change of run or run_cgroups, whose writer may wait for full scans:
  * earlier passes and drains no longer count.
@@ -324,9 +325,9 @@ void ksm_pass_skip(struct ksm_slot *slot)
  * ksm_pass_busy - a slot's mmap_lock is busy
  * @slot: the slot
  *
- * A process can keep its mmap_lock for any time, for example while it is
- * throttled. The round waits for that only for a while. pass.busy is cleared
- * when the lock is found free.
+ * A process may hold its mmap_lock for any length of time, for example while it
+ * is throttled. The round waits for about a second and then passes it over.
+ * pass.busy is cleared when the lock is found free.
  *
  * Context: the mutex of the slot's domain; takes ksm_lock.
  */

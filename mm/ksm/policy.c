@@ -92,7 +92,7 @@ void ksm_merging_begin(void)
 }
 
 /**
- * ksm_running - which groups do the knobs let the engine scan and merge?
+ * ksm_running - which groups may be scanned and merged under the knobs?
  *
  * Context: any.
  * Return: bits KSM_RUNS_*, 0 if the engine is stopped.
@@ -112,14 +112,14 @@ unsigned int ksm_running(void)
 }
 
 /**
- * ksm_group_runs - do the knobs let the engine scan and merge in a group?
+ * ksm_group_runs - may a group be scanned and merged under the knobs?
  * @group: the group
  *
- * Host managers write run for the processes that asked, so it does not stop a
- * group that has a value of its own.
+ * run is written by host managers and meant for processes that asked, so it
+ * does not stop groups that are owned.
  *
  * Context: any.
- * Return: true if so, whatever the group's setting.
+ * Return: true if so; the group's setting is not considered.
  */
 bool ksm_group_runs(const struct ksm_group *group)
 {
@@ -128,11 +128,10 @@ bool ksm_group_runs(const struct ksm_group *group)
 }
 
 /**
- * ksm_slot_runs - do the knobs let the engine scan and merge in a process?
+ * ksm_slot_runs - may a process be scanned and merged under the knobs?
  * @slot: the process
  *
- * Context: any that allows a spinlock; the knobs stay as they are until ksm_gate
- * is left.
+ * Context: any that allows a spinlock. Within ksm_gate, the knobs do not change.
  * Return: true if so.
  */
 bool ksm_slot_runs(struct ksm_slot *slot)

@@ -95,21 +95,21 @@ struct ksm_slot_queue {
 /**
  * struct ksm_undo_at - how far unsharing of a slot has come
  * @addr: where it resumes
- * @own: what other cgroups pay for is done
+ * @borrowed_done: frames that other cgroups pay for are unshared
  * @narrowed: ksm_slot_undo.narrowed when it began at address 0
  * @review: where the review of frames resumes
  * @moves: ksm_slot_books.moves when the review began at address 0
  * @unshared: pages unshared in this turn
  * @work: work done in this turn, in cache lines
  * @limit: work after which the turn is over; 0: none
- * @patience: jiffies to wait for a busy mmap_lock, beyond a few ms
- * @hurried: not even these few ms
+ * @patience: jiffies to wait for busy mmap_locks, beyond a few ms for each
+ * @nowait: do not even wait these few ms
  *
  * In the slot for the worker, on the stack of any other task that unshares.
  */
 struct ksm_undo_at {
 	unsigned long addr;
-	bool own;
+	bool borrowed_done;
 	unsigned int narrowed;
 	unsigned long review;
 	unsigned int moves;
@@ -117,7 +117,7 @@ struct ksm_undo_at {
 	unsigned long work;
 	unsigned long limit;
 	unsigned long patience;
-	bool hurried;
+	bool nowait;
 };
 
 /**
@@ -197,8 +197,8 @@ struct ksm_cursor {
  * @counted: end of the memory that @related and @unsure cover
  * @nr: number of the pass; stamps blocks
  * @recheck: pages moved or were given up before the pass: skip nothing
- * @busy: how often in a row mmap_lock was found busy, up to a bound
- * @busy_since: when that began, in jiffies
+ * @busy: attempts in a row that found mmap_lock busy, up to KSM_BUSY_TRIES
+ * @busy_since: the first of them, in jiffies
  *
  * All under the mutex of the domain that the slot is tracked in.
  */

@@ -2,10 +2,10 @@
 /*
  * /sys/kernel/mm/ksm: the knobs and figures of the host.
  *
- * Names, units and formats are the stock kernel's; run_cgroups is new.
- * Figures are sums over the books of all groups at the time of reading. Knobs
- * change with the gate held for writing, so no scan under the old value is
- * still running when the write returns.
+ * Names, units and formats are the stock kernel's; run_cgroups, threads and
+ * pages_saved are new. Figures are sums over the books of all groups at the
+ * time of reading. Knobs change with the gate held for writing, so no scan
+ * under the old value is still running when the write returns.
  */
 #include <linux/kobject.h>
 #include <linux/kstrtox.h>
@@ -192,8 +192,8 @@ static struct kobj_attribute pages_to_scan_attr = __ATTR_RW(pages_to_scan);
 static DEFINE_MUTEX(ksm_run_mutex);
 
 /*
- * Host managers rewrite run every minute. The same value again restarts no
- * round, or full_scans would not rise where a round takes longer than that.
+ * A write of the same value restarts no round: host managers rewrite run every
+ * minute, and full_scans would never rise where a round takes longer.
  */
 static ssize_t ksm_store_run(unsigned int *knob, const char *buf, size_t count,
 			     unsigned int max)

@@ -16,7 +16,7 @@
 #define KSM_UNDO_PAGES		256
 /* How often a busy mmap_lock is tried, at intervals of 50 to 200 us. */
 #define KSM_CATCH_TRIES		25
-/* How long a write waits in all for processes that keep their mmap_lock. */
+/* How long a write waits for busy mmap_locks, all processes taken together. */
 #define KSM_WRITE_PATIENCE	(2 * HZ)
 /* Work under one mmap_lock: 1 for each VMA, 100 for each piece. */
 #define KSM_CATCH_WORK		1000
@@ -56,15 +56,15 @@ static bool ksm_undo_killable(void)
 }
 
 /*
- * Take an mmap_lock. Another process may keep changing its mappings, or be
- * throttled while it holds the lock, so its lock is only tried.
+ * Take an mmap_lock. That of another process is only tried: the process may keep
+ * changing its mappings, or be throttled while it holds the lock.
  */
 static int ksm_undo_lock(struct mm_struct *mm, struct ksm_undo_at *at)
 {
 	bool killable = ksm_undo_killable();
 	unsigned long patience = at->patience;
 	unsigned long start = jiffies;
-	int tries = at->hurried ? 0 : KSM_CATCH_TRIES;
+	int tries = at->nowait ? 0 : KSM_CATCH_TRIES;
 
 	/* task work runs before a fatal signal is delivered */
 	if (killable && fatal_signal_pending(current))
@@ -264,9 +264,9 @@ static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
  * @slot: the slot
  * @at: where to resume, and where to stop
  *
- * What another cgroup pays for comes first, as in ksm_group_undo(), or a write
- * would find the memory spent. Signals do not end it; a fatal one tears the mm
- * down anyway.
+ * Borrowed frames come first, as in ksm_group_undo(): otherwise a write that
+ * follows would find the memory spent on the cgroup's own. Signals do not end
+ * it; a fatal one tears the mm down anyway.
  *
  * Context: sleeps.
  * Return: 0; -ENOMEM; -EAGAIN or -ENOLCK if a lock is busy; -EINTR if a signal
@@ -276,16 +276,16 @@ int ksm_undo_pending(struct ksm_slot *slot, struct ksm_undo_at *at)
 {
 	int err;
 
-	if (!at->own) {
+	if (!at->borrowed_done) {
 		err = ksm_undo_merged(slot, ksm_unshare_whole_borrowed, false,
 				      at);
 		if (err)
 			return err;
-		at->own = true;
+		at->borrowed_done = true;
 	}
 	err = ksm_undo_merged(slot, ksm_unshare_whole, false, at);
 	if (!err)
-		at->own = false;
+		at->borrowed_done = false;
 	return err;
 }
 
@@ -328,7 +328,7 @@ void ksm_undo_drop(struct ksm_slot *slot, struct ksm_undo_at *at)
  * @synced: the domain that was waited for last, so no slice of it began before
  *	the write; with a reference
  * @fn: which mappings to unshare
- * @patience: jiffies to wait for processes that keep their mmap_lock
+ * @patience: jiffies that remain to wait for busy mmap_locks
  * @err: the last error after which the walk went on
  */
 struct ksm_undo_write {
@@ -340,9 +340,9 @@ struct ksm_undo_write {
 };
 
 /*
- * Unshare what the slot may not have under the present configuration. ENOMEM
- * and EBUSY in one slot do not end the walk, as other cgroups may have memory
- * and other processes be ready.
+ * Unshare what the slot may not have under the present configuration. ENOMEM or
+ * a busy mmap_lock in one slot does not end the walk: the other slots are not
+ * affected.
  */
 static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 {
@@ -359,12 +359,12 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 	if (READ_ONCE(slot->queue.state) == KSM_SLOT_NEW)
 		return 0;
 	ksm_track_sync_unless(slot, &write->synced);
-	at.hurried = !at.patience;
+	at.nowait = !at.patience;
 	err = ksm_undo_merged(slot, write->fn, !borrowed, &at);
 	write->patience = at.patience;
 	if (err == -EINTR)
 		return err;
-	/* what it has is not to be unshared, as far as is known */
+	/* nothing is known that this slot would have to unshare */
 	if (err == -EAGAIN && !ksm_books_pending(slot) &&
 	    !ksm_slot_is_narrowed(slot))
 		err = 0;
@@ -382,13 +382,13 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
  * ksm_group_undo - unshare what a new configuration takes away
  * @top: the group whose configuration changed
  *
- * Borrowed frames come first: if memory runs out, the frames that are still
- * merged are the cgroups' own, as far as possible. What is left after an error
- * is pending, and the worker's.
+ * Borrowed frames, those that another cgroup is charged for, come first: if
+ * memory runs out, what stays merged is shared within the cgroup that pays, as
+ * far as possible. After an error the rest is pending and left to the worker.
  *
  * Context: sleeps; the configuration is published.
- * Return: 0; -ENOMEM; -EINTR on a signal; -EBUSY if a process kept its
- * mmap_lock; -ENODEV if the cgroup goes.
+ * Return: 0; -ENOMEM; -EINTR on a signal; -EBUSY if an mmap_lock stayed busy;
+ * -ENODEV if the cgroup goes.
  */
 int ksm_group_undo(struct ksm_group *top)
 {

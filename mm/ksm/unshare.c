@@ -68,7 +68,7 @@ static struct page *ksm_pte_page(struct vm_area_struct *vma, unsigned long addr,
 	return pte_present(pte) ? vm_normal_page(vma, addr, pte) : NULL;
 }
 
-/* Does another cgroup than the process's own pay for the merged frame? */
+/* Is the merged frame charged to another cgroup than the process's own? */
 static bool ksm_pte_borrowed(struct vm_area_struct *vma, unsigned long addr,
 			     pte_t pte)
 {
@@ -172,7 +172,7 @@ static bool ksm_unshare_replace(struct vm_area_struct *vma, pmd_t *pmd,
 	return true;
 }
 
-/* The same, with the notifiers called and the event counted. */
+/* As ksm_unshare_replace(), and call the notifiers and count the event. */
 static bool ksm_unshare_install(struct vm_area_struct *vma, pmd_t *pmd,
 				unsigned long addr, pte_t old,
 				struct page *page, struct folio *copy,
