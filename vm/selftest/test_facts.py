@@ -50,8 +50,8 @@ EDITS = (
     (facts.GUIDE, "\t  2  unshare", "\t  4  unshare", "run: values: 2 missing"),
     # a default
     (facts.README, "1 to 10000, default 100", "1 to 10000, default 10", "weight: default is 10,"),
-    (facts.README, "cgroup: `0` (default)", "cgroup: `1` (default)", "run: default is 1"),
-    (facts.README, "`1` (default): serve cgroups", "`1`: serve cgroups", "run_cgroups: default"),
+    (facts.README, "kernel: `0` (default)", "kernel: `1` (default)", "run: default is 1"),
+    (facts.README, "`1` (default): scan and", "`1`: scan and", "run_cgroups: default"),
     (facts.README, "root starts with `madvise`", "root starts with `0`",
      "memory.ksm: default of the root is 0"),
     (facts.GUIDE, 'default is "inherit"', 'default is "0"', "memory.ksm: default is 0"),
