@@ -156,7 +156,7 @@ static void clone_into(void)
 	trace_begin("ksm/ksm_enter", NULL);
 	m = w_spawn(out, SPAWN_FORK, cg);
 	CHECK_EQ(cg_stat(cg, "processes"), 1);
-	/* at the cost of the one that forks, and not of a kernel worker */
+	/* on the CPU time of the parent, and not of a kernel worker */
 	CHECK_EQ(registrar(), out->pid);
 	takes_part(m, cg, "cloned into the cgroup");
 	not_merged(out, "its parent outside");

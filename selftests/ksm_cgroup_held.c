@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A process that keeps its mmap_lock, as one may that cpu.max throttles in a
- * long system call.
+ * A process that holds its mmap_lock for long, as it may if cpu.max throttles
+ * it in a system call.
  *
- * - full scans go on without it
- * - a write of 0, and run=2, say EBUSY, hold, and reach all other processes
+ * - full_scans rises without it
+ * - a write of 0, and run=2, fail with EBUSY, take effect all the same, and
+ *   unshare all other processes
  * - a signal ends such a write while it waits
- * - once the process gets on, it is unshared without a further write
+ * - once the lock is free, the process is unshared without a further write
  *
- * The first cpu.max of a machine patches the scheduler's code. The machine has
- * one CPU, as emulators were seen to execute code that another CPU patches.
+ * One CPU, as the first write to cpu.max patches the scheduler's code, and
+ * emulators were seen to fail where a CPU executes what another one patches.
  *
  * vm: cpus=1 timeout=300
  */
@@ -31,7 +32,7 @@
 #define MADV_POPULATE_READ	22
 #endif
 
-/* ---- the process that keeps its lock ---- */
+/* ---- the process that holds its mmap_lock ---- */
 
 static struct holder {
 	bool ready;
@@ -58,8 +59,8 @@ static void *keep_lock(void *arg)
 }
 
 /*
- * The lock is taken by two threads in turn. The one that does not have it waits
- * for it, so no reader gets the lock by trying at any time.
+ * Two threads take the lock in turn. While one holds it the other waits, so a
+ * trylock for reading fails at any time.
  */
 static void hold(int go)
 {
@@ -97,8 +98,8 @@ static void with_cpu(const char *cg)
 }
 
 /*
- * From here to release(), nothing may leave the case: what the next one begins
- * with would wait for the lock.
+ * From here to release(), no check may end the case: the setup of the next case
+ * would wait for the lock.
  */
 static void begin(void)
 {
@@ -130,7 +131,7 @@ static void begin(void)
 	close(go[0]);
 	NEED(WAIT_FOR(__atomic_load_n(&holder->ready, __ATOMIC_ACQUIRE)),
 	     "the process is not ready");
-	/* the first one that a write comes to */
+	/* before the other one, so that a write comes to it first */
 	NEED_WAIT_EQ(cg_stat(held, "processes"), 1);
 	other = w_dup(cg_new(up, "other"), N, TAG, 1);
 	ksm_settle();
@@ -149,7 +150,7 @@ static void release(void)
 	CHECK_EQ(waitpid(pid, NULL, WNOHANG), 0, "the process has ended");
 }
 
-/* Its contents are right. */
+/* End the process, after checking its memory. */
 static void finish(void)
 {
 	__atomic_store_n(&holder->stop, true, __ATOMIC_RELAXED);
@@ -166,7 +167,7 @@ static void on_signal(int sig)
 	(void)sig;
 }
 
-/* Write by another process, again and again if a signal is to end it. */
+/* Write in a child; with @again, repeat that while it fails with EBUSY. */
 static pid_t writer(const char *path, const char *value, bool again)
 {
 	struct sigaction act = { .sa_handler = on_signal };
@@ -182,7 +183,7 @@ static pid_t writer(const char *path, const char *value, bool again)
 	_exit(-err);
 }
 
-/* The error of the write; 0 if it does not end. */
+/* Send @sig until the write ends. Returns its error; 0 if it does not end. */
 static int write_ends(pid_t child, int sig)
 {
 	int status = 0;
@@ -210,7 +211,7 @@ static const char *ksm_file(void)
 	return path;
 }
 
-/* Nothing is merged but what the process has that keeps its lock. */
+/* Only the process that holds its lock still has merged pages. */
 static void all_but_held(void)
 {
 	long long pending = cg_stat(held, "pages_pending");
@@ -283,10 +284,10 @@ static void interrupted(void)
 }
 
 static const struct ksm_case cases[] = {
-	{ "full scans go on without a process that keeps its lock", rounds },
-	{ "0 reaches all other processes, and that one in the end", zero },
-	{ "run=2 reaches all other processes, and that one in the end", run_2 },
-	{ "a signal ends a write that waits", interrupted },
+	{ "full_scans rises while a process holds its mmap_lock", rounds },
+	{ "0 is EBUSY and unshares that process once its lock is free", zero },
+	{ "run=2 is EBUSY and unshares it once its lock is free", run_2 },
+	{ "a signal ends a write that waits for mmap_lock", interrupted },
 };
 
 int main(int argc, char **argv)

@@ -2,7 +2,7 @@
 /*
  * What merged memory can cost others: with thousands of mappings of a frame by
  * fork, with a poisoned frame, with frames that are pinned, and when a process
- * of many merged pages exits.
+ * with many merged pages exits.
  *
  * Work is compared as the scheduler counts it, from the trace event ksm_slice;
  * no time is taken.
@@ -55,7 +55,7 @@ static void family(void)
 	family_begin(cg[1]);
 	bytes[0] = cg_stat(cg[1], "ksm_metadata_bytes");
 	slice_begin();
-	/* a part of them, before any is visited again */
+	/* half of the pages are visited, none of them twice */
 	NEED_WAIT_GE((slice_batch(), cg_stat(cg[1], "ksm_metadata_bytes")),
 		     bytes[0] + pages * REC_BYTES / 2);
 	bytes[1] = cg_stat(cg[1], "ksm_metadata_bytes");
@@ -228,7 +228,7 @@ static void pinned(void)
 	CHECK_WAIT_EQ(cg_dying(up), 0);
 }
 
-/* ---- what is remembered of memory that goes ---- */
+/* ---- freeing what is remembered of a process that exited ---- */
 
 #define BLOCK	64
 #define FAR	2048	/* merged pages, each in a block of its own */
@@ -291,9 +291,9 @@ static void exit_beside(const char *beside, struct worker *keeper)
 }
 
 /*
- * The scanner and the worker that forgets memory take turns with the domain's
- * mutex. On a busy machine the worker may be done before the scanner runs: try
- * several times.
+ * The scanner and the worker that frees records take turns with the domain's
+ * mutex. On a busy machine the worker may be done before the scanner runs, so
+ * there are several tries.
  */
 static void in_pieces(void)
 {
@@ -310,7 +310,7 @@ static void in_pieces(void)
 	do {
 		exit_beside(beside, w);
 	} while (--tries && seen.slices < 3);
-	/* one that ended before the worker began may be told later */
+	/* a slice that ended before the first deletion may be traced later */
 	CHECK_GE(seen.slices, 3, "slices while %ld records are deleted",
 		 seen.deleted);
 	w_verify(w);
@@ -321,7 +321,8 @@ static const struct ksm_case cases[] = {
 	{ "the charge finds the children of processes that exit", orphaned },
 	{ "a poisoned frame is let go at once", poisoned },
 	{ "a pinned frame that nothing maps is let go", pinned },
-	{ "the scanner goes on while memory is forgotten", in_pieces },
+	{ "the scanner runs while records of an exited process are freed",
+	  in_pieces },
 };
 
 int main(int argc, char **argv)

@@ -290,7 +290,7 @@ static void reset(void)
 
 /* ------------------------------------------------------- moves and rounds */
 
-/* Without a write to run, which would begin a round anew. */
+/* Does not change run, as ksm_pass() does, which would begin a round anew. */
 static void rounds_end(void)
 {
 	long long start = ksm_get("full_scans");

@@ -5,7 +5,7 @@
  * - a write that takes merging away holds whatever comes of it; it goes through
  *   all processes, and what cannot be unshared is pending
  * - what is pending gets no new partners, and ends by itself once there is room
- * - where memory is short, it goes to pages that another cgroup pays for
+ * - where memory is short, frames charged to another cgroup are unshared first
  * - unsharing does not use up a limit, and gives relatives by fork one page
  * - the same for run=2, for a value that leaves only what was asked for, and
  *   for a split into two domains
@@ -111,7 +111,7 @@ static void zero_to(bool above)
 	nearly_full();
 	cg = above ? top : full;
 	CHECK_EQ(cg_put(cg, "memory.ksm", "0"), -ENOMEM);
-	/* at once, or the worker may have done it */
+	/* checked at once, before the worker can have done it */
 	if (above)
 		CHECK_EQ(cg_stat(young, "ksm_merging_pages"), 0);
 	else
@@ -257,9 +257,9 @@ static long merged_in(struct worker *w, long first, long nr, u64 payer)
 }
 
 /*
- * The process has pairs of pages that its own cgroup pays for and, at the end,
- * pages that another one pays for. There is room for the latter, and for a
- * quarter of what the pairs take.
+ * The process has pairs of equal pages, charged to its own cgroup, and after
+ * them pages that are charged to another one. There is room to unshare the
+ * latter, and to unshare a quarter of the pairs.
  */
 static void borrowed_first(void)
 {
@@ -421,7 +421,8 @@ static const struct ksm_case cases[] = {
 	  only_what_was_asked_in_one_domain },
 	{ "a split holds where memory is too short", split },
 	{ "no page is merged with a pending one", no_new_partners },
-	{ "what others pay for is unshared first", borrowed_first },
+	{ "frames charged to another cgroup are unshared first",
+	  borrowed_first },
 	{ "a signal ends the write and not what it began", interrupted },
 	{ "a family by fork takes what it took before", family },
 	{ "unrelated processes take what they took before", no_family },

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who is charged for records that no process owns.
+ * Orphans: which cgroup is charged for reverse map records without a process.
  *
  * A process that exits leaves a record behind for each merged page that a child
- * by fork still maps, until the scanner has met the child.
+ * still maps, until the scanner has visited the child.
  *
- * - the cgroup of the process is charged for them, as kernel memory
- * - the charge ends with them
- * - if the cgroup is removed, its parent is charged, and nothing keeps it
+ * - orphans are charged to the cgroup of that process, as kernel memory
+ * - the charge ends when they are freed
+ * - if the cgroup is removed, the charge passes to its parent, and the removed
+ *   cgroup is not kept
  *
  * vm: timeout=300
  */
@@ -23,20 +24,20 @@
 static const char *up, *a;
 static struct worker *kid;
 
-/* What a cgroup is charged for as kernel memory, but for owned metadata. */
+/* The kernel memory that a cgroup is charged for, less ksm_metadata_bytes. */
 static long long kernel_of(const char *cg)
 {
 	long long bytes;
 
-	/* which flushes the statistics of each CPU */
+	/* flushes the statistics of each CPU */
 	cg_key(cg, "cpu.stat", "usage_usec");
 	bytes = cg_key(cg, "memory.stat", "kernel");
 	return bytes - cg_stat(cg, "ksm_metadata_bytes");
 }
 
 /*
- * A process has N merged pages, of few frames, and leaves its records to a
- * child in @to, or in its own cgroup. Returns kernel_of() without the records.
+ * A process with N merged pages of few frames leaves a child in @to or its own
+ * cgroup, and exits. Returns kernel_of() without orphans.
  */
 static long long orphaned(const char *of, const char *to)
 {
@@ -56,7 +57,7 @@ static long long orphaned(const char *of, const char *to)
 	w_exit(w);
 	CHECK_WAIT_LE(cg_stat(up, "ksm_metadata_bytes"), ORPHANS / 8,
 		      "the process has exited");
-	/* not while a frame is handed on */
+	/* frames are not mapped while their charge moves */
 	CHECK_WAIT_EQ(w_merged(kid), N);
 	return before;
 }
@@ -68,7 +69,7 @@ static void family(void)
 	a = cg_new(up, "a");
 }
 
-/* The child takes the place of its parent in all else that is charged. */
+/* The child is charged as its parent was, but for the orphans. */
 static void charged(void)
 {
 	long long before;
@@ -112,8 +113,9 @@ static void cgroup_removed(void)
 }
 
 static const struct ksm_case cases[] = {
-	{ "a cgroup is charged for what its processes leave", charged },
-	{ "the parent of a removed cgroup is charged", cgroup_removed },
+	{ "orphans are charged to the cgroup of their process", charged },
+	{ "orphans of a removed cgroup are charged to its parent",
+	  cgroup_removed },
 };
 
 int main(int argc, char **argv)

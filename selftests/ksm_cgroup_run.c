@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * run and run_cgroups: which processes are served.
+ * run and run_cgroups: which processes are served, i.e. scanned and merged.
  *
- * - run_cgroups serves cgroups with a value that counts, the root's 1 included;
- *   run serves the others, which take part as they asked
- * - so a host manager that writes 0 and 1 to run, as ksmtuned does, does not
- *   stop a cgroup that says 1
- * - nothing of a process that is stopped is merged, not even with a page of one
- *   that is served and in the same domain
- * - run=2 unmerges everything, and serves nothing until another value is written
+ * - run_cgroups is for cgroups with a value that counts, the root's 1 included;
+ *   run is for all others, where processes have to ask
+ * - a host manager that writes 0 and 1 to run, as ksmtuned does, does not stop
+ *   a cgroup with a 1
+ * - no page of a stopped process is merged, not even with a page of a served
+ *   process in the same domain
+ * - run=2 unmerges everything and serves nothing until another value is written
  * - any other value is EINVAL and changes nothing
  *
  * vm: timeout=300
@@ -25,8 +25,9 @@
 
 #define N	48
 
-static const char *one, *none;	/* the first says 1, the other nothing */
-static struct worker *in[2], *out[2];	/* in these; the latter asked */
+static const char *one, *none;	/* cgroups with a 1, and with no value */
+static struct worker *in[2];	/* twins in the first */
+static struct worker *out[2];	/* twins in the other, which asked */
 
 static void are_merged(struct worker **w, const char *what)
 {
@@ -78,12 +79,12 @@ static void rises(int nr)
 	NEED_WAIT_GE(ksm_get("full_scans"), start + nr);
 }
 
-/* All are served that are, and yet these are not. */
+/* The scan goes on and leaves these out. */
 static void not_served(struct worker **w, const char *cg, const char *what)
 {
 	long long scanned;
 
-	/* a slice that ended with the write may be booked a little later */
+	/* the last slice before the write may be booked after it */
 	rises(1);
 	scanned = cg_stat(cg, "pages_scanned");
 	rises(2);
@@ -91,7 +92,7 @@ static void not_served(struct worker **w, const char *cg, const char *what)
 	not_merged(w, what);
 }
 
-/* ksmd does nothing although memory changes. */
+/* Nothing is scanned although memory changes. */
 static void stands_still(const char *what)
 {
 	long long scanned;
@@ -112,7 +113,7 @@ static void stands_still(const char *what)
 	not_merged(out, what);
 }
 
-/* ---- who is served ---- */
+/* ---- which processes are served ---- */
 
 static void by_value(void)
 {
@@ -122,7 +123,7 @@ static void by_value(void)
 	pairs();
 	a = cg_ksm(NULL, "a", "1");
 	w_twins(below, cg_new(a, "below"), N, 300);
-	/* the controller is enabled below a: its own go into a sibling */
+	/* the controller is enabled below a, so a itself takes no process */
 	w_twins(own, cg_new(a, "own"), N, 400);
 	w_twins(adv, cg_ksm(NULL, "b", "madvise"), N, 500);
 	ask(adv);
@@ -148,7 +149,7 @@ static void by_value(void)
 	not_merged(adv, "run_cgroups=0");
 }
 
-/* ksmtuned writes 0 or 1 every minute, most often what is there already. */
+/* ksmtuned writes 0 or 1 every minute, mostly the same value again. */
 static void host_manager(void)
 {
 	static const int runs[] = { 0, 0, 1, 1, 0, 1, 0 };
@@ -172,7 +173,7 @@ static void host_manager(void)
 	w_verify(in[1]);
 }
 
-/* A write to memory.ksm.scan is not disturbed either. */
+/* Scan on demand until that fails. */
 static void scans(void)
 {
 	char path[300];
@@ -202,7 +203,7 @@ static void host_manager_and_scan(void)
 		ksm_set("run", i & 1);
 		write_anew(in, 1000 + i * N);
 	}
-	CHECK_EQ(waitpid(pid, &status, WNOHANG), 0, "it ended with %x", status);
+	CHECK_EQ(waitpid(pid, &status, WNOHANG), 0, "the scan ended: %#x", status);
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 }
@@ -230,7 +231,7 @@ static void cgroups_stopped(void)
 	not_served(in, one, "run_cgroups=0");
 	CHECK_EQ(cg_put(one, "memory.ksm.scan", "max"), -EAGAIN);
 	CHECK_OK(cg_put(none, "memory.ksm.scan", "max"));
-	/* the root's 1 counts, so that all are cgroups with a value */
+	/* the root's 1 counts, so run_cgroups is for all cgroups */
 	cg_set(CGROOT, "memory.ksm", "1");
 	stands_still("run_cgroups=0, and the root has a 1");
 	ksm_set("run_cgroups", 1);
@@ -245,8 +246,8 @@ static void alone(struct worker **w, const char *what)
 }
 
 /*
- * Pages of a stopped process that wait for a twin are left alone, and keep no
- * others of the domain from merging.
+ * Pages of a stopped process may be in the index of its domain. They are not
+ * merged, and do not keep other pages of the domain from merging.
  */
 static void one_domain_with(int run, int cgroups)
 {
@@ -291,7 +292,7 @@ static void one_domain_without_cgroups(void)
 	one_domain_with(1, 0);
 }
 
-/* ---- run=2, and values that are none ---- */
+/* ---- run=2, invalid values, and the same value ---- */
 
 static void unmerge(void)
 {
@@ -350,8 +351,8 @@ static void bad_values(void)
 }
 
 /*
- * A full scan of some hundred milliseconds, and writes more often: each that
- * began the scan anew would keep full_scans from rising.
+ * Writes that come faster than full scans end: full_scans would not rise if
+ * each of them began a scan anew.
  */
 static void same_value(void)
 {
@@ -368,17 +369,18 @@ static void same_value(void)
 }
 
 static const struct ksm_case cases[] = {
-	{ "cgroups with a value are served at run=0, others are not", by_value },
-	{ "a host manager's 0 and 1 do not stop a cgroup", host_manager },
-	{ "nor a scan on demand", host_manager_and_scan },
-	{ "what is merged stays so when stopped", stays_merged },
-	{ "run_cgroups=0 stops cgroups and not the others", cgroups_stopped },
-	{ "run=0: not with a cgroup of the same domain", one_domain },
-	{ "run_cgroups=0: not with others of the same domain",
+	{ "run_cgroups serves cgroups with a value, run the others", by_value },
+	{ "0 and 1 in run do not stop a cgroup with a 1", host_manager },
+	{ "0 and 1 in run do not end a write to memory.ksm.scan",
+	  host_manager_and_scan },
+	{ "stopping leaves merged pages merged", stays_merged },
+	{ "run_cgroups=0 stops cgroups with a value only", cgroups_stopped },
+	{ "run=0: no merge with a cgroup in the root domain", one_domain },
+	{ "run_cgroups=0: no merge with others in the root domain",
 	  one_domain_without_cgroups },
-	{ "run=2 unmerges and stops all until another value", unmerge },
-	{ "other values are EINVAL and change nothing", bad_values },
-	{ "the same value again begins no full scan anew", same_value },
+	{ "run=2 unmerges all and stops until another value", unmerge },
+	{ "invalid values are EINVAL and change nothing", bad_values },
+	{ "writing the same value begins no full scan anew", same_value },
 };
 
 int main(int argc, char **argv)

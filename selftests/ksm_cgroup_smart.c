@@ -383,8 +383,8 @@ static void let_go(void)
 
 /*
  * A page may be written after it was read and before it is replaced. The frame
- * then holds the new bytes, and has to be found by these: as the page's twin is
- * written too, they are equal in the end.
+ * then holds the new bytes and has to be found by these, or the twin, which
+ * gets the same bytes, would not be merged with it.
  */
 static void written_meanwhile(void)
 {

@@ -7,8 +7,8 @@
  * - a running process unshares its own memory
  * - processes that cannot be unshared do not delay other cgroups
  * - a process that keeps moving takes its frames along in the end
- * - the worker reclaims nothing, interrupts a process once, and retries ever
- *   more rarely
+ * - the worker does not reclaim, interrupts a process once, and retries after
+ *   growing delays
  * - its work counts against the cgroup's share of the scan
  *
  * Order and work are those of the trace event ksm_undo; no time is taken.
@@ -114,13 +114,13 @@ static void by_weight(void)
 	in_turns_of(8);
 }
 
-/* ---- a process that waits in a system call, or computes ---- */
+/* ---- a process that sleeps in a system call, or computes ---- */
 
 #define FILL	0x5a
 
 enum stays { WAITS, COMPUTES };
 
-/* What it tells the test. */
+/* Shared with that process. */
 static struct told {
 	bool ready;
 	bool wrong;
@@ -253,7 +253,7 @@ static void stuck(void)
 	w_verify(few[0]);
 }
 
-/* Move a process, and wait for the turn that this brings it. */
+/* Move a process and wait for its turn. Returns the error of that. */
 static int turn_after_move(const char *to, struct worker *w)
 {
 	u64 inode = cg_inode(to);
@@ -286,7 +286,7 @@ static void keeps_moving(void)
 	NEED_EQ(w_merged(w), 2 * N);
 	CHECK_GE(cg_stat(cg[0], "pages_shared"), N);
 	trace_begin("ksm/ksm_undo", NULL);
-	/* after each of these, the next one has to wait for longer */
+	/* each review makes the next one wait longer */
 	while (reviews < 4) {
 		at = !at;
 		reviews += !turn_after_move(cg[at], w);
@@ -304,7 +304,7 @@ static void keeps_moving(void)
 
 #define ATTEMPTS	5
 
-/* Wait until the worker has failed so often for lack of memory. */
+/* Wait until the worker has failed ATTEMPTS times for lack of memory. */
 static void worker_fails(const char *where)
 {
 	int failed = 0;
@@ -322,7 +322,7 @@ static long long reclaimed(const char *cg)
 	return cg_key(cg, "memory.stat", "pgscan_direct");
 }
 
-/* The process cannot run: its cgroup's memory is left as it is until it can. */
+/* A stopped process cannot unshare itself, so nothing is reclaimed for it. */
 static void no_reclaim(void)
 {
 	const char *full = cg_ksm(NULL, "b", "1");
@@ -374,7 +374,7 @@ static const char *without_room(const char *name)
 	return cg;
 }
 
-/* While a cgroup stays full, retries leave system calls alone. */
+/* Only the first attempt is task work, which interrupts a system call. */
 static void interrupts_once(void)
 {
 	const char *from = cg_ksm(NULL, "a", "1");
@@ -394,7 +394,7 @@ static void interrupts_once(void)
 	ends(pid);
 }
 
-/* One that has failed for long is tried again more rarely than a new one. */
+/* A process that failed often is retried less often than a new one. */
 static void back_off(void)
 {
 	const char *from = cg_ksm(NULL, "a", "1");
@@ -449,14 +449,15 @@ static void counts_as_scan(void)
 
 static const struct ksm_case cases[] = {
 	{ "cgroups have their memory unshared in turns", in_turns },
-	{ "a cgroup of more weight has more turns", by_weight },
+	{ "memory is unshared by weight", by_weight },
 	{ "a running process unshares its own memory", by_itself },
 	{ "processes that cannot be unshared delay no other cgroup", stuck },
 	{ "a process that keeps moving takes its frames along", keeps_moving },
-	{ "the worker reclaims nothing", no_reclaim },
-	{ "retries interrupt a process once", interrupts_once },
-	{ "retries become rarer", back_off },
-	{ "the worker's work counts as scanning", counts_as_scan },
+	{ "the worker does not reclaim", no_reclaim },
+	{ "retries interrupt a system call once", interrupts_once },
+	{ "retries back off", back_off },
+	{ "the worker's work counts against the share of the scan",
+	  counts_as_scan },
 };
 
 int main(int argc, char **argv)

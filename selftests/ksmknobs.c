@@ -73,8 +73,8 @@ void ksm_pass(int rises)
 }
 
 /*
- * Without the canary: something else must take part under these values. A
- * change of them has everything passed anew, the same values do not.
+ * Without the canary: something else must take part under these values. Stops
+ * first, as only a change of the values begins a round.
  */
 void ksm_pass_as(int run, int cgroups, int rises)
 {
@@ -96,7 +96,7 @@ void ksm_settle(void)
 	ksm_stop();
 }
 
-/* A pause that a slow test cannot outlast; one that is under way ends. */
+/* End ksmd's pause; the next one is longer than any test. */
 static void pause_anew(void)
 {
 	static bool odd;
@@ -105,7 +105,7 @@ static void pause_anew(void)
 	ksm_set("sleep_millisecs", 3600 * 1000 + odd);
 }
 
-/* Starting takes two writes: an empty batch keeps ksmd in between. */
+/* ksmd must not scan between the two writes of a start: give it no budget. */
 static void start_in_pause(void)
 {
 	long long pages = ksm_get("pages_to_scan");

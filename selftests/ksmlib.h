@@ -213,10 +213,10 @@ void ksm_settle(void);		/* run until all is merged that can be; stop */
 void ksm_pass(int rises);	/* let full_scans rise so often; ksmd goes on */
 void ksm_pass_as(int run, int cgroups, int rises);	/* as ksm_run_as() */
 void ksm_batch(void);		/* one batch, then ksmd sleeps */
-void ksmd_idle(void);		/* all are served, and ksmd sleeps for the case */
+void ksmd_idle(void);		/* start, and let ksmd sleep for the case */
 void ksm_run_as(int run, int cgroups);	/* set run and run_cgroups */
-void ksm_start(void);		/* serve everybody: both are 1 */
-void ksm_stop(void);		/* serve nobody: both are 0 */
+void ksm_start(void);		/* both are 1 */
+void ksm_stop(void);		/* both are 0 */
 void ksm_unmerge_all(void);	/* run = 2 */
 /* path of a file in /proc, or NULL */
 const char *task_file(const char *task, const char *name);

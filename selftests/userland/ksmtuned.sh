@@ -3,9 +3,9 @@
 # mem: 2G
 # timeout: 500
 #
-# Debian's ksmtuned beside a cgroup that says 1: it writes 0 or 1 to run, for the
-# processes that asked, and the cgroup goes on merging whatever it writes. A 2 in
-# run is for all.
+# Debian's ksmtuned and a cgroup with memory.ksm 1: ksmtuned writes 0 or 1 to
+# run, which is for processes that asked, and the cgroup is merged all the same.
+# A 2 in run is for all.
 # Functions are called by name, through check and trap.
 # shellcheck disable=SC2317
 # shellcheck source-path=SCRIPTDIR source=tap.bash
@@ -49,7 +49,7 @@ run_is() {
 	[ "$(cat "$ksm/run")" = "$1" ]
 }
 
-# The signal is there for this; one that comes while it tunes is lost.
+# SIGUSR1 makes ksmtuned tune now; it is lost if ksmtuned is tuning already.
 tune() {
 	kill -USR1 "$(cat /run/ksmtune.pid)" && run_is "$1"
 }
@@ -58,7 +58,7 @@ tunes_to() {
 	wait_for tune "$1" || is "$(cat "$ksm/run")" "$1"
 }
 
-# as ksmtuned reckons: kilobytes
+# memory FIELDS: their sum in kilobytes, as ksmtuned computes it
 memory() {
 	awk "/^($1):/"' { sum += $2 } END { print sum }' /proc/meminfo
 }
