@@ -59,7 +59,7 @@ static void no_files_at_all(struct patient *patient)
 	}
 }
 
-/* Of a kernel without memory.ksm, or without a memory controller for it. */
+/* On a kernel without memory.ksm, or without the memory controller. */
 static void check_run_alone(struct patient *patient)
 {
 	if (patient->run == 1)
@@ -79,17 +79,17 @@ static void check_run(struct patient *patient)
 		problem(patient, GRADE_BLOCKS,
 			"the scanner is stopped and everything is unshared: /sys/kernel/mm/ksm/run is 2");
 		remedy(patient,
-		       "echo 0 >/sys/kernel/mm/ksm/run, or 1 to merge what asked by madvise or prctl, too");
+		       "echo 0 >/sys/kernel/mm/ksm/run, or 1 to merge also what asked by madvise or prctl");
 	} else if (group->own == SETTING_UNKNOWN || not_granted(group)) {
 		return;
-	} else if (run_is_for(group) && patient->run != 1) {
+	} else if (obeys_run(group) && patient->run != 1) {
 		problem(patient, GRADE_BLOCKS,
-			"/sys/kernel/mm/ksm/run is %lld, so only cgroups at or below one whose own 1 or madvise counts are served; there is none here",
+			"/sys/kernel/mm/ksm/run is %lld, so only cgroups at or below one whose own 1 or madvise counts are scanned, and this is none of them",
 			patient->run);
 		remedy(patient,
 		       "ksm-cgroup on %s, or echo 1 >/sys/kernel/mm/ksm/run for all that asked by madvise or prctl",
 		       group->path);
-	} else if (!run_is_for(group) && !patient->run_cgroups) {
+	} else if (!obeys_run(group) && !patient->run_cgroups) {
 		problem(patient, GRADE_BLOCKS,
 			"the scanner is stopped for cgroups that have a value: /sys/kernel/mm/ksm/run_cgroups is 0");
 		remedy(patient,

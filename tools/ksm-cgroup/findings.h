@@ -29,7 +29,7 @@ struct findings {
  * @tree: the cgroup, its ancestors and all below it
  * @group: the cgroup
  * @run: of /sys/kernel/mm/ksm; -1 if there is none
- * @run_cgroups: the same
+ * @run_cgroups: as @run
  * @processes: below the cgroup
  * @readable: of them, those that say something of merging
  * @never: of them, those that opted out

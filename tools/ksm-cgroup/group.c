@@ -284,13 +284,13 @@ const struct group *domain_of(const struct group *group)
 }
 
 /*
- * run_is_for - is the cgroup served as run says, or as run_cgroups does?
+ * obeys_run - is the cgroup scanned as run says, and not as run_cgroups does?
  *
- * The latter serves cgroups at or below one whose own value counts; the root's
- * only if it is 1. What a cgroup namespace shows as the root may have that from
- * above. Needs the ancestors, which tree_read() reads.
+ * run_cgroups is for cgroups at or below one whose own value counts; the root's
+ * only if it is 1. The root of a cgroup namespace may inherit that 1. Needs the
+ * ancestors, which tree_read() reads.
  */
-bool run_is_for(const struct group *group)
+bool obeys_run(const struct group *group)
 {
 	for (; group->parent; group = group->parent)
 		if (asks(group) && counts(group))

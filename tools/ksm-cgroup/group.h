@@ -121,7 +121,7 @@ void tree_free(struct tree *tree);
 struct group *tree_find(const struct tree *tree, const char *path);
 const struct group *not_granted(const struct group *group);
 const struct group *domain_of(const struct group *group);
-bool run_is_for(const struct group *group);
+bool obeys_run(const struct group *group);
 const char *setting_name(enum setting setting);
 bool kernel_is_ours(void);
 

@@ -122,8 +122,8 @@ static bool has_value(const char *path, const char *value)
 /*
  * setting_write - returns SETTING_DONE, or another one after saying what is wrong
  *
- * After ENOMEM, EBUSY and EINTR the new value is in force, and a worker in the kernel
- * does the rest, unless the write failed before that. The file tells which.
+ * After ENOMEM, EBUSY and EINTR the new value is in force, and a worker in the
+ * kernel does the rest, unless the write failed earlier. The file tells which.
  *
  * The library answers that a file which it may not open is not there, so that
  * is asked first.
