@@ -143,12 +143,16 @@ void ksmd_idle(void)
 	ksm_batch();
 }
 
-/* The stock kernel has no run_cgroups. */
+/*
+ * Groups that wake or sleep earlier set the level for later ones. The canary has
+ * no value and a usual weight, so it is to be the first, i.e. run is written
+ * before run_cgroups. The stock kernel has no run_cgroups.
+ */
 void ksm_run_as(int run, int cgroups)
 {
+	ksm_set("run", run);
 	if (!access(KSM_SYSFS "run_cgroups", F_OK))
 		ksm_set("run_cgroups", cgroups);
-	ksm_set("run", run);
 }
 
 void ksm_start(void)
