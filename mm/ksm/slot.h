@@ -95,6 +95,7 @@ struct ksm_slot_queue {
 /**
  * struct ksm_undo_at - how far unsharing of a slot has come
  * @addr: where it resumes
+ * @flags: what ksm_unshare_range() is to do, KSM_UNSHARE_*
  * @borrowed_done: frames that other cgroups pay for are unshared
  * @narrowed: ksm_slot_undo.narrowed when it began at address 0
  * @review: where the review of frames resumes
@@ -109,6 +110,7 @@ struct ksm_slot_queue {
  */
 struct ksm_undo_at {
 	unsigned long addr;
+	unsigned int flags;
 	bool borrowed_done;
 	unsigned int narrowed;
 	unsigned long review;

@@ -34,7 +34,7 @@
 typedef bool (*ksm_spare_fn)(struct ksm_slot *slot, struct vm_area_struct *vma);
 /* What to do to a range, with mmap_lock held. */
 typedef int (*ksm_range_fn)(struct vm_area_struct *vma, unsigned long start,
-			    unsigned long end);
+			    unsigned long end, const struct ksm_undo_at *at);
 
 /* ------------------------------------------------- ranges of one process */
 
@@ -92,6 +92,18 @@ static long ksm_slot_mappings(struct ksm_slot *slot)
 	       READ_ONCE(slot->books.gauge[KSM_G_ZERO]);
 }
 
+static int ksm_unshare_piece(struct vm_area_struct *vma, unsigned long start,
+			     unsigned long end, const struct ksm_undo_at *at)
+{
+	return ksm_unshare_range(vma, start, end, at->flags);
+}
+
+static int ksm_review_piece(struct vm_area_struct *vma, unsigned long start,
+			    unsigned long end, const struct ksm_undo_at *at)
+{
+	return ksm_review_range(vma, start, end);
+}
+
 /* Do something to a piece of memory, and count the work. */
 static int ksm_undo_piece(struct ksm_slot *slot, struct vm_area_struct *vma,
 			  unsigned long start, unsigned long end,
@@ -99,10 +111,10 @@ static int ksm_undo_piece(struct ksm_slot *slot, struct vm_area_struct *vma,
 {
 	unsigned long pages = (end - start) >> PAGE_SHIFT;
 	long before = ksm_slot_mappings(slot), gone;
-	int err = fn(vma, start, end);
+	int err = fn(vma, start, end, at);
 
 	at->work += DIV_ROUND_UP(pages, KSM_WALK_ENTRIES);
-	if (fn == ksm_review_range) {
+	if (fn == ksm_review_piece) {
 		at->work += clamp(before, 0L, (long)pages) * KSM_UNDO_REVIEW;
 	} else {
 		gone = clamp(before - ksm_slot_mappings(slot), 0L, (long)pages);
@@ -175,42 +187,14 @@ static int ksm_undo_ranges(struct ksm_slot *slot, ksm_spare_fn spare,
 	return err;
 }
 
-static int ksm_unshare_piece(struct vm_area_struct *vma, unsigned long start,
-			     unsigned long end)
-{
-	return ksm_unshare_range(vma, start, end, ksm_undo_killable() ?
-				 KSM_UNSHARE_KILLABLE : 0);
-}
-
-static int ksm_unshare_borrowed(struct vm_area_struct *vma, unsigned long start,
-				unsigned long end)
-{
-	return ksm_unshare_range(vma, start, end, KSM_UNSHARE_BORROWED |
-				 (ksm_undo_killable() ?
-				  KSM_UNSHARE_KILLABLE : 0));
-}
-
-/* Ignore signals; a fatal one tears the mm down anyway. */
-static int ksm_unshare_whole(struct vm_area_struct *vma, unsigned long start,
-			     unsigned long end)
-{
-	return ksm_unshare_range(vma, start, end, 0);
-}
-
-static int ksm_unshare_whole_borrowed(struct vm_area_struct *vma,
-				      unsigned long start, unsigned long end)
-{
-	return ksm_unshare_range(vma, start, end, KSM_UNSHARE_BORROWED);
-}
-
 static int ksm_unshare_from(struct ksm_slot *slot, ksm_spare_fn spare,
-			    ksm_range_fn fn, struct ksm_undo_at *at)
+			    struct ksm_undo_at *at)
 {
 	int err;
 
 	if (!ksm_slot_merged(slot))
 		return 0;
-	err = ksm_undo_ranges(slot, spare, fn, at, &at->addr);
+	err = ksm_undo_ranges(slot, spare, ksm_unshare_piece, at, &at->addr);
 	ksm_drain_later();
 	return err;
 }
@@ -222,11 +206,11 @@ static bool ksm_spare_eligible(struct ksm_slot *slot,
 }
 
 /*
- * Unshare with @fn what a slot may not have merged, from @at on. @all: also
- * what the process withheld after it was merged. Returns 0; -ENOMEM; -EAGAIN if
+ * Unshare what a slot may not have merged, from @at on. @all: also what the
+ * process withheld after it was merged. Returns 0; -ENOMEM; -EAGAIN if
  * mmap_lock is busy; -EINTR if a signal ended it; -EINPROGRESS at its limit.
  */
-static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
+static int ksm_undo_merged(struct ksm_slot *slot, bool all,
 			   struct ksm_undo_at *at)
 {
 	ksm_spare_fn spare = NULL;
@@ -249,12 +233,12 @@ static int ksm_undo_merged(struct ksm_slot *slot, ksm_range_fn fn, bool all,
 			ksm_track_sync(slot);
 		spare = ksm_spare_eligible;
 	}
-	err = ksm_unshare_from(slot, spare, fn, at);
+	err = ksm_unshare_from(slot, spare, at);
 	if (err)
 		return err;
 	at->addr = 0;
 	/* what was mapped meanwhile is unshared the next time */
-	if (fn == ksm_unshare_piece || fn == ksm_unshare_whole)
+	if (!(at->flags & KSM_UNSHARE_BORROWED))
 		ksm_slot_undone(slot, at->narrowed);
 	return 0;
 }
@@ -277,13 +261,14 @@ int ksm_undo_pending(struct ksm_slot *slot, struct ksm_undo_at *at)
 	int err;
 
 	if (!at->borrowed_done) {
-		err = ksm_undo_merged(slot, ksm_unshare_whole_borrowed, false,
-				      at);
+		at->flags = KSM_UNSHARE_BORROWED;
+		err = ksm_undo_merged(slot, false, at);
 		if (err)
 			return err;
 		at->borrowed_done = true;
 	}
-	err = ksm_undo_merged(slot, ksm_unshare_whole, false, at);
+	at->flags = 0;
+	err = ksm_undo_merged(slot, false, at);
 	if (!err)
 		at->borrowed_done = false;
 	return err;
@@ -301,7 +286,7 @@ int ksm_undo_review(struct ksm_slot *slot, struct ksm_undo_at *at)
 {
 	if (!READ_ONCE(slot->books.gauge[KSM_G_MERGING]))
 		return 0;
-	return ksm_undo_ranges(slot, NULL, ksm_review_range, at, &at->review);
+	return ksm_undo_ranges(slot, NULL, ksm_review_piece, at, &at->review);
 }
 
 /**
@@ -327,14 +312,14 @@ void ksm_undo_drop(struct ksm_slot *slot, struct ksm_undo_at *at)
  * @top: the group that it was written to
  * @synced: the domain that was waited for last, so no slice of it began before
  *	the write; with a reference
- * @fn: which mappings to unshare
+ * @borrowed: this walk unshares only borrowed frames
  * @patience: jiffies that remain to wait for busy mmap_locks
  * @err: the last error after which the walk went on
  */
 struct ksm_undo_write {
 	struct ksm_group *top;
 	struct ksm_domain *synced;
-	ksm_range_fn fn;
+	bool borrowed;
 	unsigned long patience;
 	int err;
 };
@@ -348,7 +333,6 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 {
 	struct ksm_undo_write *write = arg;
 	struct ksm_undo_at at = { .patience = write->patience };
-	bool borrowed = write->fn == ksm_unshare_borrowed;
 	int err;
 
 	if (signal_pending(current))
@@ -360,7 +344,9 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 		return 0;
 	ksm_track_sync_unless(slot, &write->synced);
 	at.nowait = !at.patience;
-	err = ksm_undo_merged(slot, write->fn, !borrowed, &at);
+	at.flags = (ksm_undo_killable() ? KSM_UNSHARE_KILLABLE : 0) |
+		   (write->borrowed ? KSM_UNSHARE_BORROWED : 0);
+	err = ksm_undo_merged(slot, !write->borrowed, &at);
 	write->patience = at.patience;
 	if (err == -EINTR)
 		return err;
@@ -370,7 +356,7 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 		err = 0;
 	if (err && write->err != -ENOMEM)
 		write->err = err == -EAGAIN ? -EBUSY : err;
-	else if (!err && !borrowed &&
+	else if (!err && !write->borrowed &&
 		 (READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
 		  READ_ONCE(ksm_knobs.run) == KSM_RUN_UNMERGE))
 		ksm_track_drop(slot);
@@ -394,7 +380,7 @@ int ksm_group_undo(struct ksm_group *top)
 {
 	struct ksm_undo_write write = {
 		.top = top,
-		.fn = ksm_unshare_borrowed,
+		.borrowed = true,
 	};
 	int err;
 
@@ -402,7 +388,7 @@ int ksm_group_undo(struct ksm_group *top)
 	smp_mb();
 	err = ksm_slots_walk(top, ksm_undo_for_write, &write);
 	if (!err) {
-		write.fn = ksm_unshare_piece;
+		write.borrowed = false;
 		write.patience = KSM_WRITE_PATIENCE;
 		write.err = 0;
 		err = ksm_slots_walk(top, ksm_undo_for_write, &write);
