@@ -259,16 +259,45 @@ static void soft_offlined(void)
 	trio_again();
 }
 
-/* All mappings of the frame are lost; no process reads other bytes. */
+#define LOST	4
+
+/* Does a process map one of these frames? */
+static int maps_one_of(const u64 *pfn)
+{
+	struct frame now[N];
+	int i, j, k, nr = 0;
+
+	for (i = 0; i < 3; i++) {
+		w_frames(w[i], 0, now);
+		for (j = 0; j < N; j++) {
+			for (k = 0; k < LOST; k++)
+				nr += now[j].pfn == pfn[k];
+		}
+	}
+	return nr;
+}
+
+/*
+ * All mappings of the frame are lost; no process reads other bytes. The frame
+ * leaves the books and is never mapped again, also not for its content.
+ */
 static void poisoned(void)
 {
+	long long mappings = 0, frames = 0;
+	bool books = ksm_has_cgroup();
 	long ret, bus, bad;
+	u64 pfn[LOST];
 	int i;
 
 	trio_begin();
+	if (books) {
+		mappings = cg_stat(trio_cg, "ksm_merging_pages");
+		frames = cg_stat(trio_cg, "pages_shared");
+	}
 	/* one of them asks for SIGBUS at once, not when it touches the page */
 	w_prctl(w[1], PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0);
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < LOST; i++) {
+		pfn[i] = w_frame(w[0], 0, i).pfn;
 		ret = w_madv_at(w[i % 3], 0, i, 1, MADV_HWPOISON);
 		if (ret == -EINVAL && !i)
 			ksm_skip("no memory failure handling");
@@ -277,12 +306,26 @@ static void poisoned(void)
 		CHECK_EQ(w_lost(w[1]), i == 1 ? -ENOENT : i, "page %d", i);
 		CHECK_EQ(w_lost(w[2]), -ENOENT, "without asking");
 	}
+	if (books) {
+		CHECK_WAIT_EQ(cg_stat(trio_cg, "ksm_merging_pages"),
+			      mappings - 3 * LOST);
+		CHECK_WAIT_EQ(cg_stat(trio_cg, "pages_shared"), frames - LOST);
+	}
 	for (i = 0; i < 3; i++) {
 		bad = w_bad(w[i], &bus);
 		CHECK_EQ(bad, 0, "wrong pages");
-		CHECK_EQ(bus, 4, "lost pages");
-		w_replace(w[i], 0, 4);
+		CHECK_EQ(bus, LOST, "lost pages");
+		w_replace(w[i], 0, LOST);
 		trio_asks(w[i]);
+		w_set(w[i], 0, 0, LOST, TAG, 1);
+	}
+	/* the same content has a new frame */
+	ksm_settle();
+	trio_shares("after the loss");
+	CHECK_EQ(maps_one_of(pfn), 0, "the lost frames are mapped");
+	if (books) {
+		CHECK_EQ(cg_stat(trio_cg, "ksm_merging_pages"), mappings);
+		CHECK_EQ(cg_stat(trio_cg, "pages_shared"), frames);
 	}
 	trio_again();
 }
