@@ -7,6 +7,7 @@
  *
  * vm: nodes=2 append=movablecore=768M timeout=600
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <stdio.h>
@@ -260,6 +261,27 @@ static void uffd_wp(void)
 	trio_again();
 }
 
+/* UFFDIO_MOVE is for pages that one process maps alone: merging must not show. */
+static void uffd_moved(void)
+{
+	long ret;
+	int to;
+
+	trio_begin();
+	to = w_map(w[0], N, MAP_PLAIN);
+	ret = w_uffd(w[0], to, UFFDIO_REGISTER_MODE_MISSING);
+	if (ret)
+		ksm_skip("no userfaultfd: %s", strerror(-ret));
+	ret = w_uffd_move(w[0], 0, N, to, 0);
+	if (ret == -EBUSY && !ksm_has_cgroup())
+		ksm_skip("the stock kernel refuses a merged page");
+	NEED_OK(ret, "UFFDIO_MOVE");
+	CHECK_EQ(w_merged(w[0]), 0, "moved");
+	CHECK_EQ(w_same(w[1], w[2], 0), N, "the others still share");
+	trio_intact();
+	trio_again();
+}
+
 static void soft_dirty(void)
 {
 	char path[64];
@@ -354,6 +376,7 @@ static const struct ksm_case cases[] = {
 	{ "pinned pages", pinned_pages },
 	{ "written from outside", from_outside },
 	{ "userfaultfd write protection is kept", uffd_wp },
+	{ "moved by UFFDIO_MOVE", uffd_moved },
 	{ "soft-dirty bits are kept", soft_dirty },
 	{ "zero pages", zeroes },
 	{ "max_page_sharing", few_sharers },

@@ -324,8 +324,8 @@ static void poisoned(void)
 	trio_shares("after the loss");
 	CHECK_EQ(maps_one_of(pfn), 0, "the lost frames are mapped");
 	if (books) {
-		CHECK_EQ(cg_stat(trio_cg, "ksm_merging_pages"), mappings);
-		CHECK_EQ(cg_stat(trio_cg, "pages_shared"), frames);
+		CHECK_GE(cg_stat(trio_cg, "ksm_merging_pages"), mappings);
+		CHECK_GE(cg_stat(trio_cg, "pages_shared"), frames);
 	}
 	trio_again();
 }

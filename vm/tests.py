@@ -67,10 +67,6 @@ def merged(words: str, before: str = "", **options: Any) -> Test:
 NO_HUGETLB = {f"migration.{kind}_anon_htlb": Known("fails on the stock kernel as well: no pages of "
                                                    "hugetlb are reserved")
               for kind in ("private", "shared")}
-# UFFDIO_MOVE is for pages that one process maps exclusively, and the program
-# ends where it fails.
-NO_MOVE = {"move on anon": Known("UFFDIO_MOVE refuses a merged page, which is not exclusive",
-                                 "UFFDIO_MOVE error: -16 ")}
 TESTS = [
     Test("kunit", "cat /sys/kernel/debug/kunit/*/results", "kunit"),
     Test("ksm_functional_tests", "cd /mnt/share/mm && ./ksm_functional_tests"),
@@ -101,8 +97,7 @@ TESTS = [
     merged("pagemap_ioctl", timeout=900),
     merged("soft-dirty", timeout=600),
     *(merged(f"uffd-unit-tests -f {part}", parser="uffd", timeout=400)
-      for part in ("wp", "events", "zeropage", "sigbus")),
-    merged("uffd-unit-tests -f move", parser="uffd", expected=NO_MOVE),
+      for part in ("wp", "events", "zeropage", "sigbus", "move")),
     # It wants two nodes and threads beside the one that migrates, and has 20 s a test.
     merged("migration", shape=Shape(cpus=4, nodes=2), expected=NO_HUGETLB),
 ]

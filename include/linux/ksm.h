@@ -244,6 +244,29 @@ static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
 		__ksm_zero_add(mm, -1, 0);
 }
 
+int __ksm_move_shared(struct vm_area_struct *vma, pmd_t *pmd,
+		      unsigned long addr);
+
+/**
+ * ksm_move_shared - UFFDIO_MOVE finds a page that others map as well
+ * @vma: the source's VMA
+ * @pmd: the source's page table
+ * @addr: the source's address
+ *
+ * Merging must not show, so a merged page is unshared here, as by a write.
+ *
+ * Context: mmap_lock or the VMA's lock; sleeps.
+ * Return: -EAGAIN to try again, -EBUSY if the page is not merged, -ENOMEM or
+ * -EHWPOISON.
+ */
+static inline int ksm_move_shared(struct vm_area_struct *vma, pmd_t *pmd,
+				  unsigned long addr)
+{
+	if (static_branch_unlikely(&ksm_merging_key))
+		return __ksm_move_shared(vma, pmd, addr);
+	return -EBUSY;
+}
+
 /**
  * ksm_dup_zero_page - fork copied an entry that maps no ordinary page
  * @mm: the child's mm
@@ -395,6 +418,12 @@ static inline void ksm_rmap_del(struct folio *folio, struct vm_area_struct *vma)
 
 static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
 {
+}
+
+static inline int ksm_move_shared(struct vm_area_struct *vma, pmd_t *pmd,
+				  unsigned long addr)
+{
+	return -EBUSY;
 }
 
 static inline void ksm_dup_zero_page(struct mm_struct *mm, pte_t pte)

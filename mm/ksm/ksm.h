@@ -411,7 +411,8 @@ int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, unsigned int flags);
 int ksm_unshare_locked(struct vm_area_struct *vma, unsigned long start,
 		       unsigned long end);
-void ksm_unshare_foreign(struct mm_struct *mm);
+int ksm_unshare_entry(struct vm_area_struct *vma, pmd_t *pmd,
+		      unsigned long addr);
 
 /* ---------------------------------------------------------- floor: drivers */
 

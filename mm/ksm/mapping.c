@@ -126,6 +126,47 @@ void __ksm_count_cow(struct mm_struct *mm)
 		ksm_slot_event(mm->ksm, KSM_E_COW, 1);
 }
 
+/* Did another thread, or a worker, make the page this process's own? */
+static bool ksm_entry_exclusive(struct vm_area_struct *vma, pmd_t *pmd,
+				unsigned long addr)
+{
+	struct page *page = NULL;
+	spinlock_t *ptl;	/* of the page table */
+	bool exclusive;
+	pte_t *ptep;
+
+	ptep = ksm_pte_map_lock(vma, pmd, addr, &ptl);
+	if (!ptep)
+		return false;
+	if (pte_present(ptep_get(ptep)))
+		page = vm_normal_page(vma, addr, ptep_get(ptep));
+	exclusive = page && PageAnon(page) && PageAnonExclusive(page);
+	pte_unmap_unlock(ptep, ptl);
+	return exclusive;
+}
+
+/**
+ * __ksm_move_shared - UFFDIO_MOVE finds a shared page, see ksm_move_shared()
+ * @vma: the source's VMA
+ * @pmd: the source's page table
+ * @addr: the source's address
+ *
+ * Context: mmap_lock or the VMA's lock; sleeps.
+ * Return: -EAGAIN if it is this process's own now, -EBUSY if it is shared
+ * otherwise, -ENOMEM or -EHWPOISON.
+ */
+int __ksm_move_shared(struct vm_area_struct *vma, pmd_t *pmd,
+		      unsigned long addr)
+{
+	int err = -ENOENT;
+
+	if (vma->vm_mm->ksm)
+		err = ksm_unshare_entry(vma, pmd, addr);
+	if (err == -ENOENT)
+		return ksm_entry_exclusive(vma, pmd, addr) ? -EAGAIN : -EBUSY;
+	return err ? err : -EAGAIN;
+}
+
 /**
  * __ksm_madv_free - MADV_FREE reaches an entry, see ksm_madv_free()
  * @vma: the mapping's VMA

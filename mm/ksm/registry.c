@@ -41,6 +41,24 @@ static void ksm_reap(struct work_struct *work)
 
 static DECLARE_WORK(ksm_reap_work, ksm_reap);
 
+/*
+ * Before a process forks with foreign mappings: the child would get them too,
+ * and a chain of forks would outrun the worker. What cannot be unshared now is
+ * left to the worker.
+ */
+static void ksm_unshare_foreign(struct mm_struct *mm)
+{
+	VMA_ITERATOR(vmi, mm, 0);
+	struct vm_area_struct *vma;
+
+	if (!READ_ONCE(mm->ksm->books.gauge[KSM_G_FOREIGN]))
+		return;
+	for_each_vma(vmi, vma) {
+		if (ksm_unshare_locked(vma, vma->vm_start, vma->vm_end))
+			return;
+	}
+}
+
 /**
  * __ksm_dup_mmap - fork: before page tables are copied
  * @mm: the child

@@ -310,7 +310,7 @@ static int ksm_unshare_relatives(struct vm_area_struct *vma, pmd_t *pmd,
 
 /* Unshare one entry; -EAGAIN if it changed meanwhile, -ENOLCK in a worker. */
 static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
-			   struct ksm_shared *at)
+			   struct ksm_shared *at, bool alone)
 {
 	struct ksm_family family = {
 		.slot = vma->vm_mm->ksm,
@@ -322,7 +322,8 @@ static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
 		.rmap_one = ksm_relative_one,
 		.arg = &family,
 	};
-	bool single = ksm_vma_is_single(vma) || !ksm_books_pending(family.slot);
+	bool single = alone || ksm_vma_is_single(vma) ||
+		      !ksm_books_pending(family.slot);
 	struct folio *copy;
 	int err;
 
@@ -414,7 +415,7 @@ static int ksm_unshare_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 		if (flags & KSM_UNSHARE_KILLABLE && signal_pending(current))
 			err = -EINTR;
 		else
-			err = ksm_unshare_one(vma, pmd, &at);
+			err = ksm_unshare_one(vma, pmd, &at, false);
 		if (at.page)
 			put_page(at.page);
 		/* poisoned memory stays: the next access reports it */
@@ -474,23 +475,25 @@ int ksm_unshare_locked(struct vm_area_struct *vma, unsigned long start,
 }
 
 /**
- * ksm_unshare_foreign - unshare before a process forks with foreign mappings
- * @mm: the process
+ * ksm_unshare_entry - unshare one entry, for a page of this process alone
+ * @vma: the VMA
+ * @pmd: the entry's page table
+ * @addr: the entry's address
  *
- * The child would get them too, and a chain of forks would outrun the worker.
- * What cannot be unshared now is left to the worker.
- *
- * Context: mmap_lock for writing; sleeps.
+ * Context: mmap_lock or the VMA's lock; sleeps.
+ * Return: 0, -ENOENT if nothing is merged there, -EAGAIN if the entry changes,
+ * -ENOMEM or -EHWPOISON.
  */
-void ksm_unshare_foreign(struct mm_struct *mm)
+int ksm_unshare_entry(struct vm_area_struct *vma, pmd_t *pmd,
+		      unsigned long addr)
 {
-	VMA_ITERATOR(vmi, mm, 0);
-	struct vm_area_struct *vma;
+	struct ksm_shared at = { .addr = addr };
+	int err;
 
-	if (!READ_ONCE(mm->ksm->books.gauge[KSM_G_FOREIGN]))
-		return;
-	for_each_vma(vmi, vma) {
-		if (ksm_unshare_locked(vma, vma->vm_start, vma->vm_end))
-			return;
-	}
+	if (!ksm_unshare_next(vma, pmd, addr + PAGE_SIZE, 0, &at))
+		return -ENOENT;
+	err = ksm_unshare_one(vma, pmd, &at, true);
+	if (at.page)
+		put_page(at.page);
+	return err;
 }
