@@ -19,6 +19,9 @@
 #define PM_UFFD_WP	BIT_ULL(57)
 #define PM_SOFT_DIRTY	BIT_ULL(55)
 #define PM_PFN		(BIT_ULL(55) - 1)
+/* of an entry that is not present: a type, then the frame or a place on swap */
+#define PM_TYPE_BITS	5
+#define PM_TYPE(pm)	((pm) & (BIT(PM_TYPE_BITS) - 1))
 
 /* flags that tell a merged page, and can be relied on */
 #define KPF_EXCLUSIVE	BIT_ULL(34)	/* for an anonymous page */
@@ -143,6 +146,20 @@ static bool in_merged(const struct vmas *m, unsigned long addr)
 	return false;
 }
 
+/*
+ * Is the page on its way to another frame, or its charge to another cgroup? It
+ * is mapped again in a moment; one that is lost is not. Of the types, low ones
+ * are for swap files, and the last is for markers.
+ */
+static bool is_moving(u64 pm, int kflags)
+{
+	u64 k = 0, pfn = (pm & PM_PFN) >> PM_TYPE_BITS;
+
+	return pm & PM_SWAP && PM_TYPE(pm) >= 16 && PM_TYPE(pm) < 31 &&
+	       pread(kflags, &k, sizeof(k), pfn * sizeof(k)) == sizeof(k) &&
+	       !(k & BIT_ULL(KPF_HWPOISON));
+}
+
 static struct frame decode(u64 pm, int kflags, const struct vmas *m,
 			   unsigned long addr)
 {
@@ -188,8 +205,11 @@ static void frames_in(struct worker *w, unsigned long addr, long pages,
 		nr = pages < 512 ? pages : 512;
 		NEED(pread(fd, pm, nr * 8, addr / PAGE_SZ * 8) == nr * 8,
 		     "pagemap of %d at %lx: %s", w->pid, addr, strerror(errno));
-		for (i = 0; i < nr; i++, addr += PAGE_SZ)
+		for (i = 0; i < nr; i++, addr += PAGE_SZ) {
+			WAIT_FOR(!is_moving(pm[i], kfd) ||
+				 pread(fd, &pm[i], 8, addr / PAGE_SZ * 8) != 8);
 			*f++ = decode(pm[i], kfd, m, addr);
+		}
 		pages -= nr;
 	}
 	close(fd);
