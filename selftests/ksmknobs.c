@@ -160,9 +160,14 @@ void ksm_start(void)
 	ksm_run_as(1, 1);
 }
 
+/*
+ * The writes wait for slices to end, and a slice is booked a moment later. A
+ * failure does not end the case, which may have something to let go first.
+ */
 void ksm_stop(void)
 {
 	ksm_run_as(0, 0);
+	CHECK(WAIT_FOR(ksmd_waits()), "ksmd goes on when stopped");
 }
 
 void ksm_unmerge_all(void)
@@ -214,22 +219,29 @@ static bool sleeps(const char *stat)
 	return at && at[2] == 'S';
 }
 
+/*
+ * The first thread is looked at again after the others: it may have waited for
+ * a domain that another one was scanning.
+ */
 bool ksmd_waits(void)
 {
 	static char first[32];	/* this one never ends */
 	const char *path;
-	int nr;
+	int nr, threads = 1;
 
 	if (!first[0])
 		snprintf(first, sizeof(first), "%s", ksmd_file(0, "stat"));
 	if (!sleeps(first))
 		return false;
-	for (nr = 1; nr < ksm_get("threads"); nr++) {
+	/* the stock kernel has one */
+	if (!access(KSM_SYSFS "threads", F_OK))
+		threads = ksm_get("threads");
+	for (nr = 1; nr < threads; nr++) {
 		path = ksmd_file(nr, "stat");
 		if (path && !sleeps(path))
 			return false;
 	}
-	return true;
+	return sleeps(first);
 }
 
 void ksm_knobs_save(void)

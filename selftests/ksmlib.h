@@ -216,7 +216,7 @@ void ksm_batch(void);		/* one batch, then ksmd sleeps */
 void ksmd_idle(void);		/* start, and let ksmd sleep for the case */
 void ksm_run_as(int run, int cgroups);	/* set run and run_cgroups */
 void ksm_start(void);		/* both are 1 */
-void ksm_stop(void);		/* both are 0 */
+void ksm_stop(void);		/* both are 0, and all work is booked */
 void ksm_unmerge_all(void);	/* run = 2 */
 /* path of a file in /proc, or NULL */
 const char *task_file(const char *task, const char *name);
