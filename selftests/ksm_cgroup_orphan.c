@@ -27,12 +27,7 @@ static struct worker *kid;
 /* The kernel memory that a cgroup is charged for, less ksm_metadata_bytes. */
 static long long kernel_of(const char *cg)
 {
-	long long bytes;
-
-	/* flushes the statistics of each CPU */
-	cg_key(cg, "cpu.stat", "usage_usec");
-	bytes = cg_key(cg, "memory.stat", "kernel");
-	return bytes - cg_stat(cg, "ksm_metadata_bytes");
+	return cg_memory_stat(cg, "kernel") - cg_stat(cg, "ksm_metadata_bytes");
 }
 
 /*
@@ -69,6 +64,18 @@ static void family(void)
 	a = cg_new(up, "a");
 }
 
+/*
+ * A process's page tables, 40 of them, its stack and its task_struct are freed
+ * a grace period after its end: wait for what is too much. What is not freed
+ * then is still there.
+ */
+static void orphans_in(const char *cg, long long before, const char *what)
+{
+	CHECK_WAIT_GE(kernel_of(cg), before + ORPHANS * 3 / 4, "%s", what);
+	CHECK_WAIT_LE(kernel_of(cg), before + ORPHANS * 5 / 4, "%s", what);
+	CHECK_GE(kernel_of(cg), before + ORPHANS * 3 / 4, "%s", what);
+}
+
 /* The child is charged as its parent was, but for the orphans. */
 static void charged(void)
 {
@@ -76,8 +83,7 @@ static void charged(void)
 
 	family();
 	before = orphaned(a, NULL);
-	CHECK_WAIT_GE(kernel_of(a), before + ORPHANS * 3 / 4, "orphans");
-	CHECK_LE(kernel_of(a), before + ORPHANS * 5 / 4, "orphans");
+	orphans_in(a, before, "orphans");
 
 	/* the child gets records of its own */
 	ksm_settle();
