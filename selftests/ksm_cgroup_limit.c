@@ -103,15 +103,15 @@ static void one_allowance(void)
 
 /* ---- memory.stat accounts for memory.current ---- */
 
-/* Each CPU may hold 64 pages of charge in stock, and as many in statistics. */
+/* What CPUs hold in stock, and as much for what is freed late. */
 static long long slack(void)
 {
-	return 2 * 64 * (long long)PAGE_SZ * sysconf(_SC_NPROCESSORS_ONLN);
+	return 2 * cg_stock() * (long long)PAGE_SZ;
 }
 
 static long long kernel_of(const char *cg)
 {
-	return cg_key(cg, "memory.stat", "kernel");
+	return cg_memory_stat(cg, "kernel");
 }
 
 static long long unaccounted(const char *cg)
@@ -123,7 +123,7 @@ static long long unaccounted(const char *cg)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(parts); i++)
-		sum -= cg_key(cg, "memory.stat", parts[i]);
+		sum -= cg_memory_stat(cg, parts[i]);
 	return llabs(sum);
 }
 
