@@ -3,11 +3,13 @@
  * Control groups below a directory of our own in /sys/fs/cgroup, with the
  * memory controller enabled; they go when the case that made them ends.
  */
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "ksmlib.h"
 
@@ -143,14 +145,37 @@ long long cg_key(const char *cg, const char *file, const char *key)
 	return value;
 }
 
+/* Have each CPU charge a page to the canary's cgroup. */
+static void charge_canary(void)
+{
+	long cpu, nr = sysconf(_SC_NPROCESSORS_ONLN);
+	pid_t pid = fork();
+	cpu_set_t set;
+
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+	if (pid)
+		return;
+	for (cpu = 0; cpu < nr && !cg_put(cgs[0], "cgroup.procs", "0"); cpu++) {
+		CPU_ZERO(&set);
+		CPU_SET(cpu, &set);
+		sched_setaffinity(0, sizeof(set), &set);
+		mmap(NULL, PAGE_SZ, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+		     MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	}
+	_exit(0);
+}
+
 /*
- * Cgroups below @cg that were removed and still exist. The batches of pages
- * that each CPU collects for the LRU lists, and page cache, may keep one for as
- * long as nothing happens: both are dropped first.
+ * Cgroups below @cg that were removed and still exist. For as long as nothing
+ * happens one may be kept by the batches of pages that each CPU collects for
+ * the LRU lists, by page cache, and by a CPU that charged it last and has used
+ * up what it charged in advance. All that is dropped.
  */
 long long cg_dying(const char *cg)
 {
 	file_put("/proc/sys/vm/drop_caches", "1");
+	charge_canary();
 	return cg_key(cg, "cgroup.stat", "nr_dying_descendants");
 }
 
