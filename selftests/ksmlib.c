@@ -288,6 +288,8 @@ int ksm_main(int argc, char **argv, const struct ksm_case *cases, int nr)
 		return w_worker(argc, argv);
 
 	ksm_seed = time(NULL);
+	if (getenv("KSM_BOUND"))
+		ksm_bound = strtol(getenv("KSM_BOUND"), NULL, 0);
 	while ((opt = getopt(argc, argv, "ln:s:t:")) != -1) {
 		switch (opt) {
 		case 'l':

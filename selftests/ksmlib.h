@@ -71,7 +71,7 @@ __printf(1, 2) void ksm_note(const char *fmt, ...);
 
 extern unsigned long ksm_seed;	/* seeds every random choice; -s sets it */
 extern long ksm_steps;		/* -n; 0: the program's default */
-extern long ksm_bound;		/* -t */
+extern long ksm_bound;		/* -t; KSM_BOUND in the environment sets it */
 unsigned long ksm_random(void);
 
 /* ---- checks ---- */

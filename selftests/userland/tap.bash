@@ -6,7 +6,7 @@
 
 cg=/sys/fs/cgroup
 ksm=/sys/kernel/mm/ksm
-bound=120			# seconds until a wait counts as a hang
+bound=${KSM_BOUND:-120}		# seconds until a wait counts as a hang
 tap_number=0
 tap_failed=0
 tap_planned=0
