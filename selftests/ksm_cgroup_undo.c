@@ -152,9 +152,9 @@ static struct told {
 	int interrupts;
 } *told;
 
-static void stay(const char *in, enum stays how)
+static void stay(const char *in, enum stays how, long pages)
 {
-	char *area = mmap(NULL, 2 * N * PAGE_SZ, PROT_READ | PROT_WRITE,
+	char *area = mmap(NULL, pages * PAGE_SZ, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int fd = epoll_create1(EPOLL_CLOEXEC);
 	struct epoll_event event;
@@ -163,19 +163,19 @@ static void stay(const char *in, enum stays how)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (area == MAP_FAILED || fd < 0 || cg_move(in, getpid()))
 		_exit(1);
-	memset(area, FILL, 2 * N * PAGE_SZ);
+	memset(area, FILL, pages * PAGE_SZ);
 	__atomic_store_n(&told->ready, true, __ATOMIC_RELEASE);
 	for (;;) {
 		if (how == COMPUTES)
-			told->wrong |= area[i++ % (2 * N) * PAGE_SZ] != FILL;
+			told->wrong |= area[i++ % pages * PAGE_SZ] != FILL;
 		else if (epoll_wait(fd, &event, 1, -1) < 0 && errno == EINTR)
 			__atomic_fetch_add(&told->interrupts, 1,
 					   __ATOMIC_RELAXED);
 	}
 }
 
-/* It has 2 * N pages of one content, and never forks. */
-static pid_t stays(const char *in, enum stays how)
+/* It has pages of one content, and never forks. */
+static pid_t stays(const char *in, enum stays how, long pages)
 {
 	pid_t pid;
 
@@ -185,7 +185,7 @@ static pid_t stays(const char *in, enum stays how)
 	pid = fork();
 	NEED_GE(pid, 0, "fork");
 	if (!pid)
-		stay(in, how);
+		stay(in, how, pages);
 	NEED(WAIT_FOR(__atomic_load_n(&told->ready, __ATOMIC_ACQUIRE)),
 	     "the process does not begin");
 	return pid;
@@ -215,24 +215,29 @@ static long long work_for_running(pid_t pid, const char *to)
 	return work;
 }
 
-/* On a busy machine, the worker may do it now and then: try several times. */
+/*
+ * After a tenth of a second the worker takes a part in it, of half of what is
+ * left: few pages, and less than half is allowed. On a busy machine it may do
+ * it now and then: try several times.
+ */
 static void by_itself(void)
 {
+	enum { PAGES = 64, HALF = PAGES * 4 * PAGE_LINES / 2 };
 	const char *from = cg_ksm(NULL, "a", "1");
 	const char *to = cg_ksm(NULL, "b", "1");
-	pid_t pid = stays(from, COMPUTES);
+	pid_t pid = stays(from, COMPUTES, PAGES);
 	long long work = 0;
 	int tries = 5;
 
 	while (tries--) {
 		ksm_settle();
-		NEED_GE(cg_stat(from, "ksm_merging_pages"), 2 * N);
+		NEED_GE(cg_stat(from, "ksm_merging_pages"), PAGES);
 		work = work_for_running(pid, to);
-		if (work < 2 * N * 64)
+		if (work < HALF)
 			break;
 		NEED_OK(cg_move(from, pid));
 	}
-	CHECK_LT(work, 2 * N * 64, "the worker did it");
+	CHECK_LT(work, HALF, "the worker did it");
 	CHECK(!told->wrong, "wrong pages");
 	ends(pid);
 }
@@ -405,7 +410,7 @@ static void interrupts_once(void)
 {
 	const char *from = cg_ksm(NULL, "a", "1");
 	const char *full = without_room("b");
-	pid_t pid = stays(from, WAITS);
+	pid_t pid = stays(from, WAITS, 2 * N);
 
 	ksm_settle();
 	NEED_GE(cg_stat(from, "ksm_merging_pages"), 2 * N);
@@ -427,7 +432,7 @@ static void back_off(void)
 {
 	const char *from = cg_ksm(NULL, "a", "1");
 	const char *known = without_room("b"), *new = without_room("c");
-	pid_t pid[2] = { stays(from, WAITS), stays(from, WAITS) };
+	pid_t pid[2] = { stays(from, WAITS, 2 * N), stays(from, WAITS, 2 * N) };
 	int of_known = 0, of_new = 0;
 	struct turn t;
 
