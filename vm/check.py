@@ -27,7 +27,7 @@ from tests import KERNELS, TESTS, Shape, Test
 
 SHARE = BUILD / "share"
 LOGS = LOG / "check"
-SLOWER = {"debug": 3, "stock-debug": 3}
+SLOWER = {"debug": 6, "stock-debug": 6}
 BOUND = 120             # seconds until a wait of a test of selftests/ counts as a hang
 FEW = 3                 # skips for one reason that are named
 BOOTS = 13              # of one machine, until its tests are given up

@@ -41,7 +41,7 @@ class Test:
     parser: str = "tap"
     kernels: tuple[str, ...] = KERNELS
     shape: Shape = Shape()
-    timeout: int = 180  # seconds, on the plain kernel; the debug kernel gets three times that
+    timeout: int = 180  # seconds, on the plain kernel; the debug kernel gets six times that
     plan: int | None = None     # how many results, for a program that does not print it
     # by result: failures that are counted as skipped
     expected: Mapping[str, Known] = field(default_factory=dict)
