@@ -308,7 +308,7 @@ static struct ksm_effective ksm_config_resolve(const struct ksm_group *group)
 		return result;
 	if (above->setting != KSM_NEVER)
 		result.setting = own;
-	/* the nearest granted value decides whether ungranted ones below count */
+	/* the nearest granted value decides if ungranted ones below count */
 	if (group->config.granted)
 		result.granted = own == KSM_ALWAYS;
 	if (own == KSM_NEVER)

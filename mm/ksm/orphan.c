@@ -128,7 +128,8 @@ static bool ksm_rec_leads(struct ksm_frame *frame, struct ksm_rec *rec,
 		if (!vmas--)
 			return true;
 		*work += KSM_LOOK_CACHELINES;
-		if (addr != -EFAULT && !ksm_vma_has_rec(frame, avc->vma, addr) &&
+		if (addr != -EFAULT &&
+		    !ksm_vma_has_rec(frame, avc->vma, addr) &&
 		    ksm_vma_may_map(frame, avc->vma, addr))
 			return true;
 	}

@@ -269,7 +269,7 @@ void ksm_slot_judge(struct ksm_slot *slot)
 	bool unwanted, changed;
 
 	lockdep_assert_held(&ksm_lock);
-	/* one that is being forked gets its mappings later, and is judged then */
+	/* one that is being forked gets its mappings, and is judged, later */
 	if (slot->queue.state == KSM_SLOT_NEW)
 		return;
 	unwanted = slot->queue.state == KSM_SLOT_PARKED ||

@@ -131,7 +131,8 @@ bool ksm_group_runs(const struct ksm_group *group)
  * ksm_slot_runs - may a process be scanned and merged under the knobs?
  * @slot: the process
  *
- * Context: any that allows a spinlock. Within ksm_gate, the knobs do not change.
+ * Context: any that allows a spinlock. Within ksm_gate, the knobs stay as they
+ * are.
  * Return: true if so.
  */
 bool ksm_slot_runs(struct ksm_slot *slot)

@@ -70,7 +70,7 @@ static bool ksm_heirs_one(struct folio *folio, struct vm_area_struct *vma,
 	struct ksm_slot *slot;
 
 	while (page_vma_mapped_walk(&pvmw)) {
-		/* the page table lock keeps the mapping, which keeps the slot */
+		/* the page table lock keeps the mapping, and that the slot */
 		heirs->nr++;
 		slot = vma->vm_mm->ksm;
 		spin_lock(&slot->books.lock);

@@ -258,7 +258,7 @@ static bool ksm_pending_one(struct folio *folio, struct vm_area_struct *vma,
 	bool *pending = arg;
 
 	while (page_vma_mapped_walk(&pvmw)) {
-		/* the page table lock keeps the mapping, which keeps the slot */
+		/* the page table lock keeps the mapping, and that the slot */
 		*pending = ksm_books_pending(vma->vm_mm->ksm);
 	}
 	return !*pending;

@@ -56,8 +56,8 @@ static bool ksm_undo_killable(void)
 }
 
 /*
- * Take an mmap_lock. That of another process is only tried: the process may keep
- * changing its mappings, or be throttled while it holds the lock.
+ * Take an mmap_lock. That of another process is only tried: the process may
+ * keep changing its mappings, or be throttled while it holds the lock.
  */
 static int ksm_undo_lock(struct mm_struct *mm, struct ksm_undo_at *at)
 {
@@ -339,7 +339,7 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 		return -EINTR;
 	if (ksm_group_dying(write->top))
 		return -ENODEV;
-	/* one that is being forked gets its mappings later, and is judged then */
+	/* one that is being forked gets its mappings, and is judged, later */
 	if (READ_ONCE(slot->queue.state) == KSM_SLOT_NEW)
 		return 0;
 	ksm_track_sync_unless(slot, &write->synced);
