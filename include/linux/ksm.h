@@ -244,26 +244,27 @@ static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
 		__ksm_zero_add(mm, -1, 0);
 }
 
-int __ksm_move_shared(struct vm_area_struct *vma, pmd_t *pmd,
-		      unsigned long addr);
+int __ksm_unshare_moved(struct vm_area_struct *vma, pmd_t *pmd,
+			unsigned long addr);
 
 /**
- * ksm_move_shared - UFFDIO_MOVE finds a page that others map as well
+ * ksm_unshare_moved - unshare a page that UFFDIO_MOVE refuses
  * @vma: the source's VMA
  * @pmd: the source's page table
  * @addr: the source's address
  *
- * Merging must not show, so a merged page is unshared here, as by a write.
+ * UFFDIO_MOVE moves only pages that are mapped exclusively. A program that
+ * never shared a page must be able to move it although it is merged.
  *
  * Context: mmap_lock or the VMA's lock; sleeps.
- * Return: -EAGAIN to try again, -EBUSY if the page is not merged, -ENOMEM or
- * -EHWPOISON.
+ * Return: -EAGAIN to try again, -EBUSY if the page is shared but not merged,
+ * -ENOMEM, or -EHWPOISON.
  */
-static inline int ksm_move_shared(struct vm_area_struct *vma, pmd_t *pmd,
-				  unsigned long addr)
+static inline int ksm_unshare_moved(struct vm_area_struct *vma, pmd_t *pmd,
+				    unsigned long addr)
 {
 	if (static_branch_unlikely(&ksm_merging_key))
-		return __ksm_move_shared(vma, pmd, addr);
+		return __ksm_unshare_moved(vma, pmd, addr);
 	return -EBUSY;
 }
 
@@ -420,8 +421,8 @@ static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
 {
 }
 
-static inline int ksm_move_shared(struct vm_area_struct *vma, pmd_t *pmd,
-				  unsigned long addr)
+static inline int ksm_unshare_moved(struct vm_area_struct *vma, pmd_t *pmd,
+				    unsigned long addr)
 {
 	return -EBUSY;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Hooks of page table operations: mappings of merged frames and of the zero
- * page come and go, writes break them, MADV_FREE gives them up.
+ * page come and go, writes break them, MADV_FREE gives them up, UFFDIO_MOVE has
+ * them unshared.
  *
  * Most are called under a page table lock and behind ksm_merging_key, see
  * include/linux/ksm.h.
@@ -126,7 +127,7 @@ void __ksm_count_cow(struct mm_struct *mm)
 		ksm_slot_event(mm->ksm, KSM_E_COW, 1);
 }
 
-/* Did another thread, or a worker, make the page this process's own? */
+/* Another thread or a worker may have unshared the page meanwhile. */
 static bool ksm_entry_exclusive(struct vm_area_struct *vma, pmd_t *pmd,
 				unsigned long addr)
 {
@@ -146,17 +147,17 @@ static bool ksm_entry_exclusive(struct vm_area_struct *vma, pmd_t *pmd,
 }
 
 /**
- * __ksm_move_shared - UFFDIO_MOVE finds a shared page, see ksm_move_shared()
+ * __ksm_unshare_moved - see ksm_unshare_moved()
  * @vma: the source's VMA
  * @pmd: the source's page table
  * @addr: the source's address
  *
  * Context: mmap_lock or the VMA's lock; sleeps.
- * Return: -EAGAIN if it is this process's own now, -EBUSY if it is shared
- * otherwise, -ENOMEM or -EHWPOISON.
+ * Return: -EAGAIN if the page is exclusive now or the entry changes, -EBUSY if
+ * it is shared but not merged, -ENOMEM, or -EHWPOISON.
  */
-int __ksm_move_shared(struct vm_area_struct *vma, pmd_t *pmd,
-		      unsigned long addr)
+int __ksm_unshare_moved(struct vm_area_struct *vma, pmd_t *pmd,
+			unsigned long addr)
 {
 	int err = -ENOENT;
 
@@ -164,7 +165,7 @@ int __ksm_move_shared(struct vm_area_struct *vma, pmd_t *pmd,
 		err = ksm_unshare_entry(vma, pmd, addr);
 	if (err == -ENOENT)
 		return ksm_entry_exclusive(vma, pmd, addr) ? -EAGAIN : -EBUSY;
-	return err ? err : -EAGAIN;
+	return err ?: -EAGAIN;
 }
 
 /**

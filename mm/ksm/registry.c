@@ -42,9 +42,10 @@ static void ksm_reap(struct work_struct *work)
 static DECLARE_WORK(ksm_reap_work, ksm_reap);
 
 /*
- * Before a process forks with foreign mappings: the child would get them too,
- * and a chain of forks would outrun the worker. What cannot be unshared now is
- * left to the worker.
+ * Unshare foreign mappings before fork copies them: a chain of forks would
+ * outrun the worker. What cannot be unshared now is left to the worker.
+ *
+ * Context: mmap_lock for writing; sleeps.
  */
 static void ksm_unshare_foreign(struct mm_struct *mm)
 {

@@ -156,7 +156,8 @@ static bool ksm_unshare_replace(struct vm_area_struct *vma, pmd_t *pmd,
 		folio_add_anon_rmap_pte(copy, folio_page(copy, 0), vma, addr,
 					RMAP_NONE);
 	} else {
-		folio_add_new_anon_rmap(copy, vma, addr, kind == KSM_COPY_EXCLUSIVE ?
+		folio_add_new_anon_rmap(copy, vma, addr,
+					kind == KSM_COPY_EXCLUSIVE ?
 					RMAP_EXCLUSIVE : RMAP_NONE);
 		folio_add_lru_vma(copy, vma);
 	}
@@ -310,7 +311,7 @@ static int ksm_unshare_relatives(struct vm_area_struct *vma, pmd_t *pmd,
 
 /* Unshare one entry; -EAGAIN if it changed meanwhile, -ENOLCK in a worker. */
 static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
-			   struct ksm_shared *at, bool alone)
+			   struct ksm_shared *at, unsigned int flags)
 {
 	struct ksm_family family = {
 		.slot = vma->vm_mm->ksm,
@@ -322,7 +323,7 @@ static int ksm_unshare_one(struct vm_area_struct *vma, pmd_t *pmd,
 		.rmap_one = ksm_relative_one,
 		.arg = &family,
 	};
-	bool single = alone || ksm_vma_is_single(vma) ||
+	bool single = flags & KSM_UNSHARE_ALONE || ksm_vma_is_single(vma) ||
 		      !ksm_books_pending(family.slot);
 	struct folio *copy;
 	int err;
@@ -415,7 +416,7 @@ static int ksm_unshare_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 		if (flags & KSM_UNSHARE_KILLABLE && signal_pending(current))
 			err = -EINTR;
 		else
-			err = ksm_unshare_one(vma, pmd, &at, false);
+			err = ksm_unshare_one(vma, pmd, &at, flags);
 		if (at.page)
 			put_page(at.page);
 		/* poisoned memory stays: the next access reports it */
@@ -475,14 +476,14 @@ int ksm_unshare_locked(struct vm_area_struct *vma, unsigned long start,
 }
 
 /**
- * ksm_unshare_entry - unshare one entry, for a page of this process alone
+ * ksm_unshare_entry - replace what one entry shares by an exclusive page
  * @vma: the VMA
  * @pmd: the entry's page table
  * @addr: the entry's address
  *
  * Context: mmap_lock or the VMA's lock; sleeps.
  * Return: 0, -ENOENT if nothing is merged there, -EAGAIN if the entry changes,
- * -ENOMEM or -EHWPOISON.
+ * -ENOMEM, or -EHWPOISON.
  */
 int ksm_unshare_entry(struct vm_area_struct *vma, pmd_t *pmd,
 		      unsigned long addr)
@@ -492,7 +493,7 @@ int ksm_unshare_entry(struct vm_area_struct *vma, pmd_t *pmd,
 
 	if (!ksm_unshare_next(vma, pmd, addr + PAGE_SIZE, 0, &at))
 		return -ENOENT;
-	err = ksm_unshare_one(vma, pmd, &at, true);
+	err = ksm_unshare_one(vma, pmd, &at, KSM_UNSHARE_ALONE);
 	if (at.page)
 		put_page(at.page);
 	return err;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //
-// UFFDIO_MOVE refuses a page that other processes map as well. A merged page is
+// UFFDIO_MOVE refuses a page that is not mapped exclusively. A merged page is
 // one, though its process never shared it: unshare it and try again.
 //
 // File: mm/userfaultfd.c
@@ -13,4 +13,4 @@ identifier err, mm, dst_pmd, src_pmd, dst_vma, src_vma, dst_addr, src_addr, mode
  err = move_pages_pte(mm, dst_pmd, src_pmd, dst_vma, src_vma, dst_addr,
  		     src_addr, mode);
 +if (err == -EBUSY)
-+	err = ksm_move_shared(src_vma, src_pmd, src_addr);
++	err = ksm_unshare_moved(src_vma, src_pmd, src_addr);
