@@ -413,7 +413,7 @@ static void zero_of_others(void)
 	zero_is(z, N, N, "UFFDIO_ZEROPAGE, unmapped");
 
 	/* a page that KSM mapped, moved: it still counts, or is given up */
-	ret = w_uffd_move(z, 0, 4, b, 8);
+	ret = w_uffd_move(z, 0, 0, 4, b);
 	if (ret) {
 		ksm_note("UFFDIO_MOVE: %s", strerror(-ret));
 	} else {

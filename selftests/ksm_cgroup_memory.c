@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "ksmtrio.h"
 
@@ -272,14 +274,79 @@ static void uffd_moved(void)
 	ret = w_uffd(w[0], to, UFFDIO_REGISTER_MODE_MISSING);
 	if (ret)
 		ksm_skip("no userfaultfd: %s", strerror(-ret));
-	ret = w_uffd_move(w[0], 0, N, to, 0);
+	ret = w_uffd_move(w[0], 0, 0, N, to);
 	if (ret == -EBUSY && !ksm_has_cgroup())
 		ksm_skip("the stock kernel refuses a merged page");
 	NEED_OK(ret, "UFFDIO_MOVE");
-	CHECK_EQ(w_merged(w[0]), 0, "moved");
+	CHECK_EQ(w_count(w[0], to, F_KSM), 0, "moved");
 	CHECK_EQ(w_same(w[1], w[2], 0), N, "the others still share");
 	trio_intact();
 	trio_again();
+}
+
+#define ROUNDS	40
+
+/* Write 0 to the cgroup, once for each rise of turn[0]; then turn[1] follows. */
+static pid_t switcher(int *turn)
+{
+	pid_t pid = fork();
+	int i;
+
+	NEED_GE(pid, 0, "fork");
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (i = 1; i <= ROUNDS; i++) {
+		while (__atomic_load_n(&turn[0], __ATOMIC_ACQUIRE) < i)
+			;
+		if (cg_put(trio_cg, "memory.ksm", "0"))
+			_exit(1);
+		__atomic_store_n(&turn[1], i, __ATOMIC_RELEASE);
+	}
+	_exit(0);
+}
+
+/*
+ * A page is merged, or is being unshared by the write, or just has been when
+ * the move looks again.
+ */
+static void uffd_moved_meanwhile(void)
+{
+	int i, area[2], status, *turn;
+	pid_t pid;
+	long ret;
+
+	if (!ksm_has_cgroup())
+		ksm_skip("no memory.ksm to write to");
+	turn = mmap(NULL, PAGE_SZ, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	NEED(turn != MAP_FAILED, "mmap: %s", strerror(errno));
+	trio_begin();
+	area[0] = 0;
+	area[1] = w_map(w[0], N, MAP_PLAIN);
+	for (i = 0; i < 2; i++) {
+		ret = w_uffd(w[0], area[i], UFFDIO_REGISTER_MODE_MISSING);
+		if (ret)
+			ksm_skip("no userfaultfd: %s", strerror(-ret));
+	}
+	ksm_start();
+	pid = switcher(turn);
+	for (i = 0; i < ROUNDS; i++) {
+		cg_set(trio_cg, "memory.ksm", "1");
+		NEED_WAIT_GE(w_count(w[0], area[i & 1], F_KSM), N / 2);
+		__atomic_store_n(&turn[0], i + 1, __ATOMIC_RELEASE);
+		ret = w_uffd_move(w[0], area[i & 1], 0, N, area[!(i & 1)]);
+		NEED_OK(ret, "round %d", i);
+		NEED_WAIT_EQ(__atomic_load_n(&turn[1], __ATOMIC_ACQUIRE), i + 1);
+	}
+	waitpid(pid, &status, 0);
+	CHECK_EQ(status, 0, "the writer");
+	ksm_stop();
+	/* the other area is empty, and a read of it would wait */
+	CHECK_EQ(w_bad_in(w[0], area[ROUNDS & 1]), 0);
+	w_verify(w[1]);
+	w_verify(w[2]);
+	munmap(turn, PAGE_SZ);
 }
 
 static void soft_dirty(void)
@@ -377,6 +444,7 @@ static const struct ksm_case cases[] = {
 	{ "written from outside", from_outside },
 	{ "userfaultfd write protection is kept", uffd_wp },
 	{ "moved by UFFDIO_MOVE", uffd_moved },
+	{ "moved by UFFDIO_MOVE while unshared", uffd_moved_meanwhile },
 	{ "soft-dirty bits are kept", soft_dirty },
 	{ "zero pages", zeroes },
 	{ "max_page_sharing", few_sharers },

@@ -350,8 +350,8 @@ long w_uffd(struct worker *w, int area, int mode);
 void w_uffd_wp(struct worker *w, long first, long nr, bool protect);
 /* UFFDIO_ZEROPAGE */
 void w_uffd_zero(struct worker *w, int area, long first, long nr);
-/* UFFDIO_MOVE to page @to of area @area */
-long w_uffd_move(struct worker *w, long first, long nr, int area, long to);
+/* UFFDIO_MOVE to the same pages of area @to */
+long w_uffd_move(struct worker *w, int area, long page, long nr, int to);
 /* the page that SIGBUS told about since the last call; -ENOENT for none */
 long w_lost(struct worker *w);
 /* prctl() */

@@ -331,9 +331,9 @@ void w_uffd_zero(struct worker *w, int area, long first, long nr)
 	NEED_OK(W(w, .op = OP_UFFD_ZERO, .area = area, .a = { first, nr }));
 }
 
-long w_uffd_move(struct worker *w, long first, long nr, int area, long to)
+long w_uffd_move(struct worker *w, int area, long page, long nr, int to)
 {
-	return W(w, .op = OP_UFFD_MOVE, .a = { first, nr, to, area });
+	return W(w, .op = OP_UFFD_MOVE, .area = area, .a = { page, nr, to });
 }
 
 long w_lost(struct worker *w)

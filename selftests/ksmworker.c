@@ -229,22 +229,24 @@ static long do_uffd_zero(struct span *s, const struct w_cmd *c)
 	return 0;
 }
 
-/* to page a[2] of area a[3], as garbage collectors do it */
+/*
+ * To the same pages of area a[2], as garbage collectors do it; one by one, as an
+ * error for a later page is told as EAGAIN.
+ */
 static long do_uffd_move(struct span *s, const struct w_cmd *c)
 {
-	struct span *to = &spans[c->a[3]];
-	struct uffdio_move move = {
-		.src = (unsigned long)s->mem + c->a[0] * PAGE_SZ,
-		.dst = (unsigned long)to->mem + c->a[2] * PAGE_SZ,
-		.len = c->a[1] * PAGE_SZ,
-	};
+	struct span *to = &spans[c->a[2]];
+	struct uffdio_move move = { .len = PAGE_SZ };
 	long i;
 
-	if (ioctl(uffd, UFFDIO_MOVE, &move))
-		return -errno;
-	for (i = 0; i < c->a[1]; i++)
-		to->want[c->a[2] + i] = s->want[c->a[0] + i];
-	span_forget(s, c->a[0], c->a[1]);
+	for (i = c->a[0]; i < c->a[0] + c->a[1]; i++) {
+		move.src = (unsigned long)s->mem + i * PAGE_SZ;
+		move.dst = (unsigned long)to->mem + i * PAGE_SZ;
+		if (ioctl(uffd, UFFDIO_MOVE, &move))
+			return -errno;
+		to->want[i] = s->want[i];
+		span_forget(s, i, 1);
+	}
 	return 0;
 }
 
