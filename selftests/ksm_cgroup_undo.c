@@ -369,7 +369,7 @@ static void no_reclaim(void)
 	NEED_EQ(w_same(w[0], w[1], 0), N);
 	/* less than what unsharing leaves free */
 	snprintf(buf, sizeof(buf), "%lld",
-		 cg_num(full, "memory.current") + 64 * (long long)PAGE_SZ);
+		 cg_current(full) + 64 * (long long)PAGE_SZ);
 	cg_set(full, "memory.max", buf);
 	before = reclaimed(full);
 	NEED(!kill(w[0]->pid, SIGSTOP), "SIGSTOP");

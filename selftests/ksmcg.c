@@ -145,7 +145,10 @@ long long cg_key(const char *cg, const char *file, const char *key)
 	return value;
 }
 
-/* Have each CPU charge a page to the canary's cgroup. */
+/*
+ * Have each CPU charge a page to the canary's cgroup, for which it gives back
+ * what it charged another in advance.
+ */
 static void charge_canary(void)
 {
 	long cpu, nr = sysconf(_SC_NPROCESSORS_ONLN);
@@ -194,18 +197,25 @@ long long cg_memory_stat(const char *cg, const char *key)
 	return cg_key(cg, "memory.stat", key);
 }
 
-/*
- * Pages that CPUs may have charged in advance, 64 each. By so much a reading of
- * memory.current is too high.
- */
+long long cg_num(const char *cg, const char *file)
+{
+	return strtoll(cg_get(cg, file), NULL, 10);
+}
+
+/* Pages that CPUs may have charged in advance. */
 long cg_stock(void)
 {
 	return 64 * sysconf(_SC_NPROCESSORS_ONLN);
 }
 
-long long cg_num(const char *cg, const char *file)
+/*
+ * memory.current without what CPUs charged in advance, up to 64 pages each. What
+ * processes that exited leave to RCU is still in it.
+ */
+long long cg_current(const char *cg)
 {
-	return strtoll(cg_get(cg, file), NULL, 10);
+	charge_canary();
+	return cg_num(cg, "memory.current");
 }
 
 bool cg_scan(const char *cg, const char *size)
