@@ -23,7 +23,7 @@ static struct worker *w[2][1 + CHILDREN];
 /* What a cgroup holds, in pages, metadata left out. */
 struct held {
 	long long anon;		/* exact */
-	long long charged;	/* and what its CPUs hold in advance */
+	long long charged;	/* with what is freed late */
 };
 
 /* What the cgroup would hold without merging. */
@@ -33,7 +33,7 @@ static struct held held_now(void)
 {
 	return (struct held) {
 		.anon = cg_memory_stat(cg, "anon") / (long long)PAGE_SZ,
-		.charged = (cg_num(cg, "memory.current") -
+		.charged = (cg_current(cg) -
 			    cg_stat(cg, "ksm_metadata_bytes")) /
 			   (long long)PAGE_SZ,
 	};
@@ -77,18 +77,16 @@ static void near(long long got, long long want, const char *when)
 	CHECK_LE(got, want + want / 50, "%s", when);
 }
 
-/* Readings of memory.current that a comparison adds up, and subtracts. */
-#define READINGS	3
 /*
  * Kernel memory of the two processes that exit, which is freed late: page
  * tables and stack, and records that their children still need.
  */
 #define LATE		(2 * (N / 512 + 48 + N * 48 / PAGE_SZ))
 
-/* The same for memory.current, which is not exact. */
+/* The same for memory.current. */
 static void nearly(long long got, long long want, const char *when)
 {
-	long long off = want / 50 + READINGS * cg_stock() + LATE;
+	long long off = want / 50 + LATE;
 
 	CHECK_GE(got, want - off, "%s, memory.current", when);
 	CHECK_LE(got, want + off, "%s, memory.current", when);
