@@ -33,7 +33,7 @@ static void limit(const char *cg, long pages)
 	char buf[32];
 
 	snprintf(buf, sizeof(buf), "%lld",
-		 cg_num(cg, "memory.current") + pages * PAGE_SZ);
+		 cg_current(cg) + pages * (long long)PAGE_SZ);
 	cg_set(cg, "memory.max", buf);
 }
 
@@ -350,17 +350,17 @@ static void family_of(int children, bool zeroes)
 		for (j = 1; j <= children; j++)
 			w[i][j] = w_fork(w[i][0]);
 	}
-	before = cg_num(cg, "memory.current");
+	before = cg_current(cg);
 	cg_set(cg, "memory.ksm", "1");
 	ksm_settle();
 	CHECK_EQ(w_count(w[0][0], 0, zeroes ? F_ZERO : F_KSM), N);
 	CHECK_EQ(w_count(w[1][children], 0, zeroes ? F_ZERO : F_KSM), N);
-	CHECK_LT(cg_num(cg, "memory.current"), before - N / 2 * PAGE_SZ);
+	CHECK_LT(cg_current(cg), before - N / 2 * (long long)PAGE_SZ);
 	CHECK_OK(cg_put(cg, "memory.ksm", "0"));
 	CHECK_EQ(cg_stat(cg, "ksm_merging_pages"), 0);
 	CHECK_EQ(cg_stat(cg, "ksm_zero_pages"), 0);
 	CHECK_WAIT_EQ(cg_stat(cg, "ksm_metadata_bytes") < 64 << 10, 1);
-	after = cg_num(cg, "memory.current");
+	after = cg_current(cg);
 	CHECK_LE(after, before + before / 5, "with %d children", children);
 	CHECK_GE(after, before - before / 5, "with %d children", children);
 	for (i = 0; i < 2; i++) {
