@@ -202,12 +202,6 @@ long long cg_num(const char *cg, const char *file)
 	return strtoll(cg_get(cg, file), NULL, 10);
 }
 
-/* Pages that CPUs may have charged in advance. */
-long cg_stock(void)
-{
-	return 64 * sysconf(_SC_NPROCESSORS_ONLN);
-}
-
 /*
  * memory.current without what CPUs charged in advance, up to 64 pages each. What
  * processes that exited leave to RCU is still in it.

@@ -263,7 +263,6 @@ long long cg_dying(const char *cg);
 long long cg_key(const char *cg, const char *file, const char *key);
 long long cg_num(const char *cg, const char *file);
 long long cg_memory_stat(const char *cg, const char *key);	/* exact */
-long cg_stock(void);		/* pages; memory.current is that inexact */
 long long cg_current(const char *cg);	/* memory.current, exact */
 /* write to memory.ksm.scan; false, and a failure of the case, on an error */
 bool cg_scan(const char *cg, const char *size);
