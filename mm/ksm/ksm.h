@@ -141,6 +141,7 @@ static inline pte_t *ksm_pte_map_lock(struct vm_area_struct *vma, pmd_t *pmd,
 #define KSM_P_ASKED	BIT(0)	/* MADV_MERGEABLE ranges */
 #define KSM_P_ANY	BIT(1)	/* all memory: the process asked */
 #define KSM_P_FORCED	BIT(2)	/* all but secrets: the cgroup decides */
+#define KSM_P_ZERO	BIT(3)	/* the zero page replaces pages of zeroes */
 #define KSM_RUNS_OTHERS		BIT(0)	/* groups that are not owned */
 #define KSM_RUNS_CGROUPS	BIT(1)	/* groups that are owned */
 extern struct ksm_knobs ksm_knobs;

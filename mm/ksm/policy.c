@@ -201,7 +201,7 @@ bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group)
 }
 
 /**
- * ksm_slot_policy - which memory of a process takes part now
+ * ksm_slot_policy - which memory of a process takes part now, and how
  * @slot: the process
  *
  * Context: any that allows a spinlock.
@@ -221,6 +221,8 @@ unsigned int ksm_slot_policy(struct ksm_slot *slot)
 			policy |= KSM_P_ANY;
 		if (ksm_mm_forced(mm, group))
 			policy |= KSM_P_FORCED;
+		if (READ_ONCE(ksm_knobs.use_zero_pages))
+			policy |= KSM_P_ZERO;
 	}
 	spin_unlock(&slot->books.lock);
 	return policy;

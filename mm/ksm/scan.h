@@ -74,6 +74,7 @@ struct ksm_limits {
  * struct ksm_scan - one slice of scanning
  * @slot: whose memory
  * @domain: the domain that @slot is tracked in, whose mutex is held
+ * @policy: which memory takes part and what is merged, see ksm_slot_policy()
  * @limit: where it ends
  * @cursor: where it resumes
  * @work: work done, in cache lines
@@ -88,6 +89,7 @@ struct ksm_limits {
 struct ksm_scan {
 	struct ksm_slot *slot;
 	struct ksm_domain *domain;
+	unsigned int policy;
 	struct ksm_limits limit;
 	struct ksm_cursor cursor;
 	unsigned long work;
@@ -107,7 +109,7 @@ struct ksm_scan {
  * @page: pages to sample, by place in the block, while the page table lock
  *	holds them; NULL: nothing to sample
  * @dirty: entries that are dirty
- * @zero: samples that are the sample of zeroes, with use_zero_pages
+ * @zero: samples that are the sample of zeroes, with KSM_P_ZERO
  * @stale: pages of which what is remembered no longer holds
  * @read_whole: pages to read whole
  * @writes_hidden: entries do not show every write

@@ -184,13 +184,13 @@ static const struct mm_walk_ops ksm_walk_ops = {
 	.walk_lock = PGWALK_RDLOCK,
 };
 
-static bool ksm_walk_takes(unsigned int policy, struct vm_area_struct *vma)
+static bool ksm_walk_takes(struct ksm_scan *scan, struct vm_area_struct *vma)
 {
-	return vma->anon_vma && ksm_vma_eligible(policy, vma);
+	return vma->anon_vma && ksm_vma_eligible(scan->policy, vma);
 }
 
 /* Read the pages that the last slice sampled but had no budget to read. */
-static void ksm_walk_unread(struct ksm_scan *scan, unsigned int policy)
+static void ksm_walk_unread(struct ksm_scan *scan)
 {
 	unsigned long base = (scan->cursor.addr - 1) & KSM_BLOCK_MASK;
 	struct ksm_block *block = ksm_block_find(scan->slot, base);
@@ -204,7 +204,7 @@ static void ksm_walk_unread(struct ksm_scan *scan, unsigned int policy)
 		i = __ffs64(*unread);
 		*unread &= *unread - 1;
 		vma = vma_lookup(scan->slot->mm, base + i * PAGE_SIZE);
-		if (vma && ksm_walk_takes(policy, vma))
+		if (vma && ksm_walk_takes(scan, vma))
 			ksm_match_page(scan, vma, block, i);
 		if (ksm_scan_spent(scan))
 			break;
@@ -224,13 +224,13 @@ static void ksm_walk_unread(struct ksm_scan *scan, unsigned int policy)
  */
 bool ksm_walk_slot(struct ksm_scan *scan)
 {
-	unsigned int policy = ksm_slot_policy(scan->slot);
 	struct ksm_cursor *cursor = &scan->cursor;
 	struct vm_area_struct *vma;
 	struct vma_iterator vmi;
 
+	scan->policy = ksm_slot_policy(scan->slot);
 	if (cursor->unread) {
-		ksm_walk_unread(scan, policy);
+		ksm_walk_unread(scan);
 		if (ksm_walk_enough(scan))
 			return false;
 	}
@@ -241,7 +241,7 @@ bool ksm_walk_slot(struct ksm_scan *scan)
 		if (start >= scan->limit.end)
 			break;
 		scan->work++;
-		if (ksm_walk_takes(policy, vma) &&
+		if (ksm_walk_takes(scan, vma) &&
 		    walk_page_range_vma(vma, start,
 					min(vma->vm_end, scan->limit.end),
 					&ksm_walk_ops, scan) > 0)
