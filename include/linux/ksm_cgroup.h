@@ -10,6 +10,7 @@
  * from ksm_memcg_online() to ksm_memcg_free().
  */
 
+#include <linux/bits.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
 #include <linux/workqueue.h>
@@ -26,19 +27,46 @@ enum ksm_setting {
 	KSM_ALWAYS,
 };
 
+/* Words of memory.ksm.types. */
+enum ksm_type {
+	KSM_TYPE_ANON,
+	KSM_TYPE_ZERO,
+	KSM_TYPE_DONTDUMP,
+	KSM_TYPE_LOCKED,
+	KSM_TYPE_UNDUMPABLE,
+	NR_KSM_TYPES,
+};
+
+/* What is merged: equal pages, pages of zeroes. */
+#define KSM_T_ANON		BIT(KSM_TYPE_ANON)
+#define KSM_T_ZERO		BIT(KSM_TYPE_ZERO)
+/* What a 1 takes in that it leaves alone otherwise. */
+#define KSM_T_DONTDUMP		BIT(KSM_TYPE_DONTDUMP)
+#define KSM_T_LOCKED		BIT(KSM_TYPE_LOCKED)
+#define KSM_T_UNDUMPABLE	BIT(KSM_TYPE_UNDUMPABLE)
+#define KSM_T_WIDENING		(KSM_T_DONTDUMP | KSM_T_LOCKED | \
+				 KSM_T_UNDUMPABLE)
+/* No list of one's own: whatever the parent's may have. */
+#define KSM_T_INHERIT		(~0U)
+
 /**
- * struct ksm_config - what memory.ksm and memory.ksm.domain of a cgroup say
+ * struct ksm_config - what the files of a cgroup say
  * @setting: the value of memory.ksm
  * @join: memory.ksm.domain is "parent"
  * @granted: @setting was written through a file opened with CAP_SYS_ADMIN in
  *	the initial user namespace
+ * @types: the words of memory.ksm.types, KSM_T_*, or KSM_T_INHERIT
+ * @granted_types: those of @types that were in force after a write through such
+ *	a file; the others count only if they are in force in the parent
  *
- * Changes under ksm_config_mutex; @setting and @join are also read without it.
+ * Changes under ksm_config_mutex; all but @granted are also read without it.
  */
 struct ksm_config {
 	enum ksm_setting setting;
 	bool join;
 	bool granted;
+	unsigned int types;
+	unsigned int granted_types;
 };
 
 /* Makes one change to a configuration; @to holds the new values. */
@@ -110,6 +138,10 @@ void ksm_group_change_config(struct ksm_group *group, ksm_change_fn change,
 bool ksm_group_refresh(struct ksm_group *group);
 int ksm_group_need_domain(struct ksm_group *group);
 enum ksm_setting ksm_group_effective(const struct ksm_group *group);
+bool ksm_group_inherits_types(const struct ksm_group *group);
+unsigned int ksm_group_types(const struct ksm_group *group);
+int ksm_group_edit_types(const struct ksm_group *group, unsigned int add,
+			 unsigned int del, bool granted, struct ksm_config *to);
 u32 ksm_group_weight(const struct ksm_group *group);
 int ksm_group_set_weight(struct ksm_group *group, u64 weight);
 void ksm_group_reset_weight(struct ksm_group *group);

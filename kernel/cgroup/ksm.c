@@ -307,7 +307,10 @@ static void ksm_change_to_default(struct ksm_config *config,
  */
 void ksm_memcg_reset(struct mem_cgroup *memcg)
 {
-	const struct ksm_config defaults = { .setting = KSM_INHERIT };
+	const struct ksm_config defaults = {
+		.setting = KSM_INHERIT,
+		.types = KSM_T_INHERIT,
+	};
 	struct ksm_group *group = memcg->ksm;
 
 	/* the root is not reset */

@@ -53,6 +53,7 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 	mutex_init(&group->write_mutex);
 	spin_lock_init(&group->books.lock);
 	group->config.setting = parent ? KSM_INHERIT : KSM_MADVISE;
+	group->config.types = parent ? KSM_T_INHERIT : KSM_T_ANON;
 	if (!parent)
 		group->own_domain = &ksm_root_domain;
 	mutex_lock(&ksm_config_mutex);
@@ -247,6 +248,8 @@ void ksm_group_change_config(struct ksm_group *group, ksm_change_fn change,
 	WRITE_ONCE(group->config.setting, config.setting);
 	WRITE_ONCE(group->config.join, config.join);
 	WRITE_ONCE(group->config.granted, config.granted);
+	WRITE_ONCE(group->config.types, config.types);
+	WRITE_ONCE(group->config.granted_types, config.granted_types);
 }
 
 /**
@@ -304,6 +307,7 @@ static struct ksm_effective ksm_config_resolve(const struct ksm_group *group)
 	enum ksm_setting own = ksm_config_own(group, above);
 	struct ksm_effective result = *above;
 
+	result.types = ksm_types_resolve(group);
 	if (own == KSM_INHERIT)
 		return result;
 	if (above->setting != KSM_NEVER)
@@ -325,7 +329,8 @@ static bool ksm_effective_same(const struct ksm_effective *a,
 			       const struct ksm_effective *b)
 {
 	return a->setting == b->setting && a->granted == b->granted &&
-	       a->owned == b->owned && a->domain == b->domain;
+	       a->owned == b->owned && a->domain == b->domain &&
+	       a->types == b->types;
 }
 
 /**
@@ -353,6 +358,7 @@ bool ksm_group_refresh(struct ksm_group *group)
 	WRITE_ONCE(group->effective.granted, new.granted);
 	WRITE_ONCE(group->effective.owned, new.owned);
 	WRITE_ONCE(group->effective.domain, new.domain);
+	WRITE_ONCE(group->effective.types, new.types);
 	ksm_queue_set_stale(group);
 	while ((slot = ksm_queue_next_stale(group))) {
 		ksm_slot_join(slot, group);

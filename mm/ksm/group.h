@@ -25,6 +25,7 @@ struct ksm_domain;
  * @owned: an own 1 or madvise counts here or in a group above; the root's only
  *	if it is 1
  * @domain: the domain that slots here merge in, an ancestor's own_domain
+ * @types: words of memory.ksm.types, KSM_T_*
  *
  * Written under ksm_config_mutex and ksm_lock, read under either, or with
  * READ_ONCE() where a stale answer does no harm.
@@ -34,6 +35,7 @@ struct ksm_effective {
 	bool granted;
 	bool owned;
 	struct ksm_domain *domain;
+	unsigned int types;
 };
 
 /**
@@ -114,8 +116,8 @@ struct ksm_group_books {
  * struct ksm_group - a memory cgroup's part in merging
  * @memcg: the cgroup; NULL for the root without memory cgroups
  * @parent: next towards the root, NULL for the root; constant
- * @write_mutex: one writer to memory.ksm or memory.ksm.domain at a time;
- *	outside of ksm_config_mutex
+ * @write_mutex: one writer to memory.ksm, memory.ksm.types or memory.ksm.domain
+ *	at a time; outside of ksm_config_mutex
  * @config: what was written (ksm_config_mutex)
  * @own_domain: allocated when the group first needs a domain of its own, kept
  *	until the group is freed (ksm_config_mutex)

@@ -138,10 +138,10 @@ static inline pte_t *ksm_pte_map_lock(struct vm_area_struct *vma, pmd_t *pmd,
 }
 
 /* policy.c */
-#define KSM_P_ASKED	BIT(0)	/* MADV_MERGEABLE ranges */
-#define KSM_P_ANY	BIT(1)	/* all memory: the process asked */
-#define KSM_P_FORCED	BIT(2)	/* all but secrets: the cgroup decides */
-#define KSM_P_ZERO	BIT(3)	/* the zero page replaces pages of zeroes */
+/* Bits of a policy, besides KSM_T_*. */
+#define KSM_P_ASKED	BIT(NR_KSM_TYPES)	/* MADV_MERGEABLE ranges */
+#define KSM_P_ANY	BIT(NR_KSM_TYPES + 1)	/* all: the process asked */
+#define KSM_P_FORCED	BIT(NR_KSM_TYPES + 2)	/* all but what types omit */
 #define KSM_RUNS_OTHERS		BIT(0)	/* groups that are not owned */
 #define KSM_RUNS_CGROUPS	BIT(1)	/* groups that are owned */
 extern struct ksm_knobs ksm_knobs;
@@ -151,12 +151,16 @@ unsigned int ksm_running(void);
 bool ksm_group_runs(const struct ksm_group *group);
 bool ksm_slot_runs(struct ksm_slot *slot);
 bool ksm_mm_live(struct mm_struct *mm);
+unsigned int ksm_mm_reach(struct mm_struct *mm, struct ksm_group *group);
 bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group);
 bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group);
 unsigned int ksm_slot_policy(struct ksm_slot *slot);
 bool ksm_vma_able(struct vm_area_struct *vma);
 bool ksm_vma_is_single(struct vm_area_struct *vma);
 bool ksm_vma_eligible(unsigned int policy, struct vm_area_struct *vma);
+
+/* types.c */
+unsigned int ksm_types_resolve(const struct ksm_group *group);
 
 /* gate.c */
 bool ksm_gate_read_trylock(void);

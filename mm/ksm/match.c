@@ -334,7 +334,7 @@ static enum ksm_outcome ksm_match_try(struct ksm_scan *scan,
 	bool still = m->block->age[m->i];
 	enum ksm_outcome outcome;
 
-	m->zero = m->zero && still && scan->policy & KSM_P_ZERO &&
+	m->zero = m->zero && still && scan->policy & KSM_T_ZERO &&
 		  !mm_forbids_zeropage(m->kp.vma->vm_mm);
 	if (m->zero) {
 		outcome = ksm_merge_zero(scan, &m->kp);

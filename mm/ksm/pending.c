@@ -3,8 +3,8 @@
  * Pending slots: those whose merging is to be undone.
  *
  * Merging in a slot is to be undone if none of its memory takes part any more,
- * if it maps frames of another domain, if a 1 no longer covers the process, and
- * if run is 2. The books count these mappings. The slot is queued here; the
+ * if it maps frames of another domain, if a 1 no longer covers the process or
+ * as much of it, and if run is 2. The books count these mappings. The slot is queued here; the
  * worker is in undo-work.c.
  *
  * Each group has a queue of its own, and the scheduler picks the group, by the
@@ -285,7 +285,7 @@ void ksm_slot_judge(struct ksm_slot *slot)
 }
 
 /**
- * ksm_slot_narrowed - how often did the cgroup cease to decide for a process?
+ * ksm_slot_narrowed - how often did a 1 come to cover less of a process?
  * @slot: the process
  *
  * Context: any.
@@ -297,7 +297,7 @@ unsigned int ksm_slot_narrowed(struct ksm_slot *slot)
 }
 
 /**
- * ksm_slot_is_narrowed - is a slot to be unshared but for what it asked for?
+ * ksm_slot_is_narrowed - is a slot to be unshared but for what is eligible?
  * @slot: the slot
  *
  * Context: any; without ksm_lock the answer may be stale.

@@ -163,19 +163,41 @@ bool ksm_mm_live(struct mm_struct *mm)
 }
 
 /**
+ * ksm_mm_reach - how far does the cgroup decide for a process?
+ * @mm: the process
+ * @group: its group
+ *
+ * Does not check whether the process is dumpable, as that may change.
+ *
+ * Context: any.
+ * Return: KSM_P_FORCED and those of KSM_T_WIDENING that are in force, if the
+ * cgroup says 1 and the process has not opted out; else 0.
+ */
+unsigned int ksm_mm_reach(struct mm_struct *mm, struct ksm_group *group)
+{
+	if (READ_ONCE(group->effective.setting) != KSM_ALWAYS ||
+	    test_bit(MMF_KSM_OPT_OUT, &mm->flags))
+		return 0;
+	return KSM_P_FORCED | (ksm_group_types(group) & KSM_T_WIDENING);
+}
+
+/**
  * ksm_mm_forced - does the cgroup decide for this process as a whole?
  * @mm: the process
  * @group: its group
  *
+ * A process that is not dumpable keeps secrets from its own user.
+ *
  * Context: any.
  * Return: true if the cgroup says 1, the process has not opted out, and it is
- * dumpable: one that is not keeps secrets from its own user.
+ * dumpable or that does not matter.
  */
 bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group)
 {
-	return READ_ONCE(group->effective.setting) == KSM_ALWAYS &&
-	       !test_bit(MMF_KSM_OPT_OUT, &mm->flags) &&
-	       get_dumpable(mm) == SUID_DUMP_USER;
+	unsigned int reach = ksm_mm_reach(mm, group);
+
+	return reach & KSM_T_UNDUMPABLE ||
+	       (reach && get_dumpable(mm) == SUID_DUMP_USER);
 }
 
 /**
@@ -197,7 +219,7 @@ bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group)
 		return false;
 	if (test_bit(MMF_VM_MERGE_ANY, &mm->flags) || mm->ksm->asked)
 		return true;
-	return setting == KSM_ALWAYS && !test_bit(MMF_KSM_OPT_OUT, &mm->flags);
+	return ksm_mm_reach(mm, group);
 }
 
 /**
@@ -205,7 +227,7 @@ bool ksm_mm_wanted(struct mm_struct *mm, struct ksm_group *group)
  * @slot: the process
  *
  * Context: any that allows a spinlock.
- * Return: bits KSM_P_*, 0 for nothing.
+ * Return: bits KSM_P_* and KSM_T_*, 0 for nothing.
  */
 unsigned int ksm_slot_policy(struct ksm_slot *slot)
 {
@@ -216,13 +238,13 @@ unsigned int ksm_slot_policy(struct ksm_slot *slot)
 	spin_lock(&slot->books.lock);
 	group = slot->books.group;
 	if (READ_ONCE(group->effective.setting) != KSM_NEVER) {
-		policy = KSM_P_ASKED;
+		policy = KSM_P_ASKED | ksm_group_types(group);
 		if (test_bit(MMF_VM_MERGE_ANY, &mm->flags))
 			policy |= KSM_P_ANY;
 		if (ksm_mm_forced(mm, group))
 			policy |= KSM_P_FORCED;
 		if (READ_ONCE(ksm_knobs.use_zero_pages))
-			policy |= KSM_P_ZERO;
+			policy |= KSM_T_ZERO;
 	}
 	spin_unlock(&slot->books.lock);
 	return policy;
@@ -251,20 +273,26 @@ bool ksm_vma_able(struct vm_area_struct *vma)
  * @policy: its process's, see ksm_slot_policy()
  * @vma: the VMA
  *
- * Where the process asked, all memory that can be merged takes part; where only
- * the cgroup decides, ranges that the process marked as secret do not.
+ * Where the process asked, all memory that can be merged takes part. Where only
+ * the cgroup decides, ranges that the process marked as secret do not, nor do
+ * locked ones, as a write to a merged page faults.
  *
  * Context: mmap_lock.
  * Return: true if its pages may be merged now.
  */
 bool ksm_vma_eligible(unsigned int policy, struct vm_area_struct *vma)
 {
+	unsigned long not_forced = VM_WIPEONFORK;
+
 	if (!policy || vma->vm_flags & VM_NOMERGE || !ksm_vma_able(vma))
 		return false;
 	if (vma->vm_flags & VM_MERGEABLE || policy & KSM_P_ANY)
 		return true;
-	return policy & KSM_P_FORCED &&
-	       !(vma->vm_flags & (VM_DONTDUMP | VM_WIPEONFORK));
+	if (!(policy & KSM_T_DONTDUMP))
+		not_forced |= VM_DONTDUMP;
+	if (!(policy & KSM_T_LOCKED))
+		not_forced |= VM_LOCKED;
+	return policy & KSM_P_FORCED && !(vma->vm_flags & not_forced);
 }
 
 /**

@@ -109,7 +109,7 @@ struct ksm_scan {
  * @page: pages to sample, by place in the block, while the page table lock
  *	holds them; NULL: nothing to sample
  * @dirty: entries that are dirty
- * @zero: samples that are the sample of zeroes, with KSM_P_ZERO
+ * @zero: samples that are the sample of zeroes, with KSM_T_ZERO
  * @stale: pages of which what is remembered no longer holds
  * @read_whole: pages to read whole
  * @writes_hidden: entries do not show every write

@@ -93,7 +93,7 @@ void ksm_slot_put(struct ksm_slot *slot)
 void ksm_slot_inherit(struct ksm_slot *child, struct ksm_slot *parent)
 {
 	spin_lock(&ksm_lock);
-	child->queue.forced = parent->queue.forced;
+	child->queue.reach = parent->queue.reach;
 	child->undo.narrowed = parent->undo.narrowed -
 			       parent->undo.narrowed_done;
 	spin_unlock(&ksm_lock);
@@ -190,16 +190,15 @@ static void ksm_slot_set_state(struct ksm_slot *slot, enum ksm_slot_state state)
 void ksm_slot_refresh(struct ksm_slot *slot)
 {
 	struct ksm_group *group = slot->books.group;
-	bool forced = READ_ONCE(group->effective.setting) == KSM_ALWAYS &&
-		      !test_bit(MMF_KSM_OPT_OUT, &slot->mm->flags);
+	unsigned int reach = ksm_mm_reach(slot->mm, group);
 
 	lockdep_assert_held(&ksm_lock);
 	if (slot->queue.state == KSM_SLOT_NEW ||
 	    slot->queue.state == KSM_SLOT_DEAD)
 		return;
-	if (slot->queue.forced && !forced)
+	if (slot->queue.reach & ~reach)
 		WRITE_ONCE(slot->undo.narrowed, slot->undo.narrowed + 1);
-	slot->queue.forced = forced;
+	slot->queue.reach = reach;
 	ksm_slot_set_state(slot, ksm_mm_wanted(slot->mm, group) ?
 			   KSM_SLOT_ACTIVE : KSM_SLOT_PARKED);
 	ksm_slot_judge(slot);

@@ -79,8 +79,7 @@ enum ksm_slot_state {
  *	@stale while a change of its configuration is on its way to the slot
  * @state: also read without ksm_lock, with READ_ONCE()
  * @passed: the round in which the last full pass over the slot ended
- * @forced: the cgroup decided for the whole process when the slot was last
- *	refreshed; unlike ksm_mm_forced(), whether or not it was dumpable
+ * @reach: ksm_mm_reach() when the slot was last refreshed
  *
  * All under ksm_lock.
  */
@@ -89,7 +88,7 @@ struct ksm_slot_queue {
 	struct list_head link;
 	enum ksm_slot_state state;
 	unsigned long passed;
-	bool forced;
+	unsigned int reach;
 };
 
 /**
@@ -131,8 +130,9 @@ struct ksm_undo_at {
  * @failures: attempts that failed in a row, up to the highest @level (ksm_lock)
  * @failing: the last attempt failed, so no round waits for the slot (ksm_lock)
  * @again: something changed since the present turn began (ksm_lock)
- * @narrowed: how often the cgroup ceased to decide for the whole process, which
- *	leaves only what the process asked for (ksm_lock, read without it)
+ * @narrowed: how often the cgroup ceased to decide for the process, or for some
+ *	of its memory, which leaves only what is still eligible (ksm_lock, read
+ *	without it)
  * @narrowed_done: @narrowed when the rest was last unshared (ksm_lock, read
  *	without it)
  * @work: has the mm's owner unshare; @work.func is set while it is queued,

@@ -162,7 +162,7 @@ static void ksm_visit_read_samples(struct ksm_scan *scan, struct ksm_visit *v)
 		scan->work += KSM_SAMPLE_CACHELINES;
 		scan->event[KSM_E_SCANNED]++;
 		if (sample == scan->domain->zero_sample &&
-		    scan->policy & KSM_P_ZERO)
+		    scan->policy & KSM_T_ZERO)
 			v->zero |= BIT_ULL(i);
 		v->sample[i] = ksm_key(sample, v->page[i]);
 		ksm_visit_prefetch_bucket(scan, v, i);
