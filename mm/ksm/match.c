@@ -251,17 +251,18 @@ static enum ksm_outcome ksm_match_twin(struct ksm_scan *scan,
 {
 	unsigned long addr = other->base + j * PAGE_SIZE;
 	struct vm_area_struct *vma = vma_lookup(other->slot->mm, addr);
+	unsigned int policy = ksm_slot_policy(other->slot);
 	enum ksm_outcome outcome = KSM_NO_TWIN;
 	struct ksm_page twin;
 
 	/*
 	 * Once its process leaves the domain, its bytes must not be read. If
-	 * run or run_cgroups stops the process, the page must not be merged,
-	 * and leaves its place in the index to one that may be.
+	 * run, run_cgroups or the types of its cgroup stop that, the page must
+	 * not be merged, and leaves its place in the index to one that may be.
 	 */
 	if (READ_ONCE(other->slot->books.domain) != scan->domain ||
-	    !ksm_slot_runs(other->slot) || !vma || !vma->anon_vma ||
-	    !ksm_vma_eligible(ksm_slot_policy(other->slot), vma) ||
+	    !ksm_slot_runs(other->slot) || !(policy & KSM_T_ANON) || !vma ||
+	    !vma->anon_vma || !ksm_vma_eligible(policy, vma) ||
 	    !ksm_twin_get(&twin, &m->kp, vma, addr)) {
 		ksm_page_forget(scan, other, j);
 		return KSM_NO_TWIN;

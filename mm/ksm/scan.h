@@ -109,7 +109,7 @@ struct ksm_scan {
  * @page: pages to sample, by place in the block, while the page table lock
  *	holds them; NULL: nothing to sample
  * @dirty: entries that are dirty
- * @zero: samples that are the sample of zeroes, with KSM_T_ZERO
+ * @zero: pages whose sample is that of zeroes, with KSM_T_ZERO
  * @stale: pages of which what is remembered no longer holds
  * @read_whole: pages to read whole
  * @writes_hidden: entries do not show every write
@@ -164,6 +164,12 @@ static inline bool ksm_slot_rechecks(const struct ksm_slot *slot)
 	return slot->pass.recheck || READ_ONCE(slot->recheck_next);
 }
 
+/* Are only pages of zeroes merged, so that nothing is remembered? */
+static inline bool ksm_scan_zeroes(const struct ksm_scan *scan)
+{
+	return !(scan->policy & KSM_T_ANON);
+}
+
 /* A sample's or digest's key in the domain: NUMA nodes may be kept apart. */
 static inline u64 ksm_key(u64 digest, struct page *page)
 {
@@ -202,10 +208,16 @@ void ksm_match_index_gain(struct ksm_scan *scan, struct ksm_block *block,
 void ksm_match_page(struct ksm_scan *scan, struct vm_area_struct *vma,
 		    struct ksm_block *block, unsigned int i);
 
+/* zero.c */
+void ksm_zero_sample(struct ksm_scan *scan, struct ksm_visit *v);
+void ksm_zero_merge(struct ksm_scan *scan, struct vm_area_struct *vma,
+		    struct ksm_visit *v);
+
 /* visit.c */
 bool ksm_visit_skips(struct ksm_scan *scan, struct ksm_visit *v,
 		     unsigned int i, bool dirty);
 bool ksm_visit_wants_writes(const struct ksm_visit *v, unsigned int i);
+bool ksm_visit_excludes(const struct ksm_visit *v, unsigned int i);
 void ksm_visit_sample(struct ksm_scan *scan, struct ksm_visit *v);
 void ksm_visit_finish(struct ksm_scan *scan, struct vm_area_struct *vma,
 		      struct ksm_visit *v);

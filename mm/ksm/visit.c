@@ -79,12 +79,22 @@ bool ksm_visit_wants_writes(const struct ksm_visit *v, unsigned int i)
 
 /* ----------------------------------------------- while the lock is held */
 
-/* Cannot the page be merged: not anonymous, or given up with MADV_FREE? */
-static bool ksm_visit_excludes(const struct ksm_visit *v, unsigned int i,
-			       struct folio *folio)
+/**
+ * ksm_visit_excludes - can a page not be merged?
+ * @v: the visit
+ * @i: which page
+ *
+ * Context: page table lock.
+ * Return: true if it is merged already, not anonymous, or given up with
+ * MADV_FREE.
+ */
+bool ksm_visit_excludes(const struct ksm_visit *v, unsigned int i)
 {
-	if (!folio_test_anon(folio) || folio_is_zone_device(folio) ||
-	    is_huge_zero_folio(folio) || PageHWPoison(v->page[i]))
+	struct folio *folio = page_folio(v->page[i]);
+
+	if (!folio_test_anon(folio) || folio_test_ksm(folio) ||
+	    folio_is_zone_device(folio) || is_huge_zero_folio(folio) ||
+	    PageHWPoison(v->page[i]))
 		return true;
 	return !folio_test_swapbacked(folio) && !folio_test_dirty(folio) &&
 	       !(v->dirty & BIT_ULL(i));
@@ -98,14 +108,12 @@ static void ksm_visit_filter(struct ksm_scan *scan, struct ksm_visit *v)
 
 	for (i = 0; i < KSM_BLOCK_PAGES; i++) {
 		struct page *page = v->page[i];
-		struct folio *folio;
 		bool merged;
 
 		if (!page)
 			continue;
-		folio = page_folio(page);
 		merged = v->block && v->block->state[i] == KSM_S_MERGED;
-		if (folio_test_ksm(folio)) {
+		if (folio_test_ksm(page_folio(page))) {
 			if (!merged)
 				v->read_whole |= BIT_ULL(i);
 			v->page[i] = NULL;
@@ -113,7 +121,7 @@ static void ksm_visit_filter(struct ksm_scan *scan, struct ksm_visit *v)
 		}
 		if (merged)
 			v->stale |= BIT_ULL(i);
-		if (ksm_visit_excludes(v, i, folio)) {
+		if (ksm_visit_excludes(v, i)) {
 			v->page[i] = NULL;
 			v->stale |= BIT_ULL(i);
 			continue;

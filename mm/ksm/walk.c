@@ -20,21 +20,26 @@
 
 /*
  * Make the next write to a page show in its entry: move the dirty bit from the
- * entry to the folio. The caller flushes the TLB before the page is read.
+ * entry to the folio. The caller flushes the TLB.
  */
+static void ksm_pte_clean(struct vm_area_struct *vma, unsigned long addr,
+			  pte_t *ptep, struct folio *folio)
+{
+	pte_t pte = ptep_get_and_clear(vma->vm_mm, addr, ptep);
+
+	if (pte_dirty(pte))
+		folio_mark_dirty(folio);
+	set_pte_at(vma->vm_mm, addr, ptep, pte_mkclean(pte));
+}
+
 static void ksm_gather_clean(struct ksm_visit *v, struct vm_area_struct *vma,
 			     unsigned long addr, pte_t *ptep, unsigned int i)
 {
-	struct mm_struct *mm = vma->vm_mm;
 	struct folio *folio = page_folio(v->page[i]);
-	pte_t pte;
 
 	if (!ksm_visit_wants_writes(v, i) || !folio_test_anon(folio))
 		return;
-	pte = ptep_get_and_clear(mm, addr, ptep);
-	if (pte_dirty(pte))
-		folio_mark_dirty(folio);
-	set_pte_at(mm, addr, ptep, pte_mkclean(pte));
+	ksm_pte_clean(vma, addr, ptep, folio);
 	v->flush = true;
 }
 
@@ -69,6 +74,29 @@ static void ksm_gather_pte(struct ksm_scan *scan, struct ksm_visit *v,
 		v->stale |= BIT_ULL(i);
 }
 
+/*
+ * With zeroes only: pages of zeroes that were written to since the last visit
+ * wait for the next one. A TLB entry that is still dirty would hide a write
+ * even from MADV_FREE, so flush here as well.
+ */
+static void ksm_zero_wait(struct ksm_visit *v, struct vm_area_struct *vma,
+			  unsigned long addr, unsigned long end, pte_t *ptep)
+{
+	u64 wait = v->zero & v->dirty;
+	unsigned long pos;
+	unsigned int i;
+
+	if (!wait)
+		return;
+	v->zero &= ~wait;
+	for (pos = addr; pos < end; pos += PAGE_SIZE, ptep++) {
+		i = (pos & ~KSM_BLOCK_MASK) >> PAGE_SHIFT;
+		if (wait & BIT_ULL(i))
+			ksm_pte_clean(vma, pos, ptep, page_folio(v->page[i]));
+	}
+	flush_tlb_range(vma, addr, end);
+}
+
 static void ksm_gather_ptes(struct ksm_scan *scan, struct ksm_visit *v,
 			    struct vm_area_struct *vma, pmd_t *pmd,
 			    unsigned long addr, unsigned long end)
@@ -86,8 +114,35 @@ static void ksm_gather_ptes(struct ksm_scan *scan, struct ksm_visit *v,
 	/* a TLB entry that is still dirty would hide the next write */
 	if (v->flush)
 		flush_tlb_range(vma, addr, end);
-	ksm_visit_sample(scan, v);
+	if (ksm_scan_zeroes(scan)) {
+		ksm_zero_sample(scan, v);
+		ksm_zero_wait(v, vma, addr, end, start);
+	} else {
+		ksm_visit_sample(scan, v);
+	}
 	pte_unmap_unlock(start, ptl);
+}
+
+/* The same for a huge page, whose last window cleans the entry for all. */
+static void ksm_zero_wait_huge(struct ksm_visit *v, struct vm_area_struct *vma,
+			       pmd_t *pmd, unsigned long end)
+{
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+	unsigned long addr = end - HPAGE_PMD_SIZE;
+	pmd_t old;
+
+	if (!v->dirty)
+		return;
+	v->zero = 0;
+	if (!IS_ALIGNED(end, HPAGE_PMD_SIZE) ||
+	    !folio_test_anon(pmd_folio(*pmd)))
+		return;
+	/* the entry stays what MADV_DONTNEED takes for a huge page's */
+	old = pmdp_invalidate(vma, addr, pmd);
+	if (pmd_dirty(old))
+		folio_mark_dirty(pmd_folio(old));
+	set_pmd_at(vma->vm_mm, addr, pmd, pmd_mkclean(old));
+#endif
 }
 
 static bool ksm_gather_huge(struct ksm_scan *scan, struct ksm_visit *v,
@@ -109,7 +164,12 @@ static bool ksm_gather_huge(struct ksm_scan *scan, struct ksm_visit *v,
 		v->writes_hidden = true;
 		for (; addr < end; addr += PAGE_SIZE, page++)
 			v->page[(addr & ~KSM_BLOCK_MASK) >> PAGE_SHIFT] = page;
-		ksm_visit_sample(scan, v);
+		if (ksm_scan_zeroes(scan)) {
+			ksm_zero_sample(scan, v);
+			ksm_zero_wait_huge(v, vma, pmd, end);
+		} else {
+			ksm_visit_sample(scan, v);
+		}
 	}
 	spin_unlock(ptl);
 	return true;
@@ -120,18 +180,22 @@ static void ksm_walk_window(struct ksm_scan *scan, struct vm_area_struct *vma,
 {
 	struct ksm_visit v = {
 		.base = addr & KSM_BLOCK_MASK,
-		.block = ksm_block_find(scan->slot, addr),
 		.writes_hidden = mm_has_notifiers(vma->vm_mm),
 	};
 	unsigned long skipped = scan->event[KSM_E_SKIPPED];
 
+	if (!ksm_scan_zeroes(scan))
+		v.block = ksm_block_find(scan->slot, addr);
 	scan->work += DIV_ROUND_UP((end - addr) >> PAGE_SHIFT,
 				   KSM_WALK_ENTRIES);
 	if (!ksm_gather_huge(scan, &v, vma, pmd, addr, end))
 		ksm_gather_ptes(scan, &v, vma, pmd, addr, end);
 	skipped = scan->event[KSM_E_SKIPPED] - skipped;
 	scan->work += DIV_ROUND_UP(skipped, KSM_SKIP_PAGES);
-	ksm_visit_finish(scan, vma, &v);
+	if (ksm_scan_zeroes(scan))
+		ksm_zero_merge(scan, vma, &v);
+	else
+		ksm_visit_finish(scan, vma, &v);
 	if (scan->limit.count_related)
 		ksm_family_count(scan, vma, pmd, addr, end);
 }
@@ -186,7 +250,8 @@ static const struct mm_walk_ops ksm_walk_ops = {
 
 static bool ksm_walk_takes(struct ksm_scan *scan, struct vm_area_struct *vma)
 {
-	return vma->anon_vma && ksm_vma_eligible(scan->policy, vma);
+	return vma->anon_vma && scan->policy & (KSM_T_ANON | KSM_T_ZERO) &&
+	       ksm_vma_eligible(scan->policy, vma);
 }
 
 /* Read the pages that the last slice sampled but had no budget to read. */
@@ -229,6 +294,8 @@ bool ksm_walk_slot(struct ksm_scan *scan)
 	struct vma_iterator vmi;
 
 	scan->policy = ksm_slot_policy(scan->slot);
+	if (ksm_scan_zeroes(scan))
+		cursor->unread = 0;
 	if (cursor->unread) {
 		ksm_walk_unread(scan);
 		if (ksm_walk_enough(scan))
