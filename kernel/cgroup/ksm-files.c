@@ -9,6 +9,9 @@
  *  - A 1 or madvise counts only if it is granted, i.e. the file was opened with
  *    CAP_SYS_ADMIN over the host, or if the nearest granted value above is a 1.
  *    Otherwise it reads back and has the effect of "inherit".
+ *  - memory.ksm.types says what is merged, and what a 1 takes in that it leaves
+ *    alone otherwise. A write that is not granted cannot add a word that the
+ *    parent does not have.
  *  - A write that takes merging away, or splits a domain, takes effect before
  *    anything is unshared and is not taken back. It goes through all processes,
  *    and fails with ENOMEM if memory is too short to unshare, with EBUSY if a
@@ -30,6 +33,14 @@
 
 #include "ksm.h"
 
+static const char * const ksm_type_names[] = {
+	[KSM_TYPE_ANON] = "anon",
+	[KSM_TYPE_ZERO] = "zero",
+	[KSM_TYPE_DONTDUMP] = "dontdump",
+	[KSM_TYPE_LOCKED] = "locked",
+	[KSM_TYPE_UNDUMPABLE] = "undumpable",
+};
+
 static const char * const ksm_setting_names[] = {
 	[KSM_INHERIT] = "inherit",
 	[KSM_NEVER] = "0",
@@ -38,6 +49,12 @@ static const char * const ksm_setting_names[] = {
 };
 
 /* ---------------------------------------------------------- configuration */
+
+/* Was the file opened by an administrator of the host? */
+static bool ksm_file_grants(struct kernfs_open_file *of)
+{
+	return file_ns_capable(of->file, &init_user_ns, CAP_SYS_ADMIN);
+}
 
 /*
  * Change a configuration, and put that into effect. It stays in effect if
@@ -70,13 +87,18 @@ static int ksm_config_prepare(struct ksm_group *group, ksm_change_fn change,
 	return ksm_group_need_domain(group);
 }
 
+/* Completes the values that a write sets from those in force. */
+typedef int (*ksm_edit_fn)(struct ksm_group *group, struct ksm_config *to,
+			   const void *arg);
+
 /*
  * Change one part of a group's configuration. Unsharing may take long, and the
  * removal of the cgroup must not wait for it: break the file's active
  * protection, and hold a reference on the cgroup instead.
  */
-static int ksm_config_change(struct kernfs_open_file *of, ksm_change_fn change,
-			     const struct ksm_config *to)
+static int ksm_config_edit(struct kernfs_open_file *of, ksm_change_fn change,
+			   struct ksm_config *to, ksm_edit_fn edit,
+			   const void *arg)
 {
 	struct cgroup_subsys_state *css = of_css(of);
 	struct ksm_group *group = ksm_css_group(css);
@@ -87,7 +109,9 @@ static int ksm_config_change(struct kernfs_open_file *of, ksm_change_fn change,
 	err = ksm_group_write_lock(group);
 	if (err)
 		goto out;
-	err = ksm_config_prepare(group, change, to);
+	err = edit ? edit(group, to, arg) : 0;
+	if (!err)
+		err = ksm_config_prepare(group, change, to);
 	if (!err)
 		err = ksm_config_apply(group, change, to);
 	ksm_group_write_unlock(group);
@@ -95,6 +119,12 @@ out:
 	kernfs_unbreak_active_protection(of->kn);
 	css_put(css);
 	return err;
+}
+
+static int ksm_config_change(struct kernfs_open_file *of, ksm_change_fn change,
+			     struct ksm_config *to)
+{
+	return ksm_config_edit(of, change, to, NULL, NULL);
 }
 
 /* ------------------------------------------------------------- memory.ksm */
@@ -120,7 +150,7 @@ static ssize_t memory_ksm_write(struct kernfs_open_file *of, char *buf,
 	if (setting == KSM_INHERIT && ksm_group_is_root(group))
 		return -EINVAL;
 	to.setting = setting;
-	to.granted = file_ns_capable(of->file, &init_user_ns, CAP_SYS_ADMIN);
+	to.granted = ksm_file_grants(of);
 	err = ksm_config_change(of, ksm_change_setting, &to);
 	return err ?: nbytes;
 }
@@ -139,6 +169,105 @@ static int memory_ksm_effective_show(struct seq_file *m, void *v)
 	enum ksm_setting setting = ksm_group_effective(group);
 
 	seq_printf(m, "%s\n", ksm_setting_names[setting]);
+	return 0;
+}
+
+/* ------------------------------------------------------- memory.ksm.types */
+
+/**
+ * struct ksm_types_words - what is written to memory.ksm.types, on the stack
+ * @inherit: "inherit" instead of words
+ * @add: words with a +
+ * @del: words with a -
+ * @granted: the write is granted
+ */
+struct ksm_types_words {
+	bool inherit;
+	unsigned int add;
+	unsigned int del;
+	bool granted;
+};
+
+/* As cgroup.subtree_control: the last one of a word counts. */
+static int ksm_types_parse(char *buf, struct ksm_types_words *words)
+{
+	char *word;
+	int type;
+
+	words->inherit = !strcmp(buf, "inherit");
+	if (words->inherit)
+		return 0;
+	while ((word = strsep(&buf, " "))) {
+		if (!*word)
+			continue;
+		type = match_string(ksm_type_names, NR_KSM_TYPES, word + 1);
+		if (type < 0 || (*word != '+' && *word != '-'))
+			return -EINVAL;
+		words->add &= ~BIT(type);
+		words->del &= ~BIT(type);
+		if (*word == '+')
+			words->add |= BIT(type);
+		else
+			words->del |= BIT(type);
+	}
+	return words->add | words->del ? 0 : -EINVAL;
+}
+
+static int ksm_types_edit(struct ksm_group *group, struct ksm_config *to,
+			  const void *arg)
+{
+	const struct ksm_types_words *words = arg;
+
+	if (words->inherit) {
+		to->types = KSM_T_INHERIT;
+		to->granted_types = 0;
+		return 0;
+	}
+	return ksm_group_edit_types(group, words->add, words->del,
+				    words->granted, to);
+}
+
+static void ksm_change_types(struct ksm_config *config,
+			     const struct ksm_config *to)
+{
+	config->types = to->types;
+	config->granted_types = to->granted_types;
+}
+
+static ssize_t memory_ksm_types_write(struct kernfs_open_file *of, char *buf,
+				      size_t nbytes, loff_t off)
+{
+	struct ksm_types_words words = { .granted = ksm_file_grants(of) };
+	struct ksm_config to = {};
+	int err;
+
+	err = ksm_types_parse(strstrip(buf), &words);
+	if (err)
+		return err;
+	if (words.inherit && ksm_group_is_root(ksm_css_group(of_css(of))))
+		return -EINVAL;
+	err = ksm_config_edit(of, ksm_change_types, &to, ksm_types_edit,
+			      &words);
+	return err ?: nbytes;
+}
+
+/* A list of one's own without words is an empty line. */
+static int memory_ksm_types_show(struct seq_file *m, void *v)
+{
+	struct ksm_group *group = ksm_css_group(seq_css(m));
+	unsigned long types = ksm_group_types(group);
+	const char *space = "";
+	unsigned int type;
+
+	if (ksm_group_inherits_types(group)) {
+		seq_puts(m, "inherit\n");
+		return 0;
+	}
+	for_each_set_bit(type, &types, NR_KSM_TYPES) {
+		seq_printf(m, "%s%s", space, ksm_type_names[type]);
+		space = " ";
+	}
+	seq_putc(m, '\n');
 	return 0;
 }
 
@@ -250,6 +379,11 @@ static struct cftype ksm_files[] = {
 	{
 		.name = "ksm.effective",
 		.seq_show = memory_ksm_effective_show,
+	},
+	{
+		.name = "ksm.types",
+		.seq_show = memory_ksm_types_show,
+		.write = memory_ksm_types_write,
 	},
 	{
 		.name = "ksm.domain",
