@@ -2,7 +2,8 @@
 /*
  * The files memory.ksm, .effective, .domain, .weight, .scan and .stat as files:
  * which values they take and return, what they refuse, their permissions, and
- * how the values on a path make up the effective one.
+ * how the values on a path make up the effective one. ksm_cgroup_types.c has
+ * the values of .types.
  *
  * - a written value is read back; a refused one changes nothing
  * - a 0 anywhere on the path wins, otherwise the nearest value that is not
@@ -221,6 +222,7 @@ static void modes(void)
 		{ "memory.ksm.domain", 0644 },
 		{ "memory.ksm.effective", 0444 },
 		{ "memory.ksm.stat", 0444 },
+		{ "memory.ksm.types", 0644 },
 		{ "memory.ksm.weight", 0644 },
 		{ "memory.ksm.scan", 0200 },
 	};
@@ -233,7 +235,7 @@ static void modes(void)
 		snprintf(path, sizeof(path), "%s/%s", cg, want[i].file);
 		if (stat(path, &st)) {
 			/* scanning by weight and on demand can be absent */
-			CHECK(i >= 4, "%s is missing", want[i].file);
+			CHECK(i >= 5, "%s is missing", want[i].file);
 			continue;
 		}
 		CHECK((st.st_mode & 0777) == want[i].mode, "%s has mode %o",
@@ -265,6 +267,7 @@ static void delegation(void)
 		ksm_skip("no /sys/kernel/cgroup/delegate");
 	CHECK(!strstr(list, "memory.ksm\n"), "memory.ksm is delegated");
 	CHECK(!strstr(list, "memory.ksm.domain"), "the domain is delegated");
+	CHECK(!strstr(list, "memory.ksm.types"), "the types are delegated");
 	CHECK(!strstr(list, "memory.ksm.weight"), "the weight is delegated");
 	if (cg_has(cg_new(NULL, "a"), "memory.ksm.scan"))
 		CHECK(strstr(list, "memory.ksm.scan\n"),
@@ -330,9 +333,11 @@ static void controller_back(void)
 	    cg_put(cg, "cgroup.subtree_control", "+io"))
 		return;
 	cg_set(child, "memory.ksm", "0");
+	cg_set(child, "memory.ksm.types", "+zero");
 	cg_set(cg, "cgroup.subtree_control", "-memory");
 	cg_set(cg, "cgroup.subtree_control", "+memory");
 	CHECK_STR(cg_get(child, "memory.ksm"), "inherit", "hidden");
+	CHECK_STR(cg_get(child, "memory.ksm.types"), "inherit", "hidden");
 }
 
 static void scan_values(void)

@@ -161,10 +161,13 @@ static void mlocked(void)
 {
 	trio_begin();
 	NEED_OK(w_lock(w[0], 0, N));
+	/* a 1 alone leaves locked memory alone */
+	w_madv(w[0], 0, MADV_MERGEABLE);
 	CHECK_EQ(locked_kb(w[0]), N * 4);
 	w_set(w[0], 0, 0, N, TAG + 300, 1);
 	w_set(w[1], 0, 0, N, TAG + 300, 1);
 	ksm_settle();
+	CHECK_EQ(w_same(w[0], w[1], 0), N, "locked, and asked");
 	trio_intact();
 	if (swap_on())
 		cg_put(trio_cg, "memory.reclaim", "4M");

@@ -109,6 +109,9 @@ static void knobs(void)
 static void groups(void)
 {
 	static const char * const values[] = { "1", "1", "madvise", "0" };
+	static const char * const types[] = {
+		"+anon", "-anon", "+zero", "+locked", "-locked -zero", "inherit"
+	};
 
 	if (!ksm_has_cgroup())
 		return;
@@ -117,6 +120,8 @@ static void groups(void)
 		       below(2) ? "max" : "256K");
 	else if (below(4))
 		cg_set(cg[below(2)], "memory.ksm", values[below(4)]);
+	else if (below(2))
+		cg_put(cg[below(2)], "memory.ksm.types", types[below(6)]);
 	else
 		cg_set(cg[below(2)], "memory.ksm.domain",
 		       below(2) ? "self" : "parent");
