@@ -517,7 +517,7 @@ def source_values(cgroup: Sources, every: Sources, facts: Facts) -> Iterator[str
     yield from compare("sources: memory.ksm", "default", names.get(default[1]), own["default"])
     yield from compare("sources: memory.ksm", "default of the root", names.get(default[2]),
                        own["root_default"])
-    for name in ("memory.ksm.domain", "memory.ksm.scan"):
+    for name in ("memory.ksm.types", "memory.ksm.domain", "memory.ksm.scan"):
         for value in facts[name]["values"]:
             if f'"{value}"' not in cgroup.text:
                 yield f"kernel/cgroup: {name}: no value {value}, but in {TABLES}"
