@@ -117,6 +117,9 @@ check "list: JSON" is "$("$tool" list -J /ksmt | jq -r '.cgroups[0].ksm')" 1
 
 check "weight" said 0 "" "$tool" weight ksmt 250
 check "weight is in the file" is "$(cat $cg/ksmt/memory.ksm.weight)" 250
+check "types" said 0 "" "$tool" types ksmt +zero -anon
+check "types are in the file" is "$(cat $cg/ksmt/memory.ksm.types)" zero
+"$tool" types ksmt inherit
 check "domain" said 0 "" "$tool" domain ksmt parent
 check "domain is in the file" is "$(cat $cg/ksmt/memory.ksm.domain)" parent
 "$tool" domain ksmt self

@@ -40,7 +40,8 @@ static void check_left_out(struct patient *patient)
 		"%lld of %lld processes take no part: they have no memory of their own, or are not dumpable, which a 1 leaves alone",
 		out, patient->readable);
 	remedy(patient,
-	       "to merge them, make them ask: prctl(PR_SET_MEMORY_MERGE, 1) or 'ksm-cgroup run'; an exec that gains privilege drops the request");
+	       "to merge them, make them ask: prctl(PR_SET_MEMORY_MERGE, 1) or 'ksm-cgroup run'; an exec that gains privilege drops the request; or, for all that are not dumpable: ksm-cgroup types %s +undumpable",
+	       patient->group->path);
 }
 
 static void check_memory(struct patient *patient)
@@ -173,6 +174,14 @@ static void nothing_merged(struct patient *patient)
 		       patient->group->path);
 		return;
 	}
+	if (!patient->equal) {
+		problem(patient, GRADE_BLOCKS,
+			"there are no pages of zeroes, and others are not merged here");
+		remedy(patient,
+		       "to merge equal pages: ksm-cgroup types %s +anon",
+		       patient->group->path);
+		return;
+	}
 	if (changing > unique) {
 		problem(patient, GRADE_BLOCKS,
 			"most of what was looked at (%s) was seen once, or keeps changing",
@@ -198,16 +207,18 @@ static void check_marked(struct patient *patient)
 			   value(patient, STAT_VOLATILE)) * page_bytes();
 	char size[32], more[32];
 
-	if (patient->group->effective != SETTING_ON ||
+	/* of zeroes alone nothing is remembered */
+	if (patient->group->effective != SETTING_ON || !patient->equal ||
 	    value(patient, STAT_FULL_SCANS) < 2 ||
 	    patient->anonymous < 16 << 20 || known >= patient->anonymous / 4)
 		return;
 	problem(patient, GRADE_NOTE,
-		"of %s of anonymous memory only %s takes part: the rest was refused (MADV_UNMERGEABLE) or is marked as secret (MADV_DONTDUMP, MADV_WIPEONFORK), as QEMU does with guests if mem-merge is off",
+		"of %s of anonymous memory only %s takes part: the rest was refused (MADV_UNMERGEABLE), is marked as secret (MADV_DONTDUMP, MADV_WIPEONFORK), or is locked (mlock)",
 		human_size(size, sizeof(size), patient->anonymous),
 		human_size(more, sizeof(more), known));
 	remedy(patient,
-	       "to merge it, make the program ask by MADV_MERGEABLE; for QEMU: -machine mem-merge=on");
+	       "to merge it, make the program ask by MADV_MERGEABLE, for QEMU: -machine mem-merge=on; or take in what is marked or locked: ksm-cgroup types %s +dontdump +locked",
+	       patient->group->path);
 }
 
 static void check_weight(struct patient *patient)

@@ -232,6 +232,24 @@ static void check_domains_below(struct patient *patient)
 	}
 }
 
+/* What memory.ksm.types leaves to be merged. */
+static void check_types(struct patient *patient)
+{
+	const char *path = patient->group->path;
+
+	if (patient->equal)
+		return;
+	if (patient->zero)
+		problem(patient, GRADE_NOTE,
+			"only pages of zeroes are merged: memory.ksm.types has no anon here");
+	else
+		problem(patient, GRADE_BLOCKS,
+			"memory.ksm.types has neither anon nor zero here: nothing more is merged");
+	remedy(patient,
+	       "to merge equal pages: ksm-cgroup types %s +anon",
+	       path);
+}
+
 void check_settings(struct patient *patient)
 {
 	const struct group *who;
@@ -261,5 +279,6 @@ void check_settings(struct patient *patient)
 		       "ksm-cgroup on %s, or start the programs with 'ksm-cgroup run --merge'",
 		       patient->group->path);
 	}
+	check_types(patient);
 	check_domains_below(patient);
 }

@@ -47,6 +47,11 @@ static void get_joins(const struct group *group, struct cell *cell)
 		set_text(cell, group->joins ? "parent" : "self");
 }
 
+static void get_types(const struct group *group, struct cell *cell)
+{
+	set_text(cell, group->types);
+}
+
 static void get_weight(const struct group *group, struct cell *cell)
 {
 	if (group->weight)
@@ -76,6 +81,7 @@ const struct column columns[] = {
 	TEXT("EFFECTIVE", get_effective, "what holds: 0, 1 or madvise"),
 	TEXT("DOMAIN", get_domain, "the cgroup within which pages are shared"),
 	TEXT("JOIN", get_joins, "memory.ksm.domain: self or parent"),
+	TEXT("TYPES", get_types, "memory.ksm.types: what is merged, and taken in by a 1"),
 	{ "WEIGHT", KIND_COUNT, "share of the scanning against siblings",
 	  get_weight, 0, false },
 	PAGES("MERGED", STAT_MERGING, "memory that is on merged frames"),

@@ -47,6 +47,8 @@ _ksm_cgroup() {
 		return ;;
 	esac
 	case $command:$COMP_CWORD:$cur in
+	types:[3-9]:*)
+		mapfile -t COMPREPLY < <(compgen -W "inherit +anon +zero +dontdump +locked +undumpable -anon -zero -dontdump -locked -undumpable" -- "$cur") ;;
 	*:-*)
 		mapfile -t COMPREPLY < <(compgen -W "$(_ksm_cgroup_options "$program" "$command")" -- "$cur") ;;
 	domain:3:*)

@@ -95,6 +95,17 @@ static int find_pids(const char *word, struct pids *pids)
 	return each_pid_below(cgroup, add_pid, pids);
 }
 
+/* What the process's cgroup takes in. */
+static void take_types(struct reader *reader, pid_t pid)
+{
+	char cgroup[4096], types[256] = "";
+
+	if (!process_cgroup(pid, cgroup, sizeof(cgroup)))
+		types_in_force(cgroup, types, sizeof(types));
+	reader->locked = has_word(types, "locked");
+	reader->marked = has_word(types, "dontdump");
+}
+
 /* How many of them were read, or have memory that was. */
 static int read_pids(struct estimate *estimate, const struct pids *pids)
 {
@@ -116,6 +127,7 @@ static int read_pids(struct estimate *estimate, const struct pids *pids)
 		/* And what was named twice is in "together" once. */
 		reader->nr_tallies = table_get(&estimate->seen_spaces,
 					       first)->first++ ? 1 : 2;
+		take_types(reader, pids->list[i]);
 		error = reader_process(reader, pids->list[i]);
 		read += !error;
 		if (error == -ESRCH || error == -ENOENT)
@@ -270,8 +282,8 @@ static void print_help(void)
 	     " -s, --sample N        read one content in N whole, and of the others only where\n"
 	     "                       they begin; LOW and HIGH are a 95% confidence interval\n"
 	     " -h, --help            print this\n\n"
-	     "MEMORY is private anonymous memory that a 1 would merge, each frame once; ZERO is\n"
-	     "the part of SAVES that is zero pages; MERGED shares merged frames already,\n"
+	     "MEMORY is private anonymous memory that a 1 would merge, with memory.ksm.types as\n"
+	     "it is, each frame once; ZERO is the part of SAVES that is zero pages; MERGED shares merged frames already,\n"
 	     "which includes what fork shares anyway.");
 }
 

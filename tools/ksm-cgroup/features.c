@@ -133,6 +133,17 @@ static bool may_grant(void)
 	       strtoull(value, NULL, 16) >> CAP_SYS_ADMIN_BIT & 1;
 }
 
+static enum state test_types(const char **detail)
+{
+	char path[4096];
+
+	if (cgroup_file(path, sizeof(path), "/", "memory.ksm.types") &&
+	    root_exists(path))
+		return STATE_YES;
+	return no(detail,
+		  "cgroups can't have zero pages alone, nor take in memory that is locked or marked MADV_DONTDUMP");
+}
+
 /* May this user set the cgroup that it is in? */
 static enum state test_may_write(const char **detail)
 {
@@ -244,7 +255,7 @@ static enum state test_zero_pages(const char **detail)
 		return STATE_NO;
 	if (!on)
 		return no(detail,
-			  "zero pages are merged as others: echo 1 >/sys/kernel/mm/ksm/use_zero_pages puts them on the kernel's");
+			  "zero pages are merged as others, except in cgroups with zero in memory.ksm.types: echo 1 >/sys/kernel/mm/ksm/use_zero_pages puts all on the kernel's");
 	return STATE_YES;
 }
 
@@ -277,6 +288,7 @@ static const struct feature features[] = {
 	{ "cgroup version 2", test_cgroups },
 	{ "memory controller", test_controller },
 	{ "memory.ksm", test_files },
+	{ "memory.ksm.types", test_types },
 	{ "may set own cgroup", test_may_write },
 	{ "scan is delegatable", test_delegate },
 	{ "process figures", test_ksm_stat },

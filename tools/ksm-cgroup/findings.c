@@ -70,6 +70,17 @@ static long long anonymous_bytes(const char *cgroup)
 	return strtoll(value, NULL, 10);
 }
 
+static void read_types(struct patient *patient)
+{
+	char types[256];
+	long long used;
+
+	types_in_force(patient->group->path, types, sizeof(types));
+	patient->equal = has_word(types, "anon");
+	patient->zero = has_word(types, "zero") ||
+			(!root_number(SYSFS_KSM "/use_zero_pages", &used) && used);
+}
+
 int patient_begin(struct patient *patient, const char *cgroup)
 {
 	memset(patient, 0, sizeof(*patient));
@@ -81,6 +92,7 @@ int patient_begin(struct patient *patient, const char *cgroup)
 	if (root_number(SYSFS_KSM "/run_cgroups", &patient->run_cgroups))
 		patient->run_cgroups = -1;
 	patient->anonymous = anonymous_bytes(cgroup);
+	read_types(patient);
 	each_pid_below(cgroup, count_process, patient);
 	return 0;
 }

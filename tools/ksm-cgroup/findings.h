@@ -35,6 +35,9 @@ struct findings {
  * @never: of them, those that opted out
  * @taking_part: of them, those of which something may be merged
  * @anonymous: bytes of anonymous memory in memory.stat; -1 if not known
+ * @equal: equal pages are merged: "anon" in memory.ksm.types
+ * @zero: pages of zeroes are: "zero" there, or use_zero_pages
+ * @findings: what was found
  */
 struct patient {
 	struct tree tree;
@@ -46,6 +49,8 @@ struct patient {
 	long long never;
 	long long taking_part;
 	long long anonymous;
+	bool equal;
+	bool zero;
 	struct findings findings;
 };
 

@@ -51,6 +51,29 @@ bool kernel_is_ours(void)
 	       root_exists(path);
 }
 
+/*
+ * types_in_force - the words of memory.ksm.types that hold in a cgroup
+ *
+ * They are those of the nearest cgroup that has a list, or what every kernel
+ * does without one. One without the memory controller has no file.
+ */
+void types_in_force(const char *cgroup, char *buf, size_t size)
+{
+	char path[8192], name[4096], *slash;
+
+	snprintf(name, sizeof(name), "%s", cgroup);
+	for (;;) {
+		cgroup_file(path, sizeof(path), name, "memory.ksm.types");
+		if (root_read(path, buf, size) >= 0 && strcmp(buf, "inherit"))
+			return;
+		slash = strrchr(name, '/');
+		if (!slash || !name[1])
+			break;
+		slash[slash == name] = '\0';
+	}
+	snprintf(buf, size, "anon");
+}
+
 static void read_group(struct group *group, int dir, unsigned int parts)
 {
 	long long weight;
@@ -61,6 +84,8 @@ static void read_group(struct group *group, int dir, unsigned int parts)
 		group->effective = read_setting(dir, "memory.ksm.effective");
 		if (read_at(dir, "memory.ksm.domain", text, sizeof(text)) > 0)
 			group->joins = !strcmp(text, "parent");
+		if (read_at(dir, "memory.ksm.types", text, sizeof(text)) >= 0)
+			group->types = xstrdup(text);
 		if (!read_number_at(dir, "memory.ksm.weight", &weight))
 			group->weight = weight;
 		if (read_at(dir, "cgroup.type", text, sizeof(text)) > 0)
@@ -222,6 +247,7 @@ void tree_free(struct tree *tree)
 
 	for (i = 0; i < tree->nr; i++) {
 		free(tree->groups[i]->path);
+		free(tree->groups[i]->types);
 		free(tree->groups[i]);
 	}
 	free(tree->groups);

@@ -62,6 +62,7 @@ struct stats {
  * @own: what memory.ksm says
  * @effective: what memory.ksm.effective says
  * @joins: memory.ksm.domain says "parent"
+ * @types: what memory.ksm.types says; NULL if there is no such file
  * @weight: memory.ksm.weight; 0 if there is no such file
  * @memory: memory.current in bytes; -1 if there is no such file
  * @threaded: it can't have files of the memory controller
@@ -77,6 +78,7 @@ struct group {
 	enum setting own;
 	enum setting effective;
 	bool joins;
+	char *types;
 	int weight;
 	long long memory;
 	bool threaded;
@@ -124,6 +126,7 @@ const struct group *domain_of(const struct group *group);
 bool obeys_run(const struct group *group);
 const char *setting_name(enum setting setting);
 bool kernel_is_ours(void);
+void types_in_force(const char *cgroup, char *buf, size_t size);
 
 /* process.c */
 struct process {

@@ -25,6 +25,8 @@ static const struct command commands[] = {
 	{ "weight", cmd_weight, "CGROUP N", "share of the scanning, 1 to 10000" },
 	{ "domain", cmd_domain, "CGROUP self|parent",
 	  "share apart, or with the cgroup above" },
+	{ "types", cmd_types, "CGROUP inherit|+TYPE|-TYPE...",
+	  "what is merged, and taken in" },
 	{ "scan", cmd_scan, "CGROUP [SIZE]", "scan its memory now" },
 	{ "run", cmd_run, "[--scope NAME] -- COMMAND...",
 	  "start a command that is merged, or is not" },

@@ -275,9 +275,9 @@ static void read_range(struct reader *reader, struct batch *batch, int pagemap,
 
 /*
  * What a 1 takes: not what can't be merged, what was refused, nor what is
- * marked as a key, unless that was asked for.
+ * marked as a key or locked, unless that was asked for or is taken in.
  */
-static bool flags_taken(const char *flags)
+static bool flags_taken(const struct reader *reader, const char *flags)
 {
 	static const char * const never[] = {
 		"sh", "ms", "pf", "io", "de", "ht", "mm", "dp", "nm",
@@ -287,8 +287,11 @@ static bool flags_taken(const char *flags)
 	for (i = 0; i < ARRAY_SIZE(never); i++)
 		if (has_word(flags, never[i]))
 			return false;
-	return has_word(flags, "mg") ||
-	       !(has_word(flags, "dd") || has_word(flags, "wf"));
+	if (has_word(flags, "mg"))
+		return true;
+	return !has_word(flags, "wf") &&
+	       (reader->marked || !has_word(flags, "dd")) &&
+	       (reader->locked || !has_word(flags, "lo"));
 }
 
 static bool line_pages(const char *line, const char *key, long long *pages)
@@ -302,7 +305,8 @@ static bool line_pages(const char *line, const char *key, long long *pages)
 }
 
 /* next_range - from smaps; VmFlags is the last line of each */
-static bool next_range(FILE *smaps, struct range *range)
+static bool next_range(const struct reader *reader, FILE *smaps,
+		       struct range *range)
 {
 	unsigned long start, end;
 	char line[8192];
@@ -313,7 +317,7 @@ static bool next_range(FILE *smaps, struct range *range)
 			range->start = start;
 			range->end = end;
 		} else if (!strncmp(line, "VmFlags:", 8)) {
-			range->taken = flags_taken(line + 8);
+			range->taken = flags_taken(reader, line + 8);
 			return true;
 		} else if (!line_pages(line, "Anonymous:", &range->anonymous)) {
 			line_pages(line, "Swap:", &range->swapped);
@@ -337,7 +341,7 @@ static void read_ranges(struct reader *reader, FILE *smaps, int pagemap)
 	struct batch batch = { .nr = 0 };
 	struct range range;
 
-	while (next_range(smaps, &range))
+	while (next_range(reader, smaps, &range))
 		if (range.taken && range.anonymous + range.swapped > 0)
 			read_range(reader, &batch, pagemap, &range);
 }

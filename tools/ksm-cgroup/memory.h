@@ -18,6 +18,8 @@
  * @done: pages that were passed, for the bar
  * @total: pages to be expected
  * @swapped: pages that are swapped out, which are not looked at
+ * @marked: ranges marked MADV_DONTDUMP are read: the word dontdump
+ * @locked: locked ranges are read: the word locked
  * @blind: frames can't be told apart, as we lack CAP_SYS_ADMIN
  */
 struct reader {
@@ -28,6 +30,8 @@ struct reader {
 	double done;
 	double total;
 	long long swapped;
+	bool marked;
+	bool locked;
 	bool blind;
 	/* memory.c's own */
 	struct hash_key content_key;

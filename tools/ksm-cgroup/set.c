@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * on, off, madvise, inherit, weight, domain: one file of each cgroup named.
+ * on, off, madvise, inherit, weight, domain, types: one file of each cgroup
+ * named.
  */
 #include <getopt.h>
 #include <string.h>
@@ -111,5 +112,51 @@ int cmd_domain(int argc, char **argv)
 	if (target_cgroup(argv[optind], cgroup, sizeof(cgroup)))
 		return STATUS_FAILED;
 	return setting_write(cgroup, "memory.ksm.domain", argv[optind + 1]) ?
+	       STATUS_FAILED : STATUS_OK;
+}
+
+#define TYPES "anon, zero, dontdump, locked, undumpable"
+
+/* Words as the file takes them, or inherit alone. */
+static bool are_types(int nr, char **words)
+{
+	static const char * const names[] = {
+		"anon", "zero", "dontdump", "locked", "undumpable",
+	};
+	size_t n;
+	int i;
+
+	if (nr == 1 && !strcmp(words[0], "inherit"))
+		return true;
+	for (i = 0; i < nr; i++) {
+		if (*words[i] != '+' && *words[i] != '-')
+			return false;
+		for (n = 0; n < ARRAY_SIZE(names); n++)
+			if (!strcmp(words[i] + 1, names[n]))
+				break;
+		if (n == ARRAY_SIZE(names))
+			return false;
+	}
+	return nr;
+}
+
+int cmd_types(int argc, char **argv)
+{
+	char cgroup[4096], text[256] = "";
+	int i, status;
+
+	if (take_help(argc, argv,
+		      "types CGROUP inherit|+TYPE|-TYPE... (" TYPES ")", &status))
+		return status;
+	if (argc - optind < 2)
+		return usage_error("types: a CGROUP and words such as +zero are needed");
+	if (!are_types(argc - optind - 1, argv + optind + 1))
+		return usage_error("types: + or - and one of " TYPES "; or inherit alone");
+	for (i = optind + 1; i < argc; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s",
+			 *text ? " " : "", argv[i]);
+	if (target_cgroup(argv[optind], cgroup, sizeof(cgroup)))
+		return STATUS_FAILED;
+	return setting_write(cgroup, "memory.ksm.types", text) ?
 	       STATUS_FAILED : STATUS_OK;
 }

@@ -103,20 +103,34 @@ static int write_by_library(const char *cgroup, const char *file,
 	return library_errno(error);
 }
 
+/* Does a list show what words with + and - made of it? The last one counts. */
+static bool shows_words(const char *text, const char *words)
+{
+	char name[32], later[64];
+	size_t length;
+
+	for (; *words; words += length, words += strspn(words, " ")) {
+		length = strcspn(words, " ");
+		snprintf(name, sizeof(name), "%.*s", (int)length - 1, words + 1);
+		snprintf(later, sizeof(later), "%c%s", *words == '+' ? '-' : '+', name);
+		if (has_word(words + length, later))
+			continue;
+		if (has_word(text, name) != (*words == '+'))
+			return false;
+	}
+	return true;
+}
+
 /* Does the file have this value? False only if it was read and has another. */
 static bool has_value(const char *path, const char *value)
 {
-	size_t len = strlen(value);
-	char buf[64] = "";
-	FILE *f = root_fopen(path);
-	bool has;
+	char buf[128];
 
-	if (!f)
+	if (root_read(path, buf, sizeof(buf)) < 0)
 		return true;
-	has = !fgets(buf, sizeof(buf), f) ||
-	      (!strncmp(buf, value, len) && (!buf[len] || buf[len] == '\n'));
-	fclose(f);
-	return has;
+	if (*value == '+' || *value == '-')
+		return shows_words(buf, value);
+	return !strcmp(buf, value);
 }
 
 /*

@@ -62,6 +62,7 @@ int cmd_list(int argc, char **argv);
 int cmd_set(int argc, char **argv);
 int cmd_weight(int argc, char **argv);
 int cmd_domain(int argc, char **argv);
+int cmd_types(int argc, char **argv);
 int cmd_scan(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_features(int argc, char **argv);

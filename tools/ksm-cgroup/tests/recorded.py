@@ -5,7 +5,7 @@ would show them, made from a few lines of description.
     Tree({"/": {}, "/box": {"ksm": "1", "pids": [100]}}, run=1)
 
 A cgroup's keys: ksm, ungranted (ksm was written without CAP_SYS_ADMIN), domain,
-weight, pids, stat (a dict), anon, swap, memory, max, type, no_memory (the
+types, weight, pids, stat (a dict), anon, swap, memory, max, type, no_memory (the
 controller is not handed down to it), files (name: text).
 """
 import os
@@ -115,6 +115,7 @@ class Tree:
         stat = dict.fromkeys(STAT, 0)
         stat.update(about.get("stat", {}))
         files = {"memory.ksm": self.own(path), "memory.ksm.effective": self.effective(path),
+                 "memory.ksm.types": about.get("types", "inherit" if path != "/" else "anon"),
                  "memory.ksm.scan": "",
                  "memory.ksm.stat": "\n".join("%s %s" % item for item in stat.items())}
         if path != "/":

@@ -203,7 +203,7 @@ def test_left_out():
     out = {"any_": "no", "mergeable": "no"}
     with healthy(processes={1: dict(out), 2: dict(out)}) as tree:
         out = says(tree, "2 of 2 processes take no part", "not dumpable",
-                   "prctl(PR_SET_MEMORY_MERGE, 1)", "'ksm-cgroup run'")
+                   "prctl(PR_SET_MEMORY_MERGE, 1)", "'ksm-cgroup run'", "types /box +undumpable")
         lacks(out, "as root")
 
 
@@ -237,11 +237,32 @@ def test_all_different():
 def test_marked():
     """memory that is marked or refused: full scans passed, and little is known of it"""
     with healthy(box={"anon": 64 * MIB}, stat={"full_scans": 5}) as tree:
-        says(tree, "of 64.0M of anonymous memory only 400K takes part", "mem-merge=on", status=0)
+        says(tree, "of 64.0M of anonymous memory only 400K takes part", "mem-merge=on",
+             "types /box +dontdump +locked", status=0)
     with healthy(box={"anon": 64 * MIB}, stat={"full_scans": 1}) as tree:
         lacks(says(tree, status=0), "takes part:")
     with healthy(box={"anon": 64 * MIB}, stat={"full_scans": 5, "pages_unshared": 9000}) as tree:
         lacks(says(tree, status=0), "takes part:")
+
+
+def test_types():
+    """memory.ksm.types without anon, here or above: zeroes alone, or nothing"""
+    with healthy(box={"types": "zero"}) as tree:
+        says(tree, "- only pages of zeroes", "ksm-cgroup types /box +anon", status=0)
+    with healthy(cgroups={"/": {"types": "zero locked"}}) as tree:
+        says(tree, "- only pages of zeroes", status=0)
+    for types in ("", "locked"):
+        with healthy(box={"types": types}) as tree:
+            says(tree, "! memory.ksm.types has neither anon nor zero")
+        with healthy(box={"types": types}, use_zero_pages=1) as tree:
+            says(tree, "- only pages of zeroes", status=0)
+    with healthy(box={"types": "anon"}, cgroups={"/": {"types": "zero"}}) as tree:
+        lacks(says(tree, status=0), "zeroes")
+    # Nothing is remembered of what is not zero, so that says nothing.
+    with healthy(box={"types": "zero", "anon": 64 * MIB}, stat={"full_scans": 5}) as tree:
+        lacks(says(tree, status=0), "takes part:")
+    with healthy(box={"types": "zero"}, stat={"ksm_merging_pages": 0}) as tree:
+        lacks(says(tree, "! there are no pages of zeroes"), "different")
 
 
 def test_weight():

@@ -22,7 +22,7 @@ libc = ctypes.CDLL(None)
 total = different * copies + zero + alone
 # A page that is never written to is the zero page, and no memory.
 area = mmap.mmap(-1, (total + 600) * 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-if advice:
+if advice > 0:
     area.madvise(advice)
 random.seed(seed)
 at = 0
@@ -43,6 +43,8 @@ for number in range(alone):
     at += 4096
 for offset in range(at, len(area), 4096):
     area[offset]
+if advice < 0:
+    libc.mlockall(5)            # as it is, nothing is faulted in
 if fork == 2:
     # One that has this memory, too: CLONE_VM, and SIGCHLD at its end.
     stack = ctypes.create_string_buffer(65536)
@@ -182,11 +184,18 @@ def test_cgroup():
 
 
 def test_left_out():
-    """what a 1 leaves alone is left out: MADV_DONTDUMP, MADV_WIPEONFORK"""
+    """what a 1 leaves alone is left out, unless memory.ksm.types takes it in"""
     need_root()
-    for advice in (16, 18):
+    # MADV_DONTDUMP, MADV_WIPEONFORK, mlockall()
+    for advice, types in ((16, "dontdump"), (18, None), (-1, "locked")):
         with holding(different=1000, copies=3, advice=advice) as pid:
             near(estimate(pid)[0]["saves"], 0)
+            for word in ("dontdump", "locked"):
+                with Tree({"/": {"types": "anon " + word}}) as tree:
+                    for name in (str(pid), "kpageflags"):
+                        os.symlink("/proc/" + name, tree.path("proc/" + name))
+                    line = estimate(pid, env={"KSM_CGROUP_ROOT": tree.root})[0]
+                    near(line["saves"], 2000 if word == types else 0)
 
 
 def test_sample():

@@ -10,7 +10,7 @@ from recorded import HERE, STAT, TOOL, Tree, has, same, tool
 from run import Skip
 
 ABOVE = os.path.dirname(HERE)
-FILES = ("memory.ksm", "memory.ksm.effective", "memory.ksm.domain", "memory.ksm.weight",
+FILES = ("memory.ksm", "memory.ksm.effective", "memory.ksm.types", "memory.ksm.domain", "memory.ksm.weight",
          "memory.ksm.scan", "memory.ksm.stat")
 
 
@@ -102,6 +102,8 @@ def test_completion():
         same(complete(tree, "list", "--no"), ["--noheadings"])
         same(complete(tree, "list", "-o", "KSM,PRO"), ["KSM,PROFIT", "KSM,PROCS"])
         same(complete(tree, "domain", "/box", "p"), ["parent"])
+        same(complete(tree, "types", "/box", "+z"), ["+zero"])
+        same(complete(tree, "types", "/box", "+zero", "-an"), ["-anon"])
         same(sorted(complete(tree, "on", "/b")), ["/bar/", "/box/"])
         same(complete(tree, "on", "box/"), ["box/in/"])
         same(complete(tree, "top", "-o", "sh"), ["share"])

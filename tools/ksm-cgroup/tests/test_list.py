@@ -200,7 +200,7 @@ def test_all_columns():
     with boxes() as tree:
         names = tree.run("list", "-r", "--output-all")[1].splitlines()[0].split()
         helped = tree.run("list", "--help")[1].split("Columns:")[1]
-        same(len(names), 28)
+        same(len(names), 29)
         for name in names:
             has(helped, name)
         has(tree.run("list", "-o", "+CPU")[1].splitlines()[0], "PROFIT", "CPU")

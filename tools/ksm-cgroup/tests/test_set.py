@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""on, off, madvise, inherit, weight, domain, scan, and what a CGROUP can be."""
+"""on, off, madvise, inherit, weight, domain, types, scan, and what a CGROUP can be."""
 import errno
 import os
 import shutil
@@ -192,6 +192,18 @@ def test_weight():
             same(status, 2)
             has(error, "from 1 to 10000")
         same(tree.run("weight", "/box")[0], 2)
+
+
+def test_types():
+    """types takes words with + and -, or inherit alone"""
+    with Tree({"/": {}, "/box": {}}) as tree:
+        same(tree.run("types", "/box", "-anon", "+zero")[0], 0)
+        same(tree.read("sys/fs/cgroup/box/memory.ksm.types"), "-anon +zero")
+        same(tree.run("types", "/box", "inherit")[0], 0)
+        same(tree.read("sys/fs/cgroup/box/memory.ksm.types"), "inherit")
+        for words in (["anon"], ["+all"], ["inherit", "+zero"], ["+"], []):
+            same(tree.run("types", "/box", *words)[0], 2)
+        same(tree.read("sys/fs/cgroup/box/memory.ksm.types"), "inherit")
 
 
 def test_domain():
