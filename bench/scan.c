@@ -197,6 +197,11 @@ static void make_page(const char *set, unsigned long i)
 		fill(page, i % (pages / 2));
 	} else if (!strcmp(set, "zero")) {
 		memset(page, 0, PAGE);
+	} else if (!strcmp(set, "eighth")) {
+		if (i % 8)
+			fill(page, i);
+		else
+			memset(page, 0, PAGE);
 	} else if (!strcmp(set, "near")) {
 		fill(page, 0);
 		page[WORDS - 1] = i;
@@ -520,6 +525,28 @@ static void unique(bool smart)
 		measure_smart();
 }
 
+/*
+ * Every eighth page holds zeroes. Our kernel merges nothing else; the stock
+ * kernel can only be told to use the zero page.
+ */
+static void zeroes(void)
+{
+	const char *types = "/sys/fs/cgroup/memory.ksm.types";
+	const char words[] = "-anon +zero";
+	int fd = open(types, O_WRONLY);
+
+	put(KSM "use_zero_pages", 1);
+	if (fd >= 0 && write(fd, words, strlen(words)) != (ssize_t)strlen(words))
+		die(types);
+	close(fd);
+	memory_taken();
+	measure_once("first");
+	measure_once("second");
+	measure("steady", STEADY_PASSES);
+	say("placed pages %ld", ksm("ksm_zero_pages"));
+	report_metadata();
+}
+
 /* All of each page, or one word of it, changes between two passes. */
 static void changing(void)
 {
@@ -634,7 +661,7 @@ int main(int argc, char **argv)
 {
 	/* The kernel appends arguments of its own. */
 	if (argc < 5)
-		die("usage: scan unique|changing|merging|settle|real set MiB smart");
+		die("usage: scan unique|zeroes|changing|merging|settle|real set MiB smart");
 	prepare();
 	pages = atol(argv[3]) * 256;
 	touch_memory();
@@ -645,6 +672,8 @@ int main(int argc, char **argv)
 	say("pages %ld", pages);
 	if (!strcmp(argv[1], "unique"))
 		unique(atoi(argv[4]));
+	else if (!strcmp(argv[1], "zeroes"))
+		zeroes();
 	else if (!strcmp(argv[1], "changing"))
 		changing();
 	else if (!strcmp(argv[1], "settle"))

@@ -28,7 +28,7 @@ QUICK = (Job("unique", "random", 256, smart=True), Job("unique", "random", 1024)
          Job("changing", "random", 256), Job("merging", "half", 256), Job("unique", "near", 256))
 WHOLE = (Job("unique", "random", 256, smart=True), Job("unique", "random", 1024, smart=True),
          Job("unique", "random", 4096), Job("changing", "random", 1024),
-         Job("merging", "half", 1024), Job("merging", "zero", 256),
+         Job("merging", "half", 1024), Job("merging", "zero", 256), Job("zeroes", "eighth", 256),
          Job("settle", "half", 1024, smart=True), Job("real", "interpreters", 512),
          Job("unique", "near", 256), Job("unique", "spread", 256), Job("unique", "hostile", 256))
 
@@ -124,6 +124,17 @@ def merging_figures(data: str, mib: int) -> Iterator[Figure]:
                  table.times_stock(1) if half else None)
 
 
+def zeroes_figures(friendly: float) -> Iterator[Figure]:
+    """Zeroes alone, beside the stock kernel's use_zero_pages and our own full scan."""
+    job, text = Job("zeroes", "eighth", 256), "1 in 8, 256 MiB"
+    yield Figure(f"zeroes alone, first sight, {text}", "us/page", job, page_us, "first")
+    yield Figure(f"zeroes alone, steady, {text}", "us/page", job, page_us, "steady",
+                 table.times(1, "random", friendly))
+    yield Figure("zeroes alone, placed", "percent", job, saved_percent, "placed",
+                 table.at_least(12.4))
+    yield Figure("zeroes alone, metadata", "B/page", job, metadata, "own", table.at_most(0.1))
+
+
 def figures(friendly: float) -> Iterator[Figure]:
     """All figures in the table's order. friendly: a random page, steady, 256 MiB."""
     for mib in SIZES:
@@ -136,6 +147,7 @@ def figures(friendly: float) -> Iterator[Figure]:
     yield Figure("metadata, as memory went", "B/page", job, metadata, "taken")
     for data, mib in (("half", 256), ("half", 1024), ("zero", 256)):
         yield from merging_figures(data, mib)
+    yield from zeroes_figures(friendly)
     job = Job("settle", "half", 1024)
     yield Figure("until 95% is saved, half are copies, 1 GiB", "s", job, wall_s, "settle",
                  table.of_stock(0.1))

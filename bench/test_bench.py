@@ -36,7 +36,7 @@ def results(us: float) -> dict[str, dict]:
     for job in scan.WHOLE + scan.QUICK:
         result = {name: stretch(100 * us, pages=50, wall_us=10000) for name in (
             "first", "steady", "smart", "changed_whole", "changed_word", "merge", "merged",
-            "unmerge", "settle", "found", "saved")}
+            "unmerge", "settle", "found", "saved", "placed")}
         turn[job.key] = dict(result, pages=100, metadata={"own": 1600 * us, "taken": 6400})
     return turn
 
