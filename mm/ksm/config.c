@@ -404,48 +404,6 @@ enum ksm_setting ksm_group_effective(const struct ksm_group *group)
 }
 
 /**
- * ksm_group_weight - a group's weight among its siblings
- * @group: the group
- *
- * Context: any.
- * Return: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX.
- */
-u32 ksm_group_weight(const struct ksm_group *group)
-{
-	return READ_ONCE(group->sched.weight);
-}
-
-/**
- * ksm_group_set_weight - change a group's weight
- * @group: the group
- * @weight: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX
- *
- * Context: takes ksm_lock.
- * Return: 0, or -EINVAL for any other weight.
- */
-int ksm_group_set_weight(struct ksm_group *group, u64 weight)
-{
-	if (weight < KSM_WEIGHT_MIN || weight > KSM_WEIGHT_MAX)
-		return -EINVAL;
-	spin_lock(&ksm_lock);
-	ksm_sched_set_weight(&group->sched, weight);
-	ksm_sched_set_weight(&group->undo.sched, weight);
-	spin_unlock(&ksm_lock);
-	return 0;
-}
-
-/**
- * ksm_group_reset_weight - put the default weight back
- * @group: the group
- *
- * Context: takes ksm_lock.
- */
-void ksm_group_reset_weight(struct ksm_group *group)
-{
-	ksm_group_set_weight(group, KSM_WEIGHT_DFL);
-}
-
-/**
  * ksm_group_enlist - a process without a slot came to a group
  * @group: the group
  *

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Groups: the group of a cgroup, of a process, of a charge; and sums over their
- * books.
+ * Groups: the group of a cgroup, of a process, of a charge; their weights; and
+ * sums over their books.
  *
  * Without memory cgroups there is the root group alone.
  */
@@ -155,6 +155,48 @@ struct ksm_group *ksm_mm_group(struct mm_struct *mm)
 	}
 #endif
 	return &ksm_root_group;
+}
+
+/**
+ * ksm_group_weight - a group's weight among its siblings
+ * @group: the group
+ *
+ * Context: any.
+ * Return: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX.
+ */
+u32 ksm_group_weight(const struct ksm_group *group)
+{
+	return READ_ONCE(group->sched.weight);
+}
+
+/**
+ * ksm_group_set_weight - change a group's weight
+ * @group: the group
+ * @weight: KSM_WEIGHT_MIN to KSM_WEIGHT_MAX
+ *
+ * Context: takes ksm_lock.
+ * Return: 0, or -EINVAL for any other weight.
+ */
+int ksm_group_set_weight(struct ksm_group *group, u64 weight)
+{
+	if (weight < KSM_WEIGHT_MIN || weight > KSM_WEIGHT_MAX)
+		return -EINVAL;
+	spin_lock(&ksm_lock);
+	ksm_sched_set_weight(&group->sched, weight);
+	ksm_sched_set_weight(&group->undo.sched, weight);
+	spin_unlock(&ksm_lock);
+	return 0;
+}
+
+/**
+ * ksm_group_reset_weight - put the default weight back
+ * @group: the group
+ *
+ * Context: takes ksm_lock.
+ */
+void ksm_group_reset_weight(struct ksm_group *group)
+{
+	ksm_group_set_weight(group, KSM_WEIGHT_DFL);
 }
 
 /**
