@@ -15,6 +15,7 @@
 #include <linux/types.h>
 #include <linux/workqueue.h>
 
+struct ksm_domain;
 struct ksm_group;
 struct mem_cgroup;
 struct mm_struct;
@@ -145,6 +146,13 @@ int ksm_group_edit_types(const struct ksm_group *group, unsigned int add,
 u32 ksm_group_weight(const struct ksm_group *group);
 int ksm_group_set_weight(struct ksm_group *group, u64 weight);
 void ksm_group_reset_weight(struct ksm_group *group);
+
+/* Merge domains with a name. */
+#define KSM_DOMAIN_NAME_MAX	63
+bool ksm_domain_name_valid(const char *name);
+struct ksm_domain *ksm_domain_get(const char *name);
+const char *ksm_domain_name(const struct ksm_domain *domain);
+void ksm_domain_put(struct ksm_domain *domain);
 
 /* What a change of configuration takes. */
 int ksm_mm_register(struct mm_struct *mm, gfp_t gfp);

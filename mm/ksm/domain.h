@@ -53,8 +53,8 @@ struct ksm_index {
 
 /**
  * struct ksm_domain - memory that may be merged
- * @ref: one for the group that has it as own_domain, one for each slot and
- *	frame, and temporary ones
+ * @ref: one for the group that has it as own_domain, or for each that joins it
+ *	by name; one for each slot and frame, and temporary ones
  * @all: on ksm_domains until it is freed (ksm_domains_lock)
  * @scanned: a thread is scanning a slot of the domain (ksm_lock)
  * @waiting: groups put aside while @scanned (ksm_lock)

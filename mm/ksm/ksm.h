@@ -213,7 +213,6 @@ void ksm_pool_drain(void);
 extern struct ksm_domain ksm_root_domain;
 int ksm_domain_init(struct ksm_domain *domain);
 struct ksm_domain *ksm_domain_alloc(void);
-void ksm_domain_put(struct ksm_domain *domain);
 struct ksm_domain *ksm_domain_next(struct ksm_domain *domain);
 
 /* content.c */
