@@ -11,6 +11,7 @@
  */
 
 #include <linux/bits.h>
+#include <linux/err.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
 #include <linux/workqueue.h>
@@ -50,21 +51,26 @@ enum ksm_type {
 /* No list of one's own: whatever the parent's may have. */
 #define KSM_T_INHERIT		(~0U)
 
+/* The value of ksm_config.join where memory.ksm.domain is "parent". */
+#define KSM_JOIN_PARENT		((struct ksm_domain *)ERR_PTR(-EEXIST))
+
 /**
  * struct ksm_config - what the files of a cgroup say
  * @setting: the value of memory.ksm
- * @join: memory.ksm.domain is "parent"
+ * @join: the domain that the cgroup joins: KSM_JOIN_PARENT; one with a name,
+ *	with a reference; NULL for "self"
  * @granted: @setting was written through a file opened with CAP_SYS_ADMIN in
  *	the initial user namespace
  * @types: the words of memory.ksm.types, KSM_T_*, or KSM_T_INHERIT
  * @granted_types: those of @types that were in force after a write through such
  *	a file; the others count only if they are in force in the parent
  *
- * Changes under ksm_config_mutex; all but @granted are also read without it.
+ * Changes under ksm_config_mutex; all but @granted are also read without it, a
+ * domain with a name under RCU.
  */
 struct ksm_config {
 	enum ksm_setting setting;
-	bool join;
+	struct ksm_domain *join;
 	bool granted;
 	unsigned int types;
 	unsigned int granted_types;
@@ -133,9 +139,10 @@ void ksm_group_destroy(struct ksm_group *group);
 int ksm_group_write_lock(struct ksm_group *group);
 void ksm_group_write_unlock(struct ksm_group *group);
 enum ksm_setting ksm_group_setting(const struct ksm_group *group);
-bool ksm_group_joins(const struct ksm_group *group);
-void ksm_group_change_config(struct ksm_group *group, ksm_change_fn change,
-			     const struct ksm_config *to);
+struct ksm_domain *ksm_group_join(const struct ksm_group *group);
+struct ksm_domain *ksm_group_change_config(struct ksm_group *group,
+					   ksm_change_fn change,
+					   const struct ksm_config *to);
 bool ksm_group_refresh(struct ksm_group *group);
 int ksm_group_need_domain(struct ksm_group *group);
 enum ksm_setting ksm_group_effective(const struct ksm_group *group);

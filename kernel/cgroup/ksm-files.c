@@ -12,6 +12,9 @@
  *  - memory.ksm.types says what is merged, and what a 1 takes in that it leaves
  *    alone otherwise. A write that is not granted cannot add a word that the
  *    parent does not have.
+ *  - A cgroup with a 1 or madvise that counts shares with its own subtree, as
+ *    memory.ksm.domain says with its parent's domain, or with all cgroups that
+ *    say the same @NAME, wherever they are. Only a granted write takes a name.
  *  - A write that takes merging away, or splits a domain, takes effect before
  *    anything is unshared and is not taken back. It goes through all processes,
  *    and fails with ENOMEM if memory is too short to unshare, with EBUSY if a
@@ -279,26 +282,54 @@ static void ksm_change_join(struct ksm_config *config,
 	config->join = to->join;
 }
 
+/* The domain of a name, with a reference. */
+static int memory_ksm_domain_named(struct kernfs_open_file *of,
+				   const char *name, struct ksm_domain **domain)
+{
+	if (!ksm_domain_name_valid(name))
+		return -EINVAL;
+	if (!ksm_file_grants(of))
+		return -EPERM;
+	*domain = ksm_domain_get(name);
+	return *domain ? 0 : -ENOMEM;
+}
+
 static ssize_t memory_ksm_domain_write(struct kernfs_open_file *of, char *buf,
 				       size_t nbytes, loff_t off)
 {
+	struct ksm_domain *named = NULL;
 	struct ksm_config to = {};
-	int err;
+	int err = 0;
 
 	buf = strstrip(buf);
-	if (!strcmp(buf, "parent"))
-		to.join = true;
-	else if (strcmp(buf, "self"))
-		return -EINVAL;
-	err = ksm_config_change(of, ksm_change_join, &to);
+	if (*buf == '@') {
+		err = memory_ksm_domain_named(of, buf + 1, &named);
+		to.join = named;
+	} else if (!strcmp(buf, "parent")) {
+		to.join = KSM_JOIN_PARENT;
+	} else if (strcmp(buf, "self")) {
+		err = -EINVAL;
+	}
+	if (!err)
+		err = ksm_config_change(of, ksm_change_join, &to);
+	if (named)
+		ksm_domain_put(named);
 	return err ?: nbytes;
 }
 
 static int memory_ksm_domain_show(struct seq_file *m, void *v)
 {
-	bool joins = ksm_group_joins(ksm_css_group(seq_css(m)));
+	struct ksm_domain *join;
 
-	seq_puts(m, joins ? "parent\n" : "self\n");
+	rcu_read_lock();
+	join = ksm_group_join(ksm_css_group(seq_css(m)));
+	if (!join)
+		seq_puts(m, "self\n");
+	else if (join == KSM_JOIN_PARENT)
+		seq_puts(m, "parent\n");
+	else
+		seq_printf(m, "@%s\n", ksm_domain_name(join));
+	rcu_read_unlock();
 	return 0;
 }
 

@@ -107,10 +107,15 @@ static void ksm_subtree_refresh(struct mem_cgroup *memcg)
 void ksm_subtree_configure(struct ksm_group *group, ksm_change_fn change,
 			   const struct ksm_config *to)
 {
+	struct ksm_domain *left;
+
 	mutex_lock(&ksm_config_mutex);
-	ksm_group_change_config(group, change, to);
+	left = ksm_group_change_config(group, change, to);
 	ksm_subtree_refresh(ksm_group_memcg(group));
 	mutex_unlock(&ksm_config_mutex);
+	/* no group of the subtree is in it any more */
+	if (left)
+		ksm_domain_put(left);
 }
 
 /**

@@ -6,8 +6,9 @@
  * The effective setting of a group follows from its own and its parent's: a 0
  * anywhere above wins, else the nearest value that is not "inherit" and counts.
  * A group with 1 or madvise of its own that counts is the root of a merge
- * domain, unless it joins its parent's. kernel/cgroup/ksm-files.c parses the
- * values, and ksm.c there has a subtree worked out from the top down.
+ * domain, unless it joins its parent's or one with a name.
+ * kernel/cgroup/ksm-files.c parses the values, and ksm.c there has a subtree
+ * worked out from the top down.
  *
  * A group is also created, taken offline and freed here, as that changes what
  * holds below it.
@@ -130,17 +131,26 @@ static void ksm_group_pass_slots(struct ksm_group *group)
 	}
 }
 
+/* The domain that @join names, or NULL. */
+static struct ksm_domain *ksm_join_named(struct ksm_domain *join)
+{
+	return join == KSM_JOIN_PARENT ? NULL : join;
+}
+
 /**
  * ksm_group_offline - the cgroup is gone: everything goes to the parent
  * @group: the group, not the root
  *
  * Slots move first, in batches: no process is left in the cgroup, and only
- * exiting mms still have slots here.
+ * exiting mms still have slots here. A named domain is let go at once, as pages
+ * may stay charged to the cgroup for long.
  *
  * Context: sleeps.
  */
 void ksm_group_offline(struct ksm_group *group)
 {
+	struct ksm_domain *left = NULL;
+
 	mutex_lock(&ksm_config_mutex);
 	if (!group->offline) {
 		spin_lock(&ksm_lock);
@@ -151,8 +161,12 @@ void ksm_group_offline(struct ksm_group *group)
 		list_del_init(&group->queue.enlist);
 		list_del_rcu(&group->queue.link);
 		spin_unlock(&ksm_lock);
+		left = ksm_join_named(group->config.join);
+		WRITE_ONCE(group->config.join, NULL);
 	}
 	mutex_unlock(&ksm_config_mutex);
+	if (left)
+		ksm_domain_put(left);
 }
 
 /**
@@ -219,13 +233,13 @@ enum ksm_setting ksm_group_setting(const struct ksm_group *group)
 }
 
 /**
- * ksm_group_joins - the value of memory.ksm.domain
+ * ksm_group_join - the value of memory.ksm.domain
  * @group: the group
  *
- * Context: any.
- * Return: true for "parent".
+ * Context: RCU read side.
+ * Return: as ksm_config.join; without a reference.
  */
-bool ksm_group_joins(const struct ksm_group *group)
+struct ksm_domain *ksm_group_join(const struct ksm_group *group)
 {
 	return READ_ONCE(group->config.join);
 }
@@ -236,20 +250,33 @@ bool ksm_group_joins(const struct ksm_group *group)
  * @change: makes the change, does not sleep
  * @to: its argument
  *
+ * A cgroup that is gone keeps what it has, and gets no reference to a domain.
+ *
  * Context: ksm_config_mutex; ksm_group_refresh() of the subtree follows.
+ * Return: the named domain that the group left, or NULL. Its reference passes
+ * to the caller, who drops it once the subtree is refreshed.
  */
-void ksm_group_change_config(struct ksm_group *group, ksm_change_fn change,
-			     const struct ksm_config *to)
+struct ksm_domain *ksm_group_change_config(struct ksm_group *group,
+					   ksm_change_fn change,
+					   const struct ksm_config *to)
 {
 	struct ksm_config config = group->config;
+	struct ksm_domain *old = ksm_join_named(config.join), *new;
 
 	lockdep_assert_held(&ksm_config_mutex);
+	if (group->offline)
+		return NULL;
 	change(&config, to);
+	new = ksm_join_named(config.join);
+	if (new)
+		refcount_inc(&new->ref);
 	WRITE_ONCE(group->config.setting, config.setting);
-	WRITE_ONCE(group->config.join, config.join);
+	/* pairs with ksm_group_join(), which reads through the pointer */
+	smp_store_release(&group->config.join, config.join);
 	WRITE_ONCE(group->config.granted, config.granted);
 	WRITE_ONCE(group->config.types, config.types);
 	WRITE_ONCE(group->config.granted_types, config.granted_types);
+	return old;
 }
 
 /**
@@ -304,6 +331,7 @@ static struct ksm_effective ksm_config_resolve(const struct ksm_group *group)
 	const struct ksm_effective *above = group->parent ?
 					    &group->parent->effective :
 					    &ksm_host_effective;
+	struct ksm_domain *named = ksm_join_named(group->config.join);
 	enum ksm_setting own = ksm_config_own(group, above);
 	struct ksm_effective result = *above;
 
@@ -320,7 +348,9 @@ static struct ksm_effective ksm_config_resolve(const struct ksm_group *group)
 	/* the root's madvise is the boot default, so it owns nothing */
 	if (own == KSM_ALWAYS || group->parent)
 		result.owned = true;
-	if (!group->config.join)
+	if (named)
+		result.domain = named;
+	else if (!group->config.join)
 		result.domain = group->own_domain;
 	return result;
 }
@@ -449,3 +479,5 @@ struct ksm_group *ksm_enlist_next(void)
 #endif
 	return found;
 }
+
+#include "tests/config-kunit.h"

@@ -24,8 +24,13 @@ struct ksm_domain;
  *	below count
  * @owned: an own 1 or madvise counts here or in a group above; the root's only
  *	if it is 1
- * @domain: the domain that slots here merge in, an ancestor's own_domain
+ * @domain: the domain that slots here merge in: own_domain of this group or one
+ *	above, or a named domain that such a group joins
  * @types: words of memory.ksm.types, KSM_T_*
+ *
+ * That group keeps @domain: it drops the reference only after all groups below
+ * have been refreshed. A group that is offline has no slots, is not refreshed,
+ * and its @domain may be gone: nothing follows the pointer.
  *
  * Written under ksm_config_mutex and ksm_lock, read under either, or with
  * READ_ONCE() where a stale answer does no harm.

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Unit tests of which domain follows from the values written to cgroups.
+ */
+#ifdef CONFIG_KSM_KUNIT_TEST
+
+#ifndef _KSM_CONFIG_TEST_H
+#define _KSM_CONFIG_TEST_H
+
+#include <kunit/test.h>
+
+/**
+ * struct ksm_ct - a path of cgroups, as far as configurations go
+ * @top: a child of the root that no test touches
+ * @pod: below @top
+ * @box: below @pod
+ * @own: their own domains
+ * @named: two domains with a name
+ *
+ * Domains are only compared, so the memory that they would need is enough.
+ */
+struct ksm_ct {
+	struct ksm_group top;
+	struct ksm_group pod;
+	struct ksm_group box;
+	struct ksm_domain own[3];
+	struct ksm_domain named[2];
+};
+
+static struct ksm_ct *ksm_ct_make(struct kunit *test)
+{
+	struct ksm_ct *ct = kunit_kzalloc(test, sizeof(*ct), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, ct);
+	ct->top.parent = &ksm_root_group;
+	ct->top.own_domain = &ct->own[0];
+	ct->top.effective = ksm_host_effective;
+	ct->pod.parent = &ct->top;
+	ct->pod.own_domain = &ct->own[1];
+	ct->box.parent = &ct->pod;
+	ct->box.own_domain = &ct->own[2];
+	return ct;
+}
+
+/* What holds in a group once this was written to it. */
+static struct ksm_effective ksm_ct_write(struct ksm_group *group,
+					 enum ksm_setting setting, bool granted,
+					 struct ksm_domain *join)
+{
+	group->config = (struct ksm_config) {
+		.setting = setting,
+		.granted = granted,
+		.join = join,
+	};
+	group->effective = ksm_config_resolve(group);
+	return group->effective;
+}
+
+/* A value of its own that counts is in the domain that it says. */
+static void ksm_config_test_join(struct kunit *test)
+{
+	static const enum ksm_setting own[] = { KSM_MADVISE, KSM_ALWAYS };
+	struct ksm_ct *ct = ksm_ct_make(test);
+	struct ksm_effective e;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(own); i++) {
+		e = ksm_ct_write(&ct->pod, own[i], true, NULL);
+		KUNIT_EXPECT_PTR_EQ(test, e.domain, &ct->own[1]);
+		e = ksm_ct_write(&ct->pod, own[i], true, KSM_JOIN_PARENT);
+		KUNIT_EXPECT_PTR_EQ(test, e.domain, &ksm_root_domain);
+		e = ksm_ct_write(&ct->pod, own[i], true, &ct->named[0]);
+		KUNIT_EXPECT_PTR_EQ(test, e.domain, &ct->named[0]);
+		/* it obeys run_cgroups in each of them */
+		KUNIT_EXPECT_TRUE(test, e.owned);
+		KUNIT_EXPECT_EQ(test, e.setting, own[i]);
+	}
+}
+
+/* Without one, the name stands in the file and has no effect. */
+static void ksm_config_test_no_effect(struct kunit *test)
+{
+	struct ksm_ct *ct = ksm_ct_make(test);
+	struct ksm_effective e;
+
+	e = ksm_ct_write(&ct->pod, KSM_INHERIT, true, &ct->named[0]);
+	KUNIT_EXPECT_PTR_EQ(test, e.domain, &ksm_root_domain);
+	KUNIT_EXPECT_FALSE(test, e.owned);
+	e = ksm_ct_write(&ct->pod, KSM_NEVER, true, &ct->named[0]);
+	KUNIT_EXPECT_PTR_EQ(test, e.domain, &ksm_root_domain);
+	/* not granted, and nothing above is */
+	e = ksm_ct_write(&ct->pod, KSM_ALWAYS, false, &ct->named[0]);
+	KUNIT_EXPECT_PTR_EQ(test, e.domain, &ksm_root_domain);
+	KUNIT_EXPECT_FALSE(test, e.owned);
+	/* it counts once a granted 1 is above */
+	ksm_ct_write(&ct->top, KSM_ALWAYS, true, NULL);
+	e = ksm_ct_write(&ct->pod, KSM_ALWAYS, false, &ct->named[0]);
+	KUNIT_EXPECT_PTR_EQ(test, e.domain, &ct->named[0]);
+	e = ksm_ct_write(&ct->pod, KSM_INHERIT, true, &ct->named[0]);
+	KUNIT_EXPECT_PTR_EQ(test, e.domain, &ct->own[0]);
+}
+
+/* What is below follows, unless it has a value of its own and says otherwise. */
+static void ksm_config_test_below(struct kunit *test)
+{
+	struct ksm_ct *ct = ksm_ct_make(test);
+	struct ksm_effective e;
+
+	ksm_ct_write(&ct->top, KSM_ALWAYS, true, NULL);
+	ksm_ct_write(&ct->pod, KSM_ALWAYS, true, &ct->named[0]);
+	e = ksm_ct_write(&ct->box, KSM_INHERIT, false, NULL);
+	KUNIT_EXPECT_PTR_EQ(test, e.domain, &ct->named[0]);
+	/* a tenant below may split off, or not, and gets no further */
+	e = ksm_ct_write(&ct->box, KSM_ALWAYS, false, NULL);
+	KUNIT_EXPECT_PTR_EQ(test, e.domain, &ct->own[2]);
+	e = ksm_ct_write(&ct->box, KSM_ALWAYS, false, KSM_JOIN_PARENT);
+	KUNIT_EXPECT_PTR_EQ(test, e.domain, &ct->named[0]);
+	e = ksm_ct_write(&ct->box, KSM_ALWAYS, true, &ct->named[1]);
+	KUNIT_EXPECT_PTR_EQ(test, e.domain, &ct->named[1]);
+	/* a 0 above hides values, and no domain */
+	ksm_ct_write(&ct->pod, KSM_NEVER, true, &ct->named[0]);
+	e = ksm_ct_write(&ct->box, KSM_ALWAYS, true, KSM_JOIN_PARENT);
+	KUNIT_EXPECT_PTR_EQ(test, e.domain, &ct->own[0]);
+	KUNIT_EXPECT_EQ(test, e.setting, KSM_NEVER);
+}
+
+static struct kunit_case ksm_config_test_cases[] = {
+	KUNIT_CASE(ksm_config_test_join),
+	KUNIT_CASE(ksm_config_test_no_effect),
+	KUNIT_CASE(ksm_config_test_below),
+	{}
+};
+
+static struct kunit_suite ksm_config_test_suite = {
+	.name = "ksm-config",
+	.test_cases = ksm_config_test_cases,
+};
+
+kunit_test_suite(ksm_config_test_suite);
+
+#endif /* _KSM_CONFIG_TEST_H */
+
+#endif /* CONFIG_KSM_KUNIT_TEST */
