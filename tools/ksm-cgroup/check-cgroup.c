@@ -195,7 +195,7 @@ static void nothing_merged(struct patient *patient)
 			human_size(size, sizeof(size), unique * page_bytes()));
 		remedy(patient,
 		       "nothing is to be gained within %s; 'ksm-cgroup estimate' tells what sharing with others would bring",
-		       domain_of(patient->group)->path);
+		       domain_of(patient->group));
 	}
 }
 

@@ -211,15 +211,16 @@ static void check_grant(struct patient *patient, const struct group *who)
 static void check_domains_below(struct patient *patient)
 {
 	const struct group *group, *first = NULL;
+	const char *here = domain_of(patient->group);
 	long long apart = 0;
 	size_t i;
 
 	for (i = 0; i < patient->tree.nr; i++) {
 		group = patient->tree.groups[i];
 		if (group->ancestor || group == patient->group ||
-		    domain_of(group) == domain_of(patient->group))
+		    !strcmp(domain_of(group), here))
 			continue;
-		if (domain_of(group) == group && !apart++)
+		if (chooses_domain(group) && !apart++)
 			first = group;
 	}
 	if (first) {
@@ -248,6 +249,49 @@ static void check_types(struct patient *patient)
 	remedy(patient,
 	       "to merge equal pages: ksm-cgroup types %s +anon",
 	       path);
+}
+
+/* How many other cgroups say the same name, and are in its domain? */
+static long long others_in(const char *domain, const struct group *group)
+{
+	struct tree tree;
+	long long nr = 0;
+	size_t i;
+
+	if (tree_read(&tree, "/", TREE_SETTINGS))
+		return -1;
+	for (i = 0; i < tree.nr; i++)
+		if (!strcmp(tree.groups[i]->join, domain) &&
+		    chooses_domain(tree.groups[i]) &&
+		    strcmp(tree.groups[i]->path, group->path))
+			nr++;
+	tree_free(&tree);
+	return nr;
+}
+
+/* A name is written more than once, and needs a value beside it. */
+static void check_name(struct patient *patient)
+{
+	const struct group *group = patient->group;
+	const char *domain = domain_of(group);
+
+	if (*group->join == '@' && group->own == SETTING_INHERIT) {
+		problem(patient, GRADE_NOTE,
+			"memory.ksm.domain of %s is %s, which has no effect where memory.ksm is inherit: it shares in the domain of the cgroup above, %s",
+			group->path, group->join, domain);
+		remedy(patient,
+		       "ksm-cgroup on %s", group->path);
+	}
+	if (*domain != '@')
+		return;
+	while (!chooses_domain(group))
+		group = group->parent;
+	if (!others_in(domain, group)) {
+		problem(patient, GRADE_NOTE,
+			"no cgroup but %s is in domain %s", group->path, domain);
+		remedy(patient,
+		       "if there should be others: ksm-cgroup list -o CGROUP,KSM,EFFECTIVE,JOIN -Q 'join =~ @'");
+	}
 }
 
 void check_settings(struct patient *patient)
@@ -280,5 +324,6 @@ void check_settings(struct patient *patient)
 		       patient->group->path);
 	}
 	check_types(patient);
+	check_name(patient);
 	check_domains_below(patient);
 }

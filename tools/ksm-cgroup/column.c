@@ -38,13 +38,13 @@ static void get_effective(const struct group *group, struct cell *cell)
 static void get_domain(const struct group *group, struct cell *cell)
 {
 	if (group->own != SETTING_UNKNOWN)
-		set_text(cell, domain_of(group)->path);
+		set_text(cell, domain_of(group));
 }
 
-static void get_joins(const struct group *group, struct cell *cell)
+static void get_join(const struct group *group, struct cell *cell)
 {
-	if (group->own != SETTING_UNKNOWN && group->parent)
-		set_text(cell, group->joins ? "parent" : "self");
+	if (*group->join)
+		set_text(cell, group->join);
 }
 
 static void get_types(const struct group *group, struct cell *cell)
@@ -79,8 +79,8 @@ const struct column columns[] = {
 	TEXT("CGROUP", get_path, "the cgroup; as a tree unless --list is given"),
 	TEXT("KSM", get_own, "what memory.ksm says"),
 	TEXT("EFFECTIVE", get_effective, "what holds: 0, 1 or madvise"),
-	TEXT("DOMAIN", get_domain, "the cgroup within which pages are shared"),
-	TEXT("JOIN", get_joins, "memory.ksm.domain: self or parent"),
+	TEXT("DOMAIN", get_domain, "where pages are shared: in that cgroup, or by @NAME"),
+	TEXT("JOIN", get_join, "memory.ksm.domain: self, parent or @NAME"),
 	TEXT("TYPES", get_types, "memory.ksm.types: what is merged, and taken in by a 1"),
 	{ "WEIGHT", KIND_COUNT, "share of the scanning against siblings",
 	  get_weight, 0, false },

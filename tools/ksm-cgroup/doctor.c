@@ -31,7 +31,7 @@ static void print_state(const struct patient *patient)
 	if (own)
 		printf(", memory.ksm %s, effective %s, domain %s", own,
 		       effective ? effective : "unknown",
-		       domain_of(patient->group)->path);
+		       domain_of(patient->group));
 	if (stats_has(stats, STAT_MERGING))
 		printf(", merged %s", human_size(merged, sizeof(merged),
 						 stats->value[STAT_MERGING] * page_bytes()));

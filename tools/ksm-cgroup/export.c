@@ -149,7 +149,7 @@ static void put_settings(FILE *out, const struct tree *tree)
 		fprintf(out, "\",ksm=\"%s\",effective=\"%s\",domain=\"",
 			setting_name(group->own), group->effective ?
 			setting_name(group->effective) : "");
-		put_label(out, domain_of(group)->path);
+		put_label(out, domain_of(group));
 		fputs("\"} 1\n", out);
 	}
 	put_header(out, "weight", false, "Share of the scanning against siblings.");

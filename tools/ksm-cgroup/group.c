@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -83,7 +84,8 @@ static void read_group(struct group *group, int dir, unsigned int parts)
 		group->own = read_setting(dir, "memory.ksm");
 		group->effective = read_setting(dir, "memory.ksm.effective");
 		if (read_at(dir, "memory.ksm.domain", text, sizeof(text)) > 0)
-			group->joins = !strcmp(text, "parent");
+			snprintf(group->join, sizeof(group->join), "%.*s",
+				 JOIN_SIZE - 1, text);
 		if (read_at(dir, "memory.ksm.types", text, sizeof(text)) >= 0)
 			group->types = xstrdup(text);
 		if (!read_number_at(dir, "memory.ksm.weight", &weight))
@@ -296,17 +298,25 @@ const struct group *not_granted(const struct group *group)
 	return asks(group) && !counts(group) ? group : NULL;
 }
 
+/* chooses_domain - it does not just follow the cgroup above */
+bool chooses_domain(const struct group *group)
+{
+	return asks(group) && counts(group) && *group->join &&
+	       strcmp(group->join, "parent");
+}
+
 /*
- * domain_of - the cgroup at the top of the merge domain
+ * domain_of - the merge domain: "@" and its name, or the cgroup at its top
  *
  * Needs the ancestors, which tree_read() reads.
  */
-const struct group *domain_of(const struct group *group)
+const char *domain_of(const struct group *group)
 {
-	for (; group->parent; group = group->parent)
-		if (asks(group) && counts(group) && !group->joins)
-			break;
-	return group;
+	while (group->parent && !chooses_domain(group))
+		group = group->parent;
+	if (*group->join == '@' && chooses_domain(group))
+		return group->join;
+	return group->path;
 }
 
 /*

@@ -53,6 +53,9 @@ struct stats {
 	unsigned int known;
 };
 
+/* "self", "parent", or "@" and a name of at most 63 characters. */
+#define JOIN_SIZE	65
+
 /**
  * struct group - one cgroup
  * @path: from the mount on; "/" is the root
@@ -61,7 +64,7 @@ struct stats {
  * @child: the first child, in the order of the list; @next is its sibling
  * @own: what memory.ksm says
  * @effective: what memory.ksm.effective says
- * @joins: memory.ksm.domain says "parent"
+ * @join: what memory.ksm.domain says; "" if there is no such file
  * @types: what memory.ksm.types says; NULL if there is no such file
  * @weight: memory.ksm.weight; 0 if there is no such file
  * @memory: memory.current in bytes; -1 if there is no such file
@@ -77,7 +80,7 @@ struct group {
 	struct group *next;
 	enum setting own;
 	enum setting effective;
-	bool joins;
+	char join[JOIN_SIZE];
 	char *types;
 	int weight;
 	long long memory;
@@ -122,7 +125,8 @@ int tree_read(struct tree *tree, const char *top, unsigned int parts);
 void tree_free(struct tree *tree);
 struct group *tree_find(const struct tree *tree, const char *path);
 const struct group *not_granted(const struct group *group);
-const struct group *domain_of(const struct group *group);
+bool chooses_domain(const struct group *group);
+const char *domain_of(const struct group *group);
 bool obeys_run(const struct group *group);
 const char *setting_name(enum setting setting);
 bool kernel_is_ours(void);

@@ -21,6 +21,8 @@ static const struct advice advices[] = {
 	  "it belongs to whoever made the cgroup: run this as root or as that user" },
 	{ USE_SETTING, EPERM,
 	  "it belongs to whoever made the cgroup: run this as root or as that user" },
+	{ USE_NAME, EPERM,
+	  "a name reaches beyond the cgroup: run this as root on the host" },
 	{ USE_SETTING, EROFS,
 	  "cgroups are mounted read-only here, as in most containers: set it on the host" },
 	{ USE_SETTING, ENOENT,
@@ -84,7 +86,8 @@ const char *errno_advice(enum file_use use, int error)
 	for (i = 0; i < ARRAY_SIZE(advices); i++)
 		if (advices[i].use == use && advices[i].error == error)
 			return advices[i].text;
-	return NULL;
+	/* else a name is a setting as any other */
+	return use == USE_NAME ? errno_advice(USE_SETTING, error) : NULL;
 }
 
 static void say(const char *format, va_list args)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "findings.h"
+#include "group.h"
 #include "settings.h"
 #include "target.h"
 #include "tool.h"
@@ -97,17 +98,29 @@ int cmd_weight(int argc, char **argv)
 	       STATUS_FAILED : STATUS_OK;
 }
 
+static bool is_domain(const char *text)
+{
+	static const char letters[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+	size_t length;
+
+	if (*text != '@')
+		return !strcmp(text, "self") || !strcmp(text, "parent");
+	length = strspn(text + 1, letters);
+	return length && !text[1 + length] && length < JOIN_SIZE - 1;
+}
+
 int cmd_domain(int argc, char **argv)
 {
 	char cgroup[4096];
 	int status;
 
-	if (take_help(argc, argv, "domain CGROUP self|parent", &status))
+	if (take_help(argc, argv, "domain CGROUP self|parent|@NAME", &status))
 		return status;
 	if (argc - optind != 2)
-		return usage_error("domain: a CGROUP and self or parent are needed");
-	if (strcmp(argv[optind + 1], "self") && strcmp(argv[optind + 1], "parent"))
-		return usage_error("domain: '%s' is neither self nor parent",
+		return usage_error("domain: a CGROUP and self, parent or @NAME are needed");
+	if (!is_domain(argv[optind + 1]))
+		return usage_error("domain: '%s' is neither self nor parent nor @NAME (1 to 63 of A-Z a-z 0-9 . _ -)",
 				   argv[optind + 1]);
 	if (target_cgroup(argv[optind], cgroup, sizeof(cgroup)))
 		return STATUS_FAILED;

@@ -144,6 +144,7 @@ static bool has_value(const char *path, const char *value)
  */
 int setting_write(const char *cgroup, const char *file, const char *value)
 {
+	enum file_use use = *value == '@' ? USE_NAME : USE_SETTING;
 	char path[8192];
 	int error = 0;
 
@@ -157,7 +158,7 @@ int setting_write(const char *cgroup, const char *file, const char *value)
 	if (!error)
 		return SETTING_DONE;
 	if (error != -ENOMEM && error != -EBUSY && error != -EINTR) {
-		complain_file(path, USE_SETTING, -error);
+		complain_file(path, use, -error);
 		return SETTING_FAILED;
 	}
 	if (has_value(path, value)) {

@@ -24,7 +24,14 @@ enum exit_status { STATUS_OK, STATUS_FAILED, STATUS_USAGE };
  * What a file was opened for, as an errno means different things there.
  * @USE_UNCHANGED is a setting that has its old value.
  */
-enum file_use { USE_READ, USE_SETTING, USE_UNCHANGED, USE_SCAN, USE_PROCESS };
+enum file_use {
+	USE_READ,
+	USE_SETTING,
+	USE_NAME,
+	USE_UNCHANGED,
+	USE_SCAN,
+	USE_PROCESS,
+};
 
 /* message.c */
 void complain(const char *format, ...) __printf(1, 2);

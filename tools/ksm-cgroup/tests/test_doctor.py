@@ -183,6 +183,23 @@ def test_domains_below():
         lacks(says(tree, status=0), "below")
 
 
+def test_domain_name():
+    """a domain with a name: what it is, that nothing else is in it, that it has no effect"""
+    named = {"domain": "@shop"}
+    with healthy(box=named, cgroups={"/far": {}, "/far/b": {"ksm": "1", "domain": "@shop"}}) as tree:
+        lacks(says(tree, "domain @shop, merged", status=0), "no cgroup but", "->")
+    with healthy(box=named, cgroups={"/box/in": {}, "/b": {"domain": "@shop"},
+                                     "/c": {"ksm": "1", "domain": "@shopp"}}) as tree:
+        says(tree, "no cgroup but /box is in domain @shop", "-Q 'join =~ @'", status=0)
+    with healthy(box={"ksm": "inherit", "domain": "@shop"}, run=1) as tree:
+        says(tree, "memory.ksm.domain of /box is @shop, which has no effect", "ksm-cgroup on /box",
+             status=0)
+    with healthy(box=named, cgroups={"/box/x": {"ksm": "1", "domain": "@shop"}}) as tree:
+        lacks(says(tree, status=0), "below share nothing", "no cgroup but")
+    with healthy(box=named, cgroups={"/box/x": {"ksm": "1", "domain": "@other"}}) as tree:
+        says(tree, "1 cgroups below share nothing with the others here", "/box/x", status=0)
+
+
 def test_no_process():
     """no process is there"""
     with healthy(box={"pids": []}) as tree:

@@ -58,6 +58,13 @@ def test_format():
         lacks(out, 'cgroup="/t"')
 
 
+def test_domain_name():
+    """a domain with a name is known by it"""
+    with Tree({"/": {}, "/a": {"ksm": "1", "domain": "@shop"}, "/a/in": {}}) as host:
+        has(host.run("export")[1], 'info{cgroup="/a",ksm="1",effective="1",domain="@shop"} 1',
+            'info{cgroup="/a/in",ksm="inherit",effective="1",domain="@shop"} 1')
+
+
 def test_escapes():
     """quotes and backslashes in names are escaped"""
     with tree() as host:

@@ -111,6 +111,34 @@ def test_domain_of_subtree():
         same(rows(tree, "-o", "CGROUP,DOMAIN", "/a/in"), [["/a/in", "/a"]])
 
 
+NAMED = {"/": {}, "/q": {}, "/q/one": {"ksm": "1", "domain": "@shop"}, "/q/one/in": {},
+         "/q/one/apart": {"ksm": "1"}, "/q/one/with": {"ksm": "madvise", "domain": "parent"},
+         "/r": {"ksm": "1"}, "/r/two": {"ksm": "1", "domain": "@shop"},
+         "/r/idle": {"domain": "@shop"}, "/r/off": {"ksm": "0", "domain": "@shop"},
+         "/q/long": {"ksm": "1", "domain": "@" + 63 * "n"},
+         "/q/not": {"ksm": "1", "ungranted": True, "domain": "@shop"}}
+
+
+def test_domain_name():
+    """a name is the domain where the cgroup's own value counts, and of what follows it"""
+    with Tree(NAMED) as tree:
+        domains = dict(rows(tree, "-o", "CGROUP,DOMAIN"))
+        for path, domain in (("/q/one", "@shop"), ("/q/one/in", "@shop"), ("/r/two", "@shop"),
+                             ("/q/one/apart", "/q/one/apart"), ("/q/one/with", "@shop"),
+                             ("/r/idle", "/r"), ("/r/off", "/r"), ("/q/not", "/"),
+                             ("/q/long", "@" + 63 * "n")):
+            same((path, domains[path]), (path, domain))
+        same(one(tree, "/r/idle", "JOIN"), ["@shop"])
+        same(one(tree, "/q/long", "JOIN"), ["@" + 63 * "n"])
+        same(one(tree, "/q/one/with", "JOIN"), ["parent"])
+        same(one(tree, "/q/one/in", "JOIN"), ["self"])
+        same(one(tree, "/", "JOIN"), [])
+        same([line[0] for line in rows(tree, "-o", "CGROUP", "-Q", "domain == @shop")],
+             ["/q/one", "/q/one/in", "/q/one/with", "/r/two"])
+        # A subtree has its ancestors' settings.
+        same(rows(tree, "-o", "CGROUP,DOMAIN", "/q/one/in"), [["/q/one/in", "@shop"]])
+
+
 def test_effective():
     """a 0 above wins"""
     with boxes() as tree:

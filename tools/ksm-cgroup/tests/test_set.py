@@ -96,7 +96,7 @@ def injected(tree, call, error, *arguments):
     """The tool, with a system call on the cgroup's file failing as a kernel's would."""
     if not shutil.which("strace"):
         raise Skip("no strace")
-    name = "memory.ksm.scan" if arguments[0] == "scan" else "memory.ksm"
+    name = "memory.ksm" + {"scan": ".scan", "domain": ".domain"}.get(arguments[0], "")
     done = subprocess.run(
         ["strace", "-f", "-qq", "-o", "/dev/null", "-P", "sys/fs/cgroup/box/" + name,
          "-P", tree.path("sys/fs/cgroup/box/" + name),
@@ -207,14 +207,34 @@ def test_types():
 
 
 def test_domain():
-    """domain takes self and parent"""
+    """domain takes self, parent and names"""
     with host() as tree:
-        same(tree.run("domain", "/box", "parent")[0], 0)
-        same(tree.read("sys/fs/cgroup/box/memory.ksm.domain"), "parent")
-        status, unused, error = tree.run("domain", "/box", "child")
-        same(status, 2)
-        has(error, "neither self nor parent")
+        for text in ("parent", "self", "@a", "@kube-system", "@A.b_c-9", "@" + 63 * "x"):
+            same((text, tree.run("domain", "/box", text)), (text, (0, "", "")))
+            same(tree.read("sys/fs/cgroup/box/memory.ksm.domain"), text)
+        for text in ("child", "", "@", "@a b", "@a/b", "@caf\u00e9", "shop", "@" + 64 * "x", "parent "):
+            status, unused, error = tree.run("domain", "/box", text)
+            same((text, status), (text, 2))
+            has(error, "neither self nor parent nor @NAME")
+        same(tree.read("sys/fs/cgroup/box/memory.ksm.domain"), "@" + 63 * "x")
         same(tree.run("domain", "/box")[0], 2)
+
+
+def test_domain_errors():
+    """EPERM for a name tells who may write one; after ENOMEM the file tells what is in force"""
+    long = "@" + 63 * "x"
+    with host() as tree:
+        unused, unused, text = injected(tree, "write", "EPERM", "domain", "/box", long)
+        has(text, "CAP_SYS_ADMIN over the host")
+        unused, unused, text = injected(tree, "write", "EPERM", "domain", "/box", "self")
+        has(text, "whoever made the cgroup")
+        unused, unused, text = injected(tree, "openat", "EROFS", "domain", "/box", long)
+        has(text, "mounted read-only")
+        unused, unused, text = injected(tree, "write", "ENOMEM", "domain", "/box", long)
+        has(text, "nothing was changed")
+        tree.write("sys/fs/cgroup/box/memory.ksm.domain", long)
+        unused, unused, text = injected(tree, "write", "ENOMEM", "domain", "/box", long)
+        has(text, "the new value is in force, but")
 
 
 def test_usage():
