@@ -95,7 +95,7 @@ def readme(top: Path, facts: Facts) -> Iterator[str]:
 
 def readme_file(where: str, cells: Sequence[str], fact: Facts) -> Iterator[str]:
     values = cells[1]
-    yield from compare(where, "values", re.findall(r"`(\w+)`", values), fact.get("values", []))
+    yield from compare(where, "values", re.findall(r"`(@?\w+)`", values), fact.get("values", []))
     yield from compare(where, "default", first(r"`(\w+)` \(default\)", values) or
                        first(r"default (\w+)", values), fact.get("default"))
     yield from compare(where, "range", span(values), fact.get("range"))
@@ -220,10 +220,11 @@ def guide_file(where: str, block: str, fact: Facts, facts: Facts) -> Iterator[st
         yield from compare(where, "values", values[0], fact.get("values", []))
     else:
         yield from mentioned(where, words, fact)
+    listed = errors[0] if errors else []
     same = first(r"as a write to (\S+) does, with the same errors", words)
-    if same and not errors:
-        errors = [facts["cgroup"].get(same, {}).get("errors", [])]
-    yield from compare(where, "errors", errors[0] if errors else [], fact.get("errors", []))
+    if same:
+        listed = sorted(listed + facts["cgroup"].get(same, {}).get("errors", []))
+    yield from compare(where, "errors", listed, fact.get("errors", []))
 
 
 def mentioned(where: str, words: str, fact: Facts) -> Iterator[str]:
@@ -519,7 +520,8 @@ def source_values(cgroup: Sources, every: Sources, facts: Facts) -> Iterator[str
                        own["root_default"])
     for name in ("memory.ksm.types", "memory.ksm.domain", "memory.ksm.scan"):
         for value in facts[name]["values"]:
-            if f'"{value}"' not in cgroup.text:
+            # what follows an @ is up to the writer
+            if ("'@'" if value.startswith("@") else f'"{value}"') not in cgroup.text:
                 yield f"kernel/cgroup: {name}: no value {value}, but in {TABLES}"
     weight = facts["memory.ksm.weight"]
     limits = " to ".join(every.constant(f"KSM_WEIGHT_{name}") for name in ("MIN", "MAX"))
