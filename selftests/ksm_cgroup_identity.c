@@ -322,6 +322,7 @@ static void change_value(void)
 	static const char * const values[] = {
 		"1", "1", "1", "madvise", "inherit", "0"
 	};
+	static const char * const domains[] = { "self", "parent", "@a", "@b" };
 	const char *cg = leaf[some_leaf()];
 
 	switch (below(8)) {
@@ -335,7 +336,8 @@ static void change_value(void)
 	if (below(3))
 		cg_set(cg, "memory.ksm", values[below(ARRAY_SIZE(values))]);
 	else
-		cg_set(cg, "memory.ksm.domain", below(2) ? "self" : "parent");
+		cg_set(cg, "memory.ksm.domain",
+		       domains[below(ARRAY_SIZE(domains))]);
 }
 
 /* Its processes move first; the events that it counted stay with its parent. */

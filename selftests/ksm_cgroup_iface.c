@@ -164,21 +164,29 @@ static void root_file(void)
 	cg_set(CGROOT, "memory.ksm", "madvise");
 }
 
+#define NAME_63	"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-"
+
 static void domain_values(void)
 {
 	static const char * const bad[] = {
 		"\n", "0", "1", "root", "Self", "selfish", "parents",
-		"self parent",
+		"self parent", "@", "@ ", "@\n", "@a b", "@a@b", "@@a", "@a/b",
+		"@a:b", "@a\nb", "@a,b", "@caf\xc3\xa9", "@\xe9", "@a\x7f", "a@",
+		"shop", "self@a", "@" NAME_63 "x",
 	};
 	static const char * const good[] = {
-		"parent", "self", "parent\n", "self\n"
+		"parent", "self", "@a", "@kube-system", "@.", "@-", "@_",
+		"@A.b_c-9", "@" NAME_63,
 	};
 	const char *cg = cg_ksm(NULL, "a", NULL), *want;
+	char line[80];
 	size_t i, j;
 
-	for (i = 0; i < ARRAY_SIZE(good); i++) {
-		cg_set(cg, "memory.ksm.domain", good[i]);
-		want = i % 2 ? "self" : "parent";
+	for (i = 0; i < 2 * ARRAY_SIZE(good); i++) {
+		want = good[i / 2];
+		/* as echo writes it, too */
+		snprintf(line, sizeof(line), "%s%s", want, i % 2 ? "\n" : "");
+		cg_set(cg, "memory.ksm.domain", line);
 		CHECK_STR(cg_get(cg, "memory.ksm.domain"), want);
 		for (j = 0; j < ARRAY_SIZE(bad); j++)
 			CHECK_EQ(cg_put(cg, "memory.ksm.domain", bad[j]),
@@ -367,7 +375,7 @@ static const struct ksm_case cases[] = {
 	{ "other values are EINVAL and change nothing", bad_values },
 	{ "0 wins on the path, else the nearest value", path_rule },
 	{ "the root: madvise at first, never inherit", root_file },
-	{ "memory.ksm.domain takes self and parent only", domain_values },
+	{ "memory.ksm.domain takes self, parent and names only", domain_values },
 	{ "memory.ksm.weight takes 1 to 10000", weight_values },
 	{ "modes of the files", modes },
 	{ "users without permission cannot write", strangers },

@@ -234,10 +234,13 @@ static void converge(void)
 
 static void write_domain(const void *path)
 {
+	static const char * const values[] = {
+		"self", "@reset", "parent", "@reset", "@again"
+	};
 	int i, err;
 
 	for (i = 0; !stopped(); i++) {
-		err = file_put(path, i % 2 ? "parent" : "self");
+		err = file_put(path, values[i % ARRAY_SIZE(values)]);
 		/* the file is removed and created again */
 		if (err && err != -ENOENT && err != -ENODEV) {
 			shared->bad = -err;

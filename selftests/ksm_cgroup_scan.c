@@ -50,6 +50,29 @@ static void merges(void)
 	CHECK_EQ(w_same(a, b, 0), N - 1, "after a write");
 }
 
+/* Each write scans its own subtree; the domain is in both. */
+static void by_name(void)
+{
+	const char *far = cg_ksm(NULL, "far", NULL);
+	struct worker *a, *b;
+
+	need_scan(NULL);
+	cg_set(cg, "memory.ksm.domain", "@scan");
+	cg_set(cg, "memory.ksm", "1");
+	far = cg_new(far, "b");
+	cg_set(far, "memory.ksm.domain", "@scan");
+	cg_set(far, "memory.ksm", "1");
+	a = w_dup(cg, N, 100, 1);
+	b = w_dup(far, N, 100, 1);
+	ksmd_idle();
+	NEED_WAIT_EQ((cg_scan(cg, "max"), cg_scan(far, "max"),
+		      w_same(a, b, 0)), N);
+	CHECK_GT(cg_stat(cg, "scan_usec"), 0);
+	CHECK_GT(cg_stat(far, "scan_usec"), 0);
+	w_verify(a);
+	w_verify(b);
+}
+
 static void zeroes(void)
 {
 	struct worker *a;
@@ -306,6 +329,7 @@ static void together(void)
 
 static const struct ksm_case cases[] = {
 	{ "memory.ksm.scan merges while ksmd sleeps", merges },
+	{ "memory.ksm.scan: twins in a domain with a name", by_name },
 	{ "memory.ksm.scan: zero pages", zeroes },
 	{ "memory.ksm.scan: as much as it says, one pass at most", sizes },
 	{ "memory.ksm.scan: the next write goes on", goes_on },

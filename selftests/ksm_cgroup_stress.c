@@ -109,6 +109,7 @@ static void knobs(void)
 static void groups(void)
 {
 	static const char * const values[] = { "1", "1", "madvise", "0" };
+	static const char * const domains[] = { "self", "parent", "@a" };
 	static const char * const types[] = {
 		"+anon", "-anon", "+zero", "+locked", "-locked -zero", "inherit"
 	};
@@ -124,7 +125,7 @@ static void groups(void)
 		cg_put(cg[below(2)], "memory.ksm.types", types[below(6)]);
 	else
 		cg_set(cg[below(2)], "memory.ksm.domain",
-		       below(2) ? "self" : "parent");
+		       domains[below(ARRAY_SIZE(domains))]);
 }
 
 static void protect(struct worker *m, long first, long nr)

@@ -139,6 +139,41 @@ static void one_domain(void)
 	w_verify(w[ARRAY_SIZE(w) - 1]);
 }
 
+/*
+ * A domain whose groups are in several subtrees, beside one in each subtree: a
+ * thread that meets the busy domain goes on with another, wherever the group
+ * that it leaves behind is.
+ */
+static void spread_domain(void)
+{
+	struct worker *w[6][2];
+	const char *top = NULL, *sub;
+	int i, j;
+
+	need_threads();
+	for (i = 0; i < 6; i++) {
+		if (i % 2 == 0)
+			top = cg_ksm(NULL, (char[]){ 'p', '0' + i, '\0' }, NULL);
+		sub = cg_letter(top, i);
+		cg_set(sub, "memory.ksm.domain", i % 2 ? "self" : "@spread");
+		cg_set(sub, "memory.ksm", "1");
+		cg_set(sub, "memory.ksm.weight", i % 3 ? "100" : "1000");
+		for (j = 0; j < 2; j++)
+			w[i][j] = w_dup(sub, 256, 1, 1);
+	}
+	ksm_pass(20);
+	ksm_settle();
+	for (i = 0; i < 6; i++) {
+		CHECK_EQ(w_same(w[i][0], w[i][1], 0), 256, "cgroup %d", i);
+		if (i % 2)
+			CHECK_EQ(w_common_ksm(w[i][0], w[0][0]), 0, "%d", i);
+		else
+			CHECK_EQ(w_same(w[i][0], w[0][0], 0), 256, "%d", i);
+		for (j = 0; j < 2; j++)
+			w_verify(w[i][j]);
+	}
+}
+
 static void threads_come_and_go(void)
 {
 	static const int runs[] = { 1, 0, 1, 0, 1, 2, 1 };
@@ -190,6 +225,7 @@ static const struct ksm_case cases[] = {
 	{ "weights hold with two threads", threads_by_weight },
 	{ "two threads in two domains", side_by_side },
 	{ "two threads and one domain", one_domain },
+	{ "two threads and a domain in several subtrees", spread_domain },
 	{ "threads come and go", threads_come_and_go },
 };
 

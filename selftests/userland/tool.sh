@@ -68,7 +68,7 @@ scope_of() {
 
 need_ksm
 [ -n "$tool" ] || skip_all "ksm-cgroup was not built"
-plan 49
+plan 57
 # Where another user may execute it, too.
 install -m 755 "$tool" /var/tmp/ksmt-tool || skip_rest "no room for a copy"
 tool=/var/tmp/ksmt-tool
@@ -122,7 +122,17 @@ check "types are in the file" is "$(cat $cg/ksmt/memory.ksm.types)" zero
 "$tool" types ksmt inherit
 check "domain" said 0 "" "$tool" domain ksmt parent
 check "domain is in the file" is "$(cat $cg/ksmt/memory.ksm.domain)" parent
-"$tool" domain ksmt self
+check "domain, a name" said 0 "" "$tool" domain ksmt @shop
+check "list: the domain is the name" is "$(column /ksmt DOMAIN) $(column /ksmt JOIN)" "@shop @shop"
+check "doctor: nothing else has that name" is \
+	"$("$tool" doctor ksmt | grep -c "no cgroup but /ksmt is in domain @shop")" 1
+chown user $cg/ksmt/memory.ksm.domain
+check "domain, another user's name" said 1 "CAP_SYS_ADMIN over the host" \
+	setpriv --reuid user --regid user --clear-groups "$tool" domain ksmt @other
+check "domain, another user leaves" said 0 "" \
+	setpriv --reuid user --regid user --clear-groups "$tool" domain ksmt self
+check "domain is in the file, by another user" is "$(cat $cg/ksmt/memory.ksm.domain)" self
+chown root $cg/ksmt/memory.ksm.domain
 check "scan reports what it did" said 0 "looked at" "$tool" scan ksmt 8M
 check "off unshares" said 0 "" "$tool" off ksmt
 check "nothing is merged then" is "$(merged "$one")" 0
