@@ -213,11 +213,11 @@ static void check_marked(struct patient *patient)
 	    patient->anonymous < 16 << 20 || known >= patient->anonymous / 4)
 		return;
 	problem(patient, GRADE_NOTE,
-		"of %s of anonymous memory only %s takes part: the rest was refused (MADV_UNMERGEABLE), is marked as secret (MADV_DONTDUMP, MADV_WIPEONFORK), or is locked (mlock)",
+		"of %s of anonymous memory only %s takes part: the rest was refused (MADV_UNMERGEABLE), is locked (mlock), or is marked as secret (MADV_DONTDUMP, MADV_WIPEONFORK), as guest memory is by QEMU with dump-guest-core=off and by cloud-hypervisor",
 		human_size(size, sizeof(size), patient->anonymous),
 		human_size(more, sizeof(more), known));
 	remedy(patient,
-	       "to merge it, make the program ask by MADV_MERGEABLE, for QEMU: -machine mem-merge=on; or take in what is marked or locked: ksm-cgroup types %s +dontdump +locked",
+	       "to merge it, make the program ask by MADV_MERGEABLE; for QEMU: -machine mem-merge=on; for cloud-hypervisor: --memory mergeable=on; or take in what is marked or locked: ksm-cgroup types %s +dontdump +locked",
 	       patient->group->path);
 }
 

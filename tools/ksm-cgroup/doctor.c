@@ -54,6 +54,7 @@ static int examine(const char *cgroup)
 	check_host(&patient);
 	check_settings(&patient);
 	check_processes(&patient);
+	check_guests(&patient);
 	check_pending(&patient);
 	/* What was scanned until now says little of what can't be scanned now. */
 	if (!blocked(&patient))

@@ -72,4 +72,7 @@ void check_processes(struct patient *patient);
 void check_pending(struct patient *patient);
 void check_progress(struct patient *patient);
 
+/* check-guest.c */
+void check_guests(struct patient *patient);
+
 #endif /* KSM_FINDINGS_H */

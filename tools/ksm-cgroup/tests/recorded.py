@@ -124,7 +124,9 @@ class Tree:
         return files
 
     def process(self, pid, cgroup="/", comm="worker", merging=0, zero=0, items=0, profit=0,
-                any_="no", mergeable="no", policy="default", text=None):
+                any_="no", mergeable="no", policy="default", text=None, command=None, status=None,
+                kvm=False):
+        """command: the words of the command line; status: lines of that name, in KiB."""
         if text is None:
             text = ("ksm_rmap_items %d\nksm_zero_pages %d\nksm_merging_pages %d\n"
                     "ksm_process_profit %d" % (items, zero, merging, profit))
@@ -135,6 +137,16 @@ class Tree:
         self.write("proc/%s/comm" % pid, comm)
         self.write("proc/%s/cgroup" % pid, "0::" + cgroup)
         self.write("proc/%s/ksm_stat" % pid, text)
+        if command:
+            with open(self.path("proc/%s/cmdline" % pid), "w") as stream:
+                stream.write("".join(word + "\0" for word in command))
+        if status:
+            self.write("proc/%s/status" % pid,
+                       "Name:\t%s\n%s" % (comm, "\n".join("%s:\t%8d kB" % line
+                                                         for line in status.items())))
+        os.makedirs(self.path("proc/%s/fd" % pid), exist_ok=True)
+        if kvm:
+            os.symlink("anon_inode:kvm-vm", self.path("proc/%s/fd/11" % pid))
 
     def run(self, *arguments, env=None, **more):
         """The tool on this tree: (exit status, standard output, standard error)."""

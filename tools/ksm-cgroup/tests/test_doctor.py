@@ -254,8 +254,8 @@ def test_all_different():
 def test_marked():
     """memory that is marked or refused: full scans passed, and little is known of it"""
     with healthy(box={"anon": 64 * MIB}, stat={"full_scans": 5}) as tree:
-        says(tree, "of 64.0M of anonymous memory only 400K takes part", "mem-merge=on",
-             "types /box +dontdump +locked", status=0)
+        says(tree, "of 64.0M of anonymous memory only 400K takes part", "dump-guest-core=off",
+             "mem-merge=on", "types /box +dontdump +locked", status=0)
     with healthy(box={"anon": 64 * MIB}, stat={"full_scans": 1}) as tree:
         lacks(says(tree, status=0), "takes part:")
     with healthy(box={"anon": 64 * MIB}, stat={"full_scans": 5, "pages_unshared": 9000}) as tree:
@@ -280,6 +280,100 @@ def test_types():
         lacks(says(tree, status=0), "takes part:")
     with healthy(box={"types": "zero"}, stat={"ksm_merging_pages": 0}) as tree:
         lacks(says(tree, "! there are no pages of zeroes"), "different")
+
+
+QEMU = ("/usr/bin/qemu-system-x86_64", "-m", "64")
+MERGED_ANYWAY = "PID 1 in /box for one: the 1 merges them all the same"
+
+
+def machine(*words, box=None, cgroups=None, **about):
+    """A cgroup of which process 1 has this command line."""
+    process = dict({"comm": "qemu-system-x86", "command": words}, **about)
+    return healthy(box=box or {}, cgroups=cgroups or {}, processes={1: process, 2: {}})
+
+
+def test_mem_merge_off():
+    """a 1 over QEMU's mem-merge=off, in each spelling that QEMU takes: a note"""
+    for words in (("-machine", "q35,mem-merge=off"), ("-M", "mem-merge=no"),
+                  ("--machine", "pc,mem-merge=false,usb=off"), ("-machine", "mem_merge=n"),
+                  ("-machine", "mem-merge=on", "-M", "mem-merge=off"),
+                  ("-M", "mem-merge=on,mem-merge=off", "-name", "x")):
+        with machine(*QEMU, *words) as tree:
+            out = says(tree, "- 1 virtual machines have mem-merge=off", MERGED_ANYWAY,
+                       "ksm-cgroup madvise /box", "run --no-merge", "Nothing stands", status=0)
+            lacks(out, "never merged")
+    for words in ((), ("-machine", "q35"), ("-machine", "mem-merge=on"), ("-M", "mem-merge=y"),
+                  ("-M", "mem-merge=off", "-machine", "q35,mem-merge=on"),
+                  # not what the option is called, nor where it is one
+                  ("-machine", "xmem-merge=off"), ("-machine", "mem-merge"),
+                  ("-machine", "mem-merge-x=off"), ("-name", "mem-merge=off"),
+                  ("-machine", "mem-merge=OFF"), ("-machine",)):
+        with machine(*QEMU, *words) as tree:
+            lacks(says(tree, status=0), "mem-merge")
+    # Its program has another name, but it holds a machine.
+    other = ("/opt/vmm", "-machine", "mem-merge=off")
+    with machine(*other, kvm=True) as tree:
+        says(tree, MERGED_ANYWAY, status=0)
+    with machine(*other) as tree:
+        lacks(says(tree, status=0), "mem-merge")
+    # The end of a long command line.
+    with machine(*QEMU, *("-device", "x" * 100) * 1000, "-M", "mem-merge=off") as tree:
+        says(tree, MERGED_ANYWAY, status=0)
+
+
+def test_mem_merge_off_elsewhere():
+    """mem-merge=off where no 1 is in force, or the process keeps out: no note"""
+    off = QEMU + ("-machine", "q35,mem-merge=off")
+    with machine(*off, box={"ksm": "madvise"}) as tree:
+        lacks(says(tree, status=0), "mem-merge")
+    with machine(*off, policy="never", any_="no", mergeable="no") as tree:
+        lacks(says(tree, status=0), "mem-merge")
+    # The value of the process's own cgroup counts, not of the one that is asked about.
+    below = {"/box/vm": {"ksm": "madvise", "pids": [1]}}
+    with machine(*off, box={"pids": [2]}, cgroups=below) as tree:
+        lacks(says(tree, status=0), "mem-merge")
+    above = {"/box/vm": {"ksm": "1", "pids": [1]}}
+    with machine(*off, box={"ksm": "madvise", "pids": [2]}, cgroups=above) as tree:
+        says(tree, "PID 1 in /box/vm for one", "ksm-cgroup madvise /box/vm", status=0)
+
+
+def test_dump_guest_core():
+    """mem-merge=off with dump-guest-core=off: what keeps the memory out is the latter"""
+    marked = QEMU + ("-machine", "pc,mem-merge=off,dump-guest-core=off")
+    with machine(*marked) as tree:
+        lacks(says(tree, "what keeps the 1 from merging them is MADV_DONTDUMP", status=0),
+              "all the same")
+    with machine(*marked) as tree:
+        tree.process(2, command=QEMU + ("-M", "mem-merge=off"), any_="yes", mergeable="yes")
+        says(tree, "- 1 virtual machines have", "PID 2 in /box for one: the 1 merges", status=0)
+
+
+def test_fixed_memory():
+    """guest memory that is shared, or hugetlb: nothing of it can ever be merged"""
+    box = {"anon": 16 * MIB}
+    for rss, wanted, not_wanted in (
+            ({"RssAnon": 16384, "RssShmem": 1 << 20},
+             ("! 1.0G of the memory of 1 virtual machines is shared", "share=off"), "hugetlb, PID"),
+            ({"RssAnon": 16384, "HugetlbPages": 1 << 20},
+             ("! 1.0G of the memory of 1 virtual machines is hugetlb", "transparent"), "is shared")):
+        for words in (QEMU, ("cloud-hypervisor", "--memory", "size=1G")):
+            with machine(*words, box=box, status=rss) as tree:
+                lacks(says(tree, *wanted), not_wanted, "Nothing stands")
+        # Beside other memory it is worth a note; of a program that is no machine nothing.
+        with machine(*QEMU, box={"anon": 8 << 30}, status=rss) as tree:
+            says(tree, "-" + wanted[0][1:], "Nothing stands", status=0)
+        with machine("postgres", box=box, status=rss) as tree:
+            lacks(says(tree, status=0), "virtual machine")
+        with machine("/opt/vmm", box=box, status=rss, kvm=True) as tree:
+            says(tree, *wanted)
+    both = {"RssAnon": 16384, "RssShmem": 1 << 20, "HugetlbPages": 1 << 20}
+    with machine(*QEMU, box=box, status=both) as tree:
+        says(tree, "is shared (memfd, virtio-fs, vhost-user), PID 1", "is hugetlb, PID 1")
+    # A little that is shared, as with a display, beside hugetlb or private memory.
+    with machine(*QEMU, box=box, status=dict(both, RssShmem=4096)) as tree:
+        lacks(says(tree, "is hugetlb, PID 1"), "is shared (memfd")
+    with machine(*QEMU, box=box, status={"RssAnon": 1 << 20, "RssShmem": 16384}) as tree:
+        lacks(says(tree, status=0), "virtual machine")
 
 
 def test_weight():

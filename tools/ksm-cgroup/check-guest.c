@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Checks of the doctor: virtual machines whose owners said no and that are
+ * merged all the same, and those of which nothing can be merged.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "findings.h"
+#include "guest.h"
+#include "tool.h"
+
+/**
+ * struct fixed - memory of one kind that is never merged
+ * @nr: virtual machines with much of it
+ * @bytes: what they have
+ * @pid: one of them
+ */
+struct fixed {
+	long long nr;
+	long long bytes;
+	pid_t pid;
+};
+
+/**
+ * struct guests - what the virtual machines of a cgroup have in common
+ * @at: the cgroup that is read
+ * @refused: under a 1, with mem-merge=off and without an opt-out
+ * @marked: of them, those with dump-guest-core=off
+ * @refuser: one of them, rather one that is not @marked
+ * @refuser_at: its cgroup
+ * @shared: in shared mappings
+ * @hugetlb: of hugetlb
+ */
+struct guests {
+	const struct group *at;
+	long long refused;
+	long long marked;
+	pid_t refuser;
+	const struct group *refuser_at;
+	struct fixed shared;
+	struct fixed hugetlb;
+};
+
+static void add_refused(struct guests *guests, const struct guest *guest)
+{
+	struct process process;
+
+	if (process_read(guest->pid, &process) ||
+	    !strcmp(process.policy, "never"))
+		return;
+	if (!guests->refused || guests->marked == guests->refused) {
+		guests->refuser = guest->pid;
+		guests->refuser_at = guests->at;
+	}
+	guests->refused++;
+	guests->marked += guest->dump_off;
+}
+
+/* Little beside the other kind is a display's, or that of a device. */
+static void add_fixed(struct fixed *fixed, const struct guest *guest,
+		      long long bytes)
+{
+	if (bytes * 8 <= guest->shared + guest->hugetlb)
+		return;
+	fixed->nr++;
+	fixed->bytes += bytes;
+	fixed->pid = guest->pid;
+}
+
+static void add_guest(pid_t pid, void *data)
+{
+	struct guests *guests = data;
+	struct guest guest;
+
+	if (!guest_read(pid, &guest))
+		return;
+	if (guest.merge_off && guests->at->effective == SETTING_ON)
+		add_refused(guests, &guest);
+	if (guest.shared + guest.hugetlb <= guest.anonymous)
+		return;
+	add_fixed(&guests->shared, &guest, guest.shared);
+	add_fixed(&guests->hugetlb, &guest, guest.hugetlb);
+}
+
+static void tell_refused(struct patient *patient, const struct guests *guests)
+{
+	if (!guests->refused)
+		return;
+	if (guests->marked == guests->refused)
+		problem(patient, GRADE_NOTE,
+			"%lld virtual machines have mem-merge=off, of which QEMU tells the kernel nothing, PID %d in %s for one: what keeps the 1 from merging them is MADV_DONTDUMP, by dump-guest-core=off",
+			guests->refused, guests->refuser,
+			guests->refuser_at->path);
+	else
+		problem(patient, GRADE_NOTE,
+			"%lld virtual machines have mem-merge=off, of which QEMU tells the kernel nothing, PID %d in %s for one: the 1 merges them all the same",
+			guests->refused - guests->marked, guests->refuser,
+			guests->refuser_at->path);
+	remedy(patient,
+	       "to follow each machine's own setting: ksm-cgroup madvise %s; to keep one out of a 1, start it with 'ksm-cgroup run --no-merge -- COMMAND'",
+	       guests->refuser_at->path);
+}
+
+static void tell_fixed(struct patient *patient, const struct guests *guests)
+{
+	const struct fixed *shared = &guests->shared, *hugetlb = &guests->hugetlb;
+	bool most = patient->anonymous >= 0 &&
+		    shared->bytes + hugetlb->bytes > patient->anonymous;
+	enum grade grade = most ? GRADE_BLOCKS : GRADE_NOTE;
+	char size[32];
+
+	if (shared->nr) {
+		problem(patient, grade,
+			"%s of the memory of %lld virtual machines is shared (memfd, virtio-fs, vhost-user), PID %d for one, and shared memory is never merged",
+			human_size(size, sizeof(size), shared->bytes),
+			shared->nr, shared->pid);
+		remedy(patient,
+		       "give them private memory: memory-backend-ram, or share=off; for libvirt no <access mode='shared'/>; what needs shared memory, such as virtio-fs, can't be merged");
+	}
+	if (hugetlb->nr) {
+		problem(patient, grade,
+			"%s of the memory of %lld virtual machines is hugetlb, PID %d for one, which is never merged",
+			human_size(size, sizeof(size), hugetlb->bytes),
+			hugetlb->nr, hugetlb->pid);
+		remedy(patient,
+		       "use transparent huge pages instead; for libvirt no <hugepages/>");
+	}
+}
+
+/* Told even where something else blocks merging. */
+void check_guests(struct patient *patient)
+{
+	struct guests guests = { .at = NULL };
+	char path[8192];
+	size_t i;
+	int dir;
+
+	for (i = 0; i < patient->tree.nr; i++) {
+		guests.at = patient->tree.groups[i];
+		if (guests.at->ancestor)
+			continue;
+		cgroup_file(path, sizeof(path), guests.at->path, "");
+		dir = root_open(path, O_RDONLY | O_DIRECTORY);
+		if (dir < 0)
+			continue;
+		each_pid(dir, add_guest, &guests);
+		close(dir);
+	}
+	tell_refused(patient, &guests);
+	tell_fixed(patient, &guests);
+}
