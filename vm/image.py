@@ -30,7 +30,7 @@ PACKAGES = """
     python3 jq libcap2-bin numactl attr acl bc
     cgroup-tools libcgroup3 stress-ng ksmtuned
     redis-server redis-tools podman crun prometheus-node-exporter
-    busybox-static netcat-openbsd
+    busybox-static netcat-openbsd qemu-system-x86
 """.split()
 
 # Nothing that runs by itself, so that a measurement sees only its own load.
