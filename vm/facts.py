@@ -3,8 +3,9 @@
 """Compare the sources and the documentation with the tables of vm/facts.toml.
 
 What the interface is called, takes, defaults to and answers is said in several
-places: README.md, the admin guide, the manual, the sources. Each difference to
-the tables is one line; any difference is a failure.
+places: README.md, the admin guide, the manual, the sources, what integration/
+adds to the kernel's own pages. Each difference to the tables is one line; any
+difference is a failure.
 
 Files of the engine are found by pattern: a function or a macro may move to
 another file below mm/ksm/ or kernel/cgroup/ksm*.c.
@@ -26,6 +27,10 @@ README = "README.md"
 GUIDE = "Documentation/admin-guide/mm/ksm-cgroup.rst"
 MANUAL = "tools/ksm-cgroup/man"
 EVENTS = "include/trace/events/ksm.h"
+# Pages of the kernel to which integration/ adds.
+CGROUP_PAGE = "Documentation/admin-guide/cgroup-v2.rst"
+ABI_PAGE = "Documentation/ABI/testing/sysfs-kernel-mm-ksm"
+PROC_PAGE = "Documentation/filesystems/proc.rst"
 # In the kernel tree, and where they are here.
 MOVED = {"tools/testing/selftests/ksm_cgroup/": "selftests/"}
 
@@ -179,11 +184,13 @@ def is_errors(rows: Sequence[str]) -> bool:
 def guide(top: Path, facts: Facts) -> Iterator[str]:
     text = (top / GUIDE).read_text()
     body = section(text, "Interface files")
-    blocks = dict(re.findall(r"^  (memory\.[\w.]+)\n((?:\t.*\n|\n)*)", body, re.M))
+    blocks = file_blocks(body)
     yield from compare(GUIDE, "files of a cgroup", list(blocks), list(facts["cgroup"]))
     for name, block in blocks.items():
         if name in facts["cgroup"]:
-            yield from guide_file(f"{GUIDE}: {name}", block, facts["cgroup"][name], facts)
+            where, fact = f"{GUIDE}: {name}", facts["cgroup"][name]
+            yield from described_file(where, block, fact)
+            yield from guide_errors(where, block, fact, facts)
     yield from compare_stat(f"{GUIDE}: memory.ksm.stat", re.findall(
         r"^\t  (\w+) \((\w+), (\w+)\)$", blocks.get("memory.ksm.stat", ""), re.M), facts)
     effective = facts["cgroup"]["memory.ksm.effective"]["values"]
@@ -203,7 +210,12 @@ def guide(top: Path, facts: Facts) -> Iterator[str]:
                        facts["trace"]["events"])
 
 
-def guide_file(where: str, block: str, fact: Facts, facts: Facts) -> Iterator[str]:
+def file_blocks(text: str) -> dict[str, str]:
+    """Files of a cgroup as cgroup-v2.rst describes them: names to what is said."""
+    return dict(re.findall(r"^  (memory\.[\w.]+)\n((?:\t.*\n|\n)*)", text, re.M))
+
+
+def described_file(where: str, block: str, fact: Facts) -> Iterator[str]:
     words = " ".join(block.split())
     yield from compare(where, "access", first(r"^A ((?:read|write)-\w+) ", words), fact["access"])
     yield from compare(where, "cgroups that have it", first(r"exists on (\S+) cgroups", words),
@@ -215,13 +227,16 @@ def guide_file(where: str, block: str, fact: Facts, facts: Facts) -> Iterator[st
     yield from compare(where, "a delegate's write", "the cgroup is delegated may write" in words,
                        fact.get("delegated", False))
     values = [rows for rows in tables(block) if not is_errors(rows)]
-    errors = [rows for rows in tables(block) if is_errors(rows)]
     if values:
         yield from compare(where, "values", values[0], fact.get("values", []))
     else:
         yield from mentioned(where, words, fact)
+
+
+def guide_errors(where: str, block: str, fact: Facts, facts: Facts) -> Iterator[str]:
+    errors = [rows for rows in tables(block) if is_errors(rows)]
+    same = first(r"as a write to (\S+) does, with the same errors", " ".join(block.split()))
     listed = errors[0] if errors else []
-    same = first(r"as a write to (\S+) does, with the same errors", words)
     if same:
         listed = sorted(listed + facts["cgroup"].get(same, {}).get("errors", []))
     yield from compare(where, "errors", listed, fact.get("errors", []))
@@ -272,6 +287,60 @@ def guide_host(said: dict[str, str], facts: Facts) -> Iterator[str]:
     for name, fact in facts.items():
         if fact.get("new") and name not in names:
             yield f"{where}: {name} missing, but new in {TABLES}"
+
+
+# What integration/ adds to the kernel's own files
+
+
+def added(top: Path, file: str) -> str:
+    """All lines that hooks add to a file."""
+    text = ""
+    for path in sorted(top.glob("integration/*.edit")):
+        hook = path.read_text()
+        if re.search(rf"^# File: {re.escape(file)}$", hook, re.M):
+            text += "".join(line + "\n" for line in re.findall(r"^\+(.*)", hook, re.M))
+    if not text:
+        raise Missing(f"integration: no hook adds to {file}")
+    return text
+
+
+def seam(top: Path, facts: Facts) -> Iterator[str]:
+    blocks = file_blocks(added(top, CGROUP_PAGE))
+    yield from compare(f"{CGROUP_PAGE} by integration", "files of a cgroup", list(blocks),
+                       list(facts["cgroup"]))
+    for name, block in blocks.items():
+        if name in facts["cgroup"]:
+            yield from described_file(f"{CGROUP_PAGE} by integration: {name}", block,
+                                      facts["cgroup"][name])
+    yield from seam_host(added(top, ABI_PAGE), facts["host"])
+    page_, where = added(top, PROC_PAGE), f"{PROC_PAGE} by integration"
+    processes = terms(page_)
+    yield from compare(f"{where}: ksm_stat", "keys", list(processes), facts["process"]["keys"])
+    yield from compare(f"{where}: ksm_policy", "values",
+                       re.findall(r'"(\w+)"', processes.get("ksm_policy", "")),
+                       facts["process"]["policies"])
+    letters = {f"{where}: VmFlags": first(r"(?m)^    (\w\w)    ", page_),
+               "fs/proc/task_mmu.c by integration":
+                   first(r'VM_NOMERGE\)\]\s*= "(\w+)"', added(top, "fs/proc/task_mmu.c")),
+               GUIDE: first(r'"(\w+)" for a range with MADV_UNMERGEABLE',
+                            " ".join((top / GUIDE).read_text().split()))}
+    for place, letter in letters.items():
+        yield from compare(place, "the letters of VM_NOMERGE", letter, facts["nomerge"]["letters"])
+    header = "include/trace/events/mmflags.h"
+    yield from compare(f"{header} by integration", "the name of VM_NOMERGE",
+                       first(r'\{VM_NOMERGE, "(\w+)"\}', added(top, header)),
+                       facts["nomerge"]["name"])
+
+
+def seam_host(text: str, facts: Facts) -> Iterator[str]:
+    where, new = f"{ABI_PAGE} by integration", [name for name in facts if facts[name].get("new")]
+    yield from compare(where, "new files",
+                       re.findall(r"^What:\s+/sys/kernel/mm/ksm/(\w+)$", text, re.M), new)
+    said = dict(re.findall(r"^\t\t(\w+): ((?:.+\n)+)", text, re.M))
+    yield from compare(where, "files that are described", list(said), new)
+    for name in new:
+        default = first(r"(\d) to [^,;.]*\(default\)", " ".join(said.get(name, "").split()))
+        yield from compare(f"{where}: {name}", "default", default, facts[name].get("default"))
 
 
 # The manual
@@ -616,7 +685,7 @@ def maintainers(top: Path, facts: Facts) -> Iterator[str]:
             yield f"MAINTAINERS: {path} does not exist"
 
 
-CHECKS = (readme, guide, manual, sources, maintainers)
+CHECKS = (readme, guide, seam, manual, sources, maintainers)
 
 
 def differences(top: Path) -> list[str]:

@@ -18,6 +18,7 @@ STAT = "tools/ksm-cgroup/man/memory.ksm.stat.5"
 FILES = "tools/ksm-cgroup/man/memory.ksm.5"
 SCAN = "tools/ksm-cgroup/man/memory.ksm.scan.5"
 COMMAND = "tools/ksm-cgroup/man/ksm-cgroup.1"
+HOOK = "integration/"
 
 # Where, what, what instead, and what the line has to say.
 EDITS = (
@@ -108,6 +109,28 @@ EDITS = (
      "memory.ksm.scan: a delegate's write"),
     (SOURCES, "&smart_scan_attr.attr,", "&clever_scan_attr.attr,", "files: smart_scan missing"),
     (SOURCES, "__ATTR_RW(threads)", "__ATTR_RO(threads)", "threads: access is read-only"),
+    # what is added to the kernel's pages
+    (HOOK + "78-doc-cgroup-v2.edit", "+  memory.ksm.scan\n", "+  memory.ksm.scans\n",
+     "cgroup-v2.rst by integration: files of a cgroup: memory.ksm.scan missing"),
+    (HOOK + "78-doc-cgroup-v2.edit", '"inherit"; on', '"madvise"; on', "memory.ksm: default is"),
+    (HOOK + "78-doc-cgroup-v2.edit", "+\t  madvise  only", "+\t  asked    only",
+     "by integration: memory.ksm: values: madvise missing"),
+    (HOOK + "78-doc-cgroup-v2.edit", "A write-only file", "A read-write file",
+     "by integration: memory.ksm.scan: access is read-write"),
+    (HOOK + "78-doc-cgroup-v2.edit", "[1, 10000]", "[1, 1000]", "range is 1 to 1000"),
+    (HOOK + "79-doc-abi.edit", "ksm/run_cgroups\n", "ksm/run_groups\n",
+     "new files: run_cgroups missing"),
+    (HOOK + "79-doc-abi.edit", "\tthreads: how", "\tksmd: how", "described: threads missing"),
+    (HOOK + "79-doc-abi.edit", "write 0 to leave cgroups alone at or below one\n+\t\twhose own "
+     "memory.ksm counts, 1", "write 1 to leave cgroups alone at or below one\n+\t\twhose own "
+     "memory.ksm counts, 0", "run_cgroups: default is 0"),
+    (HOOK + "80-doc-vmflags.edit", "    nm    ", "    um    ", "letters of VM_NOMERGE is um"),
+    (HOOK + "15-vm-nomerge-smaps.edit", '"nm"', '"no"', "letters of VM_NOMERGE is no"),
+    (facts.GUIDE, '"nm" for', '"un" for', "letters of VM_NOMERGE is un"),
+    (HOOK + "13-vm-nomerge-trace-macro.edit", '"nomerge"', '"unmerge"', "VM_NOMERGE is unmerge"),
+    (HOOK + "82-doc-proc-stat.edit", "+ksm_mergeable\n", "+ksm_able\n",
+     "proc.rst by integration: ksm_stat: keys: ksm_mergeable missing"),
+    (HOOK + "82-doc-proc-stat.edit", '"never"', '"no"', "ksm_policy: values: never missing"),
     # prctl
     (facts.README, "(PR_SET_MEMORY_MERGE, 0, 1, 0, 0)", "(PR_SET_MEMORY_MERGE, 0, 2, 0, 0)",
      "README.md: prctl() calls"),
