@@ -5,6 +5,7 @@
  * - a 1 or madvise from a user counts only below a cgroup in which 1 is the
  *   last word of an administrator; until then it reads back and has no effect
  * - a user can narrow, split up and end what an administrator switched on
+ * - each value below each other one comes to what the engine's code says
  * - the credentials at open decide, and the last write
  * - a program that gains privilege by exec is not merged because its caller
  *   asked for that
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #include "ksmlib.h"
+#include "ksmpairs.h"
 
 #define N	48
 #define USER	1000
@@ -127,6 +129,72 @@ static void below_a_grant(void)
 	holds(cg, "1", "a user's inherit");
 	twins(in, true, "inherit again");
 	CHECK_EQ(w_same(in[0], out, 0), N, "inherit again");
+}
+
+struct pair {
+	const char *cg;
+	struct worker *above, *in[2];
+};
+
+static const char *says(const char *parent, int nr, const struct said *said)
+{
+	const char *cg = users(parent, (char[]){ 'a' + nr, '\0' });
+
+	if (said->granted)
+		cg_set(cg, "memory.ksm", said->value);
+	else
+		user_sets(cg, said->value);
+	return cg;
+}
+
+/*
+ * All three have the same contents, which no other pair has, and ask. A cgroup
+ * with children has no processes, so @beside, which inherits, has the one that
+ * is in the domain above.
+ */
+static void pair_begin(struct pair *pair, const char *above,
+		       const char *beside, int own, u64 tag)
+{
+	int i;
+
+	pair->cg = says(above, own, &said_own[own]);
+	pair->above = w_asker(beside, N, tag, 1);
+	for (i = 0; i < 2; i++)
+		pair->in[i] = w_asker(pair->cg, N, tag, 1);
+}
+
+static void pair_check(struct pair *pair, const char *holds_there)
+{
+	bool own = !strncmp(holds_there, "own ", 4);
+	const char *value = holds_there + (own ? 4 : 0);
+	bool merges = strcmp(value, "0");
+
+	holds(pair->cg, value, pair->cg);
+	CHECK_EQ(w_same(pair->in[0], pair->in[1], 0), merges ? N : 0, "%s: %s",
+		 pair->cg, holds_there);
+	CHECK_EQ(w_same(pair->in[0], pair->above, 0), merges && !own ? N : 0,
+		 "%s: %s", pair->cg, holds_there);
+}
+
+static void every_pair(void)
+{
+	enum { ABOVE = ARRAY_SIZE(said_above), OWN = ARRAY_SIZE(said_own) };
+	const char *top = cg_ksm(NULL, "top", "1"), *above, *beside;
+	struct pair pairs[ABOVE][OWN];
+	int i, k;
+
+	for (i = 0; i < ABOVE; i++) {
+		above = says(said_above[i].granted ? NULL : top, i,
+			     &said_above[i]);
+		beside = cg_ksm(above, "beside", NULL);
+		for (k = 0; k < OWN; k++)
+			pair_begin(&pairs[i][k], above, beside, k,
+				   TAG * (1 + i * OWN + k));
+	}
+	ksm_settle();
+	for (i = 0; i < ABOVE; i++)
+		for (k = 0; k < OWN; k++)
+			pair_check(&pairs[i][k], said_holds[i][k]);
 }
 
 static void grant_comes_and_goes(void)
@@ -332,6 +400,7 @@ static const struct ksm_case cases[] = {
 	{ "a user's 1 has no effect where nothing is granted", nothing_granted },
 	{ "a user's madvise makes no domain", no_domain },
 	{ "below a granted 1 a user narrows, splits and ends", below_a_grant },
+	{ "every value below every other one", every_pair },
 	{ "a grant comes and goes", grant_comes_and_goes },
 	{ "an ungranted write replaces a granted value", rewrite_drops_grant },
 	{ "the opener's credentials decide, not the writer's", opener_decides },

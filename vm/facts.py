@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pairs
+
 Facts = dict[str, Any]
 TOP = Path(__file__).resolve().parent.parent
 TABLES = "vm/facts.toml"
@@ -27,6 +29,7 @@ README = "README.md"
 GUIDE = "Documentation/admin-guide/mm/ksm-cgroup.rst"
 MANUAL = "tools/ksm-cgroup/man"
 EVENTS = "include/trace/events/ksm.h"
+PAIRS = "selftests/ksmpairs.h"
 # Pages of the kernel to which integration/ adds.
 CGROUP_PAGE = "Documentation/admin-guide/cgroup-v2.rst"
 ABI_PAGE = "Documentation/ABI/testing/sysfs-kernel-mm-ksm"
@@ -678,6 +681,19 @@ def source_tool(top: Path, facts: Facts) -> Iterator[str]:
                        re.findall(r'\[STAT_\w+\] = "(\w+)"', text), list(facts))
 
 
+def holds(top: Path, facts: Facts) -> Iterator[str]:
+    """What the engine decides for each pair of values is what is said and tested."""
+    del facts
+    try:
+        rows = pairs.pairs(top)
+    except pairs.PairsError as trouble:
+        raise Missing(str(trouble)) from None
+    if pairs.table(rows) not in (top / GUIDE).read_text():
+        yield f"{GUIDE}: what holds for each pair of values: not as vm/pairs.py prints it"
+    if pairs.header(rows) != (top / PAIRS).read_text():
+        yield f"{PAIRS}: not as vm/pairs.py --header prints it"
+
+
 def maintainers(top: Path, facts: Facts) -> Iterator[str]:
     del facts
     for path in re.findall(r"^F:\t(.*)", (top / "MAINTAINERS").read_text(), re.M):
@@ -685,7 +701,7 @@ def maintainers(top: Path, facts: Facts) -> Iterator[str]:
             yield f"MAINTAINERS: {path} does not exist"
 
 
-CHECKS = (readme, guide, seam, manual, sources, maintainers)
+CHECKS = (readme, guide, seam, manual, sources, holds, maintainers)
 
 
 def differences(top: Path) -> list[str]:

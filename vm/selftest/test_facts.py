@@ -131,6 +131,17 @@ EDITS = (
     (HOOK + "82-doc-proc-stat.edit", "+ksm_mergeable\n", "+ksm_able\n",
      "proc.rst by integration: ksm_stat: keys: ksm_mergeable missing"),
     (HOOK + "82-doc-proc-stat.edit", '"never"', '"no"', "ksm_policy: values: never missing"),
+    # what holds for each pair of values
+    (facts.GUIDE, "madvise               madvise  0  own madvise  own 1  madvise ",
+     "madvise               madvise  0  own madvise  own 1  own 1   ", "rst: what holds for each"),
+    (facts.PAIRS, '{ "1", "0", "own madvise"', '{ "0", "0", "own madvise"', "ksmpairs.h: not as"),
+    ("mm/ksm", "if (above->setting != KSM_NEVER)", "if (above->setting != KSM_ALWAYS)",
+     "rst: what holds for each"),
+    ("mm/ksm", "result.granted = own == KSM_ALWAYS;", "result.granted = true;",
+     "ksmpairs.h: not as"),
+    ("mm/ksm", "|| above->granted)", "|| above->owned)", "rst: what holds for each"),
+    ("mm/ksm", "ksm_config_resolve(", "ksm_config_other(", "no function ksm_config_resolve()"),
+    ("mm/ksm", "result = *above;", "result = above();", "ksm_config_resolve() does not compile"),
     # prctl
     (facts.README, "(PR_SET_MEMORY_MERGE, 0, 1, 0, 0)", "(PR_SET_MEMORY_MERGE, 0, 2, 0, 0)",
      "README.md: prctl() calls"),
