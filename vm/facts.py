@@ -248,7 +248,7 @@ def guide_errors(where: str, block: str, fact: Facts, facts: Facts) -> Iterator[
 def mentioned(where: str, words: str, fact: Facts) -> Iterator[str]:
     """Values without a table are at least named."""
     for value in fact.get("values", []):
-        if not re.search(rf"\b{value}\b", words):
+        if not re.search(rf"(?<!\w){re.escape(value)}(?!\w)", words):
             yield f"{where}: values: {value} missing, but in {TABLES}"
 
 

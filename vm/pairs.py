@@ -36,6 +36,7 @@ AROUND = """
 #include <stdio.h>
 #define ERR_PTR(error) ((void *)(long)(error))
 #define READ_ONCE(x) (x)
+#define BIT(n) (1U << (n))
 struct ksm_domain { int unused; };
 static struct ksm_domain ksm_root_domain;
 """
@@ -127,7 +128,8 @@ class Code:
         self.need(f"function {DECIDES}()", rf"\b{DECIDES}\([^;{{}}]*\)\n\{{")
         self.take(DECIDES)
         types = [self.need(f"{kind} {name}", rf"^{kind} {name} \{{\n.*?^\}};") for kind, name in (
-            ("enum", "ksm_setting"), ("struct", "ksm_config"), ("struct", "ksm_effective"))]
+            ("enum", "ksm_setting"), ("enum", "ksm_type"), ("struct", "ksm_config"),
+            ("struct", "ksm_effective"))]
         objects = [self.need("array of setting names",
                              r"^static const char \* const ksm_setting_names\[\] = \{\n.*?^\};"),
                    self.need("value above the root",
