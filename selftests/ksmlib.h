@@ -237,6 +237,7 @@ struct ksmd_pids {
 };
 
 void trace_begin(const char *event, const char *other);	/* other: or NULL */
+void trace_filter(int nr, const char *filter);	/* of an event: 0 or 1 */
 void trace_only(const struct ksmd_pids *k);	/* events of these threads */
 void trace_until(const char *event, const char *filter); /* the last one */
 const char *trace_next(void);	/* reads one event; NULL: no more by now */

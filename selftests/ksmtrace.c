@@ -52,6 +52,13 @@ void trace_begin(const char *event, const char *other)
 	}
 }
 
+/* Record the first event, or the other one, only where this holds. */
+void trace_filter(int nr, const char *filter)
+{
+	filtered = true;
+	NEED_OK(put_event(events[nr], "filter", filter), "%s", filter);
+}
+
 /* Events of other tasks would drive ours out of the buffer. */
 void trace_only(const struct ksmd_pids *k)
 {
@@ -62,9 +69,8 @@ void trace_only(const struct ksmd_pids *k)
 		len += snprintf(filter + len, sizeof(filter) - len,
 				"%scommon_pid == %d", nr ? " || " : "",
 				k->pid[nr]);
-	filtered = true;
 	for (nr = 0; nr < 2 && events[nr]; nr++)
-		NEED_OK(put_event(events[nr], "filter", filter), "%s", filter);
+		trace_filter(nr, filter);
 }
 
 /*
