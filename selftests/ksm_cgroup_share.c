@@ -28,7 +28,7 @@ static void by_weight(void)
 	set_weights(weight);
 	ksm_settle();
 	s = scan_traced(cg[2], 60000);
-	shares_are(&s, weight);
+	shares_are(&s, weight, 0);
 	/* all is known, and none merged */
 	CHECK_GE(s.cost, s.all - s.all / 100);
 }
@@ -47,7 +47,7 @@ static void weight_changes(void)
 	for (i = 0; i < ARRAY_SIZE(weight); i++) {
 		set_weights(weight[i]);
 		s = scan_traced(i ? cg[i - 1] : cg[0], 20000);
-		shares_are(&s, weight[i]);
+		shares_are(&s, weight[i], 0);
 	}
 }
 
@@ -69,7 +69,7 @@ static void idle_then_not(void)
 	/* it comes back without a burst */
 	w = w_dup(cg[2], 2048, 20000, 1);
 	s = scan_traced(cg[0], 20000);
-	shares_are(&s, equal);
+	shares_are(&s, equal, 0);
 	w_exit(w);
 }
 

@@ -134,8 +134,8 @@ void set_weights(const int *weight)
 	}
 }
 
-/* To within two batches of the scheduler, or 2%. */
-void shares_are(const struct spent *s, const int *weight)
+/* To within two batches of the scheduler, and 2%. */
+void shares_are(const struct spent *s, const int *weight, long slack)
 {
 	long long all = 0, part;
 	int i, weights = 0;
@@ -146,7 +146,8 @@ void shares_are(const struct spent *s, const int *weight)
 	}
 	for (i = 0; i < NR_CGS; i++) {
 		part = all * weight[i] / weights;
-		CHECK_LE(llabs(part - s->lines[i]), 2 * SLICE + part / 50,
+		CHECK_LE(llabs(part - s->lines[i]),
+			 2 * SLICE + slack + part / 50,
 			 "cgroup %d has %lld lines of %lld, its share is %lld",
 			 i, s->lines[i], all, part);
 	}

@@ -37,6 +37,7 @@ void scan_pages(const char *of, long long pages);
 struct spent scan_traced(const char *of, long long pages);
 struct spent one_batch(int pages);	/* of this size */
 void set_weights(const int *weight);
-void shares_are(const struct spent *s, const int *weight);
+/* @slack: lines more that a cgroup may be behind or ahead */
+void shares_are(const struct spent *s, const int *weight, long slack);
 
 #endif
