@@ -168,6 +168,8 @@ static void moved_in(void)
 	struct worker *m = w_new(cg_new(NULL, "b"));
 
 	NEED_OK(cg_move(cg, m->pid));
+	/* by a kernel worker */
+	NEED_WAIT_EQ(cg_stat(cg, "processes"), 1, "moved in");
 	takes_part(m, cg, "moved in");
 }
 
@@ -386,6 +388,7 @@ static void heir_inside(void)
 	part = w_spawn(m, SPAWN_VM, NULL);
 	NEED_OK(cg_move(on, part->pid));
 	w_exit(m);
+	NEED_WAIT_EQ(cg_stat(on, "processes"), 1, "the heir under 1");
 	takes_part(part, on, "the heir under 1");
 }
 
