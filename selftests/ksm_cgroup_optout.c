@@ -256,6 +256,8 @@ static void range_out(void)
 	before = dup_in(NULL);
 	NEED_OK(w_madv_at(before, 0, 0, N / 2, MADV_UNMERGEABLE));
 	NEED_OK(cg_move(cg, before->pid));
+	/* by a kernel worker */
+	NEED_WAIT_EQ(cg_stat(cg, "processes"), 3);
 	after = dup_in(cg);
 	ksm_settle();
 	CHECK_EQ(w_merged(before), N / 2, "kept out before the 1");
