@@ -142,7 +142,6 @@ static void by_weight(void)
 /* ---- a process that sleeps in a system call, or computes ---- */
 
 #define FILL	0x5a
-
 enum stays { WAITS, COMPUTES };
 
 /* Shared with that process. */
@@ -177,6 +176,7 @@ static void stay(const char *in, enum stays how, long pages)
 /* It has pages of one content, and never forks. */
 static pid_t stays(const char *in, enum stays how, long pages)
 {
+	long long others = cg_stat(in, "processes");
 	pid_t pid;
 
 	told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE,
@@ -186,8 +186,8 @@ static pid_t stays(const char *in, enum stays how, long pages)
 	NEED_GE(pid, 0, "fork");
 	if (!pid)
 		stay(in, how, pages);
-	NEED(WAIT_FOR(__atomic_load_n(&told->ready, __ATOMIC_ACQUIRE)),
-	     "the process does not begin");
+	NEED_WAIT_EQ(__atomic_load_n(&told->ready, __ATOMIC_ACQUIRE), 1);
+	NEED_WAIT_GT(cg_stat(in, "processes"), others);
 	return pid;
 }
 
