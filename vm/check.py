@@ -192,7 +192,7 @@ def run_group(kernel: str, shape: Shape, tests: list[Test], count: Count) -> Non
         try:
             with Machine(kernel, mem=shape.mem, cpus=shape.cpus, nodes=shape.nodes, share=SHARE,
                          log=log, append=f"kunit.enable=1 {shape.append}",
-                         boot_timeout=600 if kernel in SLOWER else 240) as vm:
+                         boot_timeout=240 * SLOWER.get(kernel, 1)) as vm:
                 print(f"-- {kernel} kernel, {vm.accel}, {shape.mem}, {shape.cpus} cpus, "
                       f"{shape.nodes} nodes {shape.append}: up after "
                       f"{time.monotonic() - start:.0f} s", flush=True)
