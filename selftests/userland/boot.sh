@@ -23,10 +23,6 @@ inside() {
 	begin bash -c "echo \$\$ >$cg/ksmt/cgroup.procs && exec \"\$@\"" bash "${hold[@]}"
 }
 
-all_merged() {
-	[ "$(merged "$1")" -ge "$hold_pages" ]
-}
-
 need_ksm
 plan 14
 trap cleanup EXIT

@@ -41,10 +41,6 @@ open("/proc/self/comm", "w").write("ksm-hold")
 signal.pause()' "$1"
 }
 
-all_merged() {
-	[ "$(merged "$1")" -ge "$hold_pages" ]
-}
-
 run_is() {
 	[ "$(cat "$ksm/run")" = "$1" ]
 }

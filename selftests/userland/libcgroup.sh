@@ -36,8 +36,8 @@ wait_for holds $second
 # the group has a value, so it is scanned whatever run says
 echo 0 >$ksm/run
 settle
-check "a process that ran before is merged" between "$(merged $first)" $hold_pages 100000
-check "a process that was started after is merged" between "$(merged $second)" $hold_pages 100000
+check "a process that ran before is merged" becomes_merged "$first"
+check "a process that was started after is merged" becomes_merged "$second"
 bad() {
 	! cgset -r memory.ksm=perhaps ksmt && is "$(cat "$cg/ksmt/memory.ksm")" 1
 }

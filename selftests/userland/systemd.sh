@@ -46,9 +46,9 @@ start ksmt-plain
 settle
 yes=$(pid_of ksmt-yes1)
 check "the process takes part" is "$(pid_stat "$yes" ksm_merge_any)" yes
-check "its pages are merged" between "$(merged "$yes")" $hold_pages 100000
-check "the unit's memory.ksm.stat has them" between \
-	"$(stat_of "$cg/system.slice/ksmt-yes1.service" ksm_merging_pages)" $hold_pages 100000
+check "its pages are merged" becomes_merged "$yes"
+check "the unit's memory.ksm.stat has them" stat_reaches \
+	$cg/system.slice/ksmt-yes1.service ksm_merging_pages $hold_pages
 check "a unit without the setting is not merged" is "$(merged "$(pid_of ksmt-plain)")" 0
 
 start ksmt-no Slice=ksmt.slice MemoryKSM=no
@@ -56,13 +56,13 @@ echo 1 >$cg/ksmt.slice/memory.ksm
 start ksmt-in1 Slice=ksmt.slice
 start ksmt-in2 Slice=ksmt.slice
 settle
-check "in a slice with a 1 a unit is merged" between \
-	"$(merged "$(pid_of ksmt-in1)")" $hold_pages 100000
+check "in a slice with a 1 a unit is merged" \
+	becomes_merged "$(pid_of ksmt-in1)"
 check "a unit with MemoryKSM=no is not" is "$(merged "$(pid_of ksmt-no)")" 0
 check "and its process stays out" is \
 	"$(pid_stat "$(pid_of ksmt-no)" ksm_merge_any)" no
-check "memory.ksm.stat of the slice counts the others" between \
-	"$(stat_of $cg/ksmt.slice ksm_merging_pages)" $((2 * hold_pages)) 100000
+check "memory.ksm.stat of the slice counts the others" stat_reaches \
+	$cg/ksmt.slice ksm_merging_pages $((2 * hold_pages))
 
 systemctl -q restart ksmt-no.service
 wait_for holds "$(pid_of ksmt-no)"

@@ -116,6 +116,15 @@ stat_is() {
 	[ "$(stat_of "$1" "$2")" = "$3" ]
 }
 
+# stat_reaches CGROUP KEY VALUE
+stat_reaches() {
+	wait_for stat_has "$@" || between "$(stat_of "$1" "$2")" "$3" 1000000
+}
+
+stat_has() {
+	[ "$(stat_of "$1" "$2")" -ge "$3" ]
+}
+
 # pid_stat PID KEY: of /proc/PID/ksm_stat, with colon or without
 pid_stat() {
 	awk -v key="$2" '{ sub(/:$/, "", $1) } $1 == key { print $2 }' "/proc/$1/ksm_stat"
@@ -164,4 +173,14 @@ begin() {
 # merged PID: pages of the process on merged frames
 merged() {
 	cat "/proc/$1/ksm_merging_pages"
+}
+
+# all_merged PID [PAGES]: as many, or what the program fills
+all_merged() {
+	[ "$(merged "$1")" -ge "${2-$hold_pages}" ]
+}
+
+# becomes_merged PID [PAGES]
+becomes_merged() {
+	wait_for all_merged "$@" || between "$(merged "$1")" "${2-$hold_pages}" 1000000
 }
