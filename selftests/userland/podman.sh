@@ -58,6 +58,9 @@ b=$(cgroup_of ksmt-b)
 check "the value is in its cgroup" is "$(cat "$a/memory.ksm")" 1
 check "a container without the option has the default" is "$(cat "$(cgroup_of ksmt-c)/memory.ksm")" inherit
 settle
+for box in ksmt-a ksmt-b; do
+	wait_for all_merged "$(pid_of $box)" 8000
+done
 # of 8192 pages 1024 are different; each container needs frames of its own
 check "the server is merged" between "$(merged "$(pid_of ksmt-a)")" 8000 30000
 check "it is merged with itself, not with its neighbour" between \
