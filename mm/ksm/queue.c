@@ -105,7 +105,8 @@ void ksm_queue_add(struct ksm_slot *slot)
  * ksm_queue_set_stale - a group's effective configuration changed
  * @group: the group
  *
- * None of its slots is scanned until ksm_queue_next_stale() has returned it.
+ * ksmd scans none of its slots until ksm_queue_next_stale() has returned it, or
+ * the slot changed its state, see ksm_slot_set_state().
  *
  * Context: ksm_lock.
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Unit tests of which domain follows from the values written to cgroups.
+ * Unit tests of which domain follows from the values written to cgroups, and
+ * for their slots.
  */
 #ifdef CONFIG_KSM_KUNIT_TEST
 
@@ -124,10 +125,71 @@ static void ksm_config_test_below(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, e.setting, KSM_NEVER);
 }
 
+/* A parked slot of a process that asks for nothing, as far as lists go. */
+static struct ksm_slot *ksm_ct_slot(struct kunit *test, struct ksm_group *group)
+{
+	struct ksm_slot *slot = kunit_kzalloc(test, sizeof(*slot), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	slot->mm = kunit_kzalloc(test, sizeof(*slot->mm), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, slot->mm);
+	slot->mm->ksm = slot;
+	kref_init(&slot->ref);
+	spin_lock_init(&slot->books.lock);
+	INIT_LIST_HEAD(&slot->queue.link);
+	INIT_LIST_HEAD(&slot->undo.link);
+	slot->books.group = group;
+	slot->books.domain = group->effective.domain;
+	slot->queue.state = KSM_SLOT_PARKED;
+	INIT_LIST_HEAD(&group->queue.slots);
+	INIT_LIST_HEAD(&group->queue.parked);
+	INIT_LIST_HEAD(&group->queue.stale);
+	INIT_LIST_HEAD(&group->queue.busy);
+	INIT_LIST_HEAD(&group->queue.wait);
+	list_add(&slot->queue.link, &group->queue.parked);
+	return slot;
+}
+
+/*
+ * Once all stale slots have followed, nothing keeps the domain that the group
+ * left. One that is no longer on the list must have followed, too.
+ */
+static void ksm_config_test_stale(struct kunit *test)
+{
+	struct ksm_ct *ct = ksm_ct_make(test);
+	struct ksm_group *group = &ct->pod;
+	struct ksm_slot *slot;
+
+	ksm_ct_write(group, KSM_MADVISE, true, &ct->named[0]);
+	slot = ksm_ct_slot(test, group);
+
+	/* madvise() comes first */
+	ksm_ct_write(group, KSM_MADVISE, true, &ct->named[1]);
+	spin_lock(&ksm_lock);
+	ksm_queue_set_stale(group);
+	slot->asked = true;
+	ksm_slot_refresh(slot);
+	spin_unlock(&ksm_lock);
+	KUNIT_EXPECT_EQ(test, slot->queue.state, KSM_SLOT_ACTIVE);
+	KUNIT_EXPECT_TRUE(test, list_empty(&group->queue.stale));
+	KUNIT_EXPECT_PTR_EQ(test, slot->books.domain, &ct->named[1]);
+
+	/* exit does */
+	ksm_ct_write(group, KSM_MADVISE, true, &ct->named[0]);
+	spin_lock(&ksm_lock);
+	ksm_queue_set_stale(group);
+	spin_unlock(&ksm_lock);
+	ksm_slot_die(slot);
+	KUNIT_EXPECT_EQ(test, slot->queue.state, KSM_SLOT_DEAD);
+	KUNIT_EXPECT_TRUE(test, list_empty(&group->queue.stale));
+	KUNIT_EXPECT_PTR_EQ(test, slot->books.domain, &ct->named[0]);
+}
+
 static struct kunit_case ksm_config_test_cases[] = {
 	KUNIT_CASE(ksm_config_test_join),
 	KUNIT_CASE(ksm_config_test_no_effect),
 	KUNIT_CASE(ksm_config_test_below),
+	KUNIT_CASE(ksm_config_test_stale),
 	{}
 };
 
