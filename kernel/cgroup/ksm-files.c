@@ -221,6 +221,7 @@ static int ksm_types_edit(struct ksm_group *group, struct ksm_config *to,
 {
 	const struct ksm_types_words *words = arg;
 
+	to->granted = words->granted;
 	if (words->inherit) {
 		to->types = KSM_T_INHERIT;
 		to->granted_types = 0;
@@ -234,7 +235,9 @@ static void ksm_change_types(struct ksm_config *config,
 			     const struct ksm_config *to)
 {
 	config->types = to->types;
-	config->granted_types = to->granted_types;
+	/* a reset may have taken grants away since the edit */
+	config->granted_types = to->granted ? to->granted_types :
+				to->granted_types & config->granted_types;
 }
 
 static ssize_t memory_ksm_types_write(struct kernfs_open_file *of, char *buf,
