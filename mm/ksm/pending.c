@@ -4,8 +4,8 @@
  *
  * Merging in a slot is to be undone if none of its memory takes part any more,
  * if it maps frames of another domain, if a 1 no longer covers the process or
- * as much of it, and if run is 2. The books count these mappings. The slot is queued here; the
- * worker is in undo-work.c.
+ * as much of it, and if run is 2. The books count these mappings. The slot is
+ * queued here; the worker is in undo-work.c.
  *
  * Each group has a queue of its own, and the scheduler picks the group, by the
  * weights of memory.ksm.weight, in a tree separate from that of the scan. So a

@@ -4,8 +4,8 @@
  * leaves alone otherwise.
  *
  * The words in force in a group are those of its own list, of each word only if
- * a granted write put it in force here, or if it is in force in the parent. So a
- * list that was written without a grant can narrow what holds above, but not
+ * a granted write put it in force here, or if it is in force in the parent. So
+ * a list that was written without a grant can narrow what holds above, but not
  * keep a word that is taken away there. A group without a list of its own has
  * the same rule: its list is KSM_T_INHERIT, which has all words, none granted.
  */

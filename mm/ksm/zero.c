@@ -10,12 +10,12 @@
  * tells most pages from a page of zeroes.
  *
  * A page that was just allocated holds zeroes, too, so a page is only replaced
- * if it was not written to since an earlier visit. Its own entry remembers that:
- * the visit that finds zeroes behind a dirty entry moves the dirty bit to the
- * folio, and the page waits for a visit that finds the entry clean. Where writes
- * do not show in entries, as those of a virtual machine, that is simply the
- * second visit. The bytes are compared in the end, so a write that does not show
- * costs a fault at worst.
+ * if it was not written to since an earlier visit. Its own entry remembers
+ * that: the visit that finds zeroes behind a dirty entry moves the dirty bit to
+ * the folio, and the page waits for a visit that finds the entry clean. Where
+ * writes do not show in entries, as those of a virtual machine, that is simply
+ * the second visit. The bytes are compared in the end, so a write that does not
+ * show costs a fault at worst.
  *
  * The entry of a huge page stands for all its pages. So a huge page is split
  * only if none of it was written to.
@@ -26,7 +26,7 @@
 
 #include "scan.h"
 
-/* Do the sampled cache lines hold zeroes? Most pages differ in the first one. */
+/* Do the sampled cache lines hold zeroes? Most pages differ in the first. */
 static bool ksm_zero_sampled(struct ksm_scan *scan, struct page *page)
 {
 	const struct ksm_secret *secret = &scan->domain->secret;

@@ -101,7 +101,7 @@ static void ksm_config_test_no_effect(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, e.domain, &ct->own[0]);
 }
 
-/* What is below follows, unless it has a value of its own and says otherwise. */
+/* What is below follows, unless it has its own value and says otherwise. */
 static void ksm_config_test_below(struct kunit *test)
 {
 	struct ksm_ct *ct = ksm_ct_make(test);
