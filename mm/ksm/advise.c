@@ -23,7 +23,7 @@ static void ksm_asked_changed(struct mm_struct *mm)
 	spin_unlock(&ksm_lock);
 }
 
-/* System calls that do not document EINTR restart after the signal. */
+/* prctl() restarts after the signal, if its handler allows that. */
 static int ksm_restart(int err)
 {
 	return err == -EINTR ? -ERESTARTSYS : err;
@@ -54,8 +54,9 @@ static int ksm_madvise_unmergeable(struct vm_area_struct *vma,
 {
 	int err = ksm_unshare_locked(vma, start, end);
 
+	/* mremap() and madvise() have no EINTR, whatever the handler says */
 	if (err)
-		return ksm_restart(err);
+		return err == -EINTR ? -ERESTARTNOINTR : err;
 	/* mremap() moves pages to addresses of which others are remembered */
 	if (vma->vm_mm->ksm)
 		WRITE_ONCE(vma->vm_mm->ksm->recheck_next, true);
@@ -75,7 +76,7 @@ static int ksm_madvise_unmergeable(struct vm_area_struct *vma,
  *	have the range that it moves unshared
  *
  * Context: mmap_lock for writing; sleeps.
- * Return: 0, -ENOMEM or -ERESTARTSYS.
+ * Return: 0, -ENOMEM or -ERESTARTNOINTR.
  */
 int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 		unsigned long end, int advice, unsigned long *vm_flags)

@@ -407,16 +407,13 @@ static int ksm_unshare_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 	struct vm_area_struct *vma = walk->vma;
 	struct ksm_shared at = { .addr = addr, .tries = KSM_LOCK_TRIES };
 	unsigned int flags = (unsigned long)walk->private;
-	int err = 0;
+	int err;
 
 	if (pmd_trans_huge(pmdp_get_lockless(pmd)) ||
 	    pmd_none(pmdp_get_lockless(pmd)))
 		return 0;
 	while (ksm_unshare_next(vma, pmd, end, flags, &at)) {
-		if (flags & KSM_UNSHARE_KILLABLE && signal_pending(current))
-			err = -EINTR;
-		else
-			err = ksm_unshare_one(vma, pmd, &at, flags);
+		err = ksm_unshare_one(vma, pmd, &at, flags);
 		if (at.page)
 			put_page(at.page);
 		/* poisoned memory stays: the next access reports it */
@@ -424,6 +421,9 @@ static int ksm_unshare_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 			return err;
 		if (err != -EAGAIN)
 			at.addr += PAGE_SIZE;
+		/* after a page: a call that restarts makes progress */
+		if (flags & KSM_UNSHARE_KILLABLE && signal_pending(current))
+			return -EINTR;
 		cond_resched();
 	}
 	return 0;
