@@ -363,6 +363,12 @@ void w_setuid(struct worker *w, uid_t uid);
 void w_dropcap(struct worker *w, int cap);
 /* write to a file; 0 or -errno */
 long w_put(struct worker *w, const char *path, const char *text);
+/*
+ * call a function of the test in the worker, for what is not in this list; what
+ * it writes to the area has to be told by w_expect()
+ */
+typedef long w_fn(unsigned char *mem, long pages, long arg);
+long w_run(struct worker *w, w_fn *fn, int area, long arg);
 /* a thread that sleeps; returns its id */
 long w_thread(struct worker *w);
 /* end the first thread: a second one carries on, and names the worker */

@@ -381,6 +381,14 @@ void w_drop_leader(struct worker *w)
 	w->pid = tid;
 }
 
+long w_run(struct worker *w, w_fn *fn, int area, long arg)
+{
+	/* the same program, at another address */
+	long place = (char *)fn - (char *)w_worker;
+
+	return W(w, .op = OP_RUN, .area = area, .a = { place, arg });
+}
+
 void w_churn_start(struct worker *w, long rounds, u64 seed, long kinds,
 		   const char *path)
 {

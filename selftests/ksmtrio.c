@@ -3,6 +3,7 @@
 
 const char *trio_cg;
 struct worker *w[3];
+struct worker *lone;
 
 void trio_group(void)
 {
@@ -76,4 +77,16 @@ void trio_again(void)
 	ksm_settle();
 	trio_shares("afterwards");
 	trio_intact();
+}
+
+void trio_begin_lone(void)
+{
+	trio_begin();
+	lone = w_dup(trio_cg, N, LONE_TAG, 1);
+}
+
+void trio_again_lone(void)
+{
+	w_verify(lone);
+	trio_again();
 }

@@ -12,9 +12,11 @@
 
 #define N	64
 #define TAG	40000
+#define LONE_TAG 70000
 
 extern const char *trio_cg;
 extern struct worker *w[3];
+extern struct worker *lone;	/* a fourth one; its pages have no twins */
 
 void trio_group(void);
 /* a worker in the cgroup that takes part with all its memory */
@@ -27,5 +29,7 @@ void trio_shares(const char *when);	/* all three map the same N frames */
 void trio_intact(void);		/* all bytes of all three */
 /* all can be merged again, and is still right then */
 void trio_again(void);
+void trio_begin_lone(void);	/* trio_begin(), and the fourth one */
+void trio_again_lone(void);
 
 #endif

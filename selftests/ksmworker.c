@@ -385,6 +385,7 @@ static long command(int fd, const struct w_cmd *c)
 {
 	struct span *s = &spans[c->area];
 	void *at;
+	w_fn *fn;
 	long ret;
 
 	switch (c->op) {
@@ -458,6 +459,9 @@ static long command(int fd, const struct w_cmd *c)
 		at = __atomic_exchange_n(&span_lost, NULL, __ATOMIC_RELAXED);
 		return at ? (long)(((unsigned char *)at - s->mem) / PAGE_SZ) :
 			    -ENOENT;
+	case OP_RUN:
+		fn = (w_fn *)((char *)w_worker + c->a[0]);
+		return fn(s->mem, s->pages, c->a[1]);
 	case OP_EXIT:
 		_exit(0);
 	}
