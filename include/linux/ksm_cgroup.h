@@ -123,6 +123,8 @@ struct ksm_sums {
 
 /* Settings and the shape of the group tree. */
 extern struct mutex ksm_config_mutex;
+void ksm_config_lock(void);
+void ksm_config_unlock(void);
 
 /* Life of a group. */
 bool ksm_ready(void);

@@ -63,9 +63,10 @@ ksm_css_next(struct cgroup_subsys_state *pos, struct cgroup_subsys_state *top,
 static unsigned int ksm_nr_walks;
 
 /*
- * Refresh a subtree, parents first; ksm_config_mutex, dropped at each cgroup.
- * Cgroups below one in which nothing changes need no visit, unless another walk
- * is on its way there.
+ * Refresh a subtree, parents first; ksm_config_mutex is dropped at each cgroup
+ * and between the processes of one. Cgroups below one in which nothing changes
+ * need no visit, unless another walk is on its way there; ksm_nr_walks counts
+ * this one.
  *
  * Walks may overlap. Each step derives a cgroup's values from its own setting
  * and its parent's present values, and a walk that changes either goes on to
@@ -80,17 +81,12 @@ static void ksm_subtree_refresh(struct mem_cgroup *memcg)
 	struct cgroup_subsys_state *css = NULL;
 	bool skip = false;
 
-	lockdep_assert_held(&ksm_config_mutex);
-	ksm_nr_walks++;
-	mutex_unlock(&ksm_config_mutex);
 	while ((css = ksm_css_next(css, &memcg->css, skip))) {
-		mutex_lock(&ksm_config_mutex);
+		ksm_config_lock();
 		skip = !ksm_group_refresh(mem_cgroup_from_css(css)->ksm) &&
 		       ksm_nr_walks == 1;
-		mutex_unlock(&ksm_config_mutex);
+		ksm_config_unlock();
 	}
-	mutex_lock(&ksm_config_mutex);
-	ksm_nr_walks--;
 }
 
 /**
@@ -109,10 +105,14 @@ void ksm_subtree_configure(struct ksm_group *group, ksm_change_fn change,
 {
 	struct ksm_domain *left;
 
-	mutex_lock(&ksm_config_mutex);
+	ksm_config_lock();
 	left = ksm_group_change_config(group, change, to);
+	ksm_nr_walks++;
+	ksm_config_unlock();
 	ksm_subtree_refresh(ksm_group_memcg(group));
-	mutex_unlock(&ksm_config_mutex);
+	ksm_config_lock();
+	ksm_nr_walks--;
+	ksm_config_unlock();
 	/* no group of the subtree is in it any more */
 	if (left)
 		ksm_domain_put(left);

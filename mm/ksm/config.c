@@ -22,9 +22,6 @@
 /* Groups, or slots of one, that are updated under one ksm_lock. */
 #define KSM_CONFIG_BATCH	64
 
-/* Configurations, what they come to, and the shape of the group tree. */
-DEFINE_MUTEX(ksm_config_mutex);
-
 /* Groups whose processes ksm_enlist_work has to register; ksm_lock. */
 static LIST_HEAD(ksm_enlist_groups);
 struct work_struct ksm_enlist_work;
@@ -57,7 +54,7 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 	group->config.types = parent ? KSM_T_INHERIT : KSM_T_ANON;
 	if (!parent)
 		group->own_domain = &ksm_root_domain;
-	mutex_lock(&ksm_config_mutex);
+	ksm_config_lock();
 	spin_lock(&ksm_lock);
 	ksm_sched_init(&group->sched, parent ? &parent->sched : NULL,
 		       KSM_WEIGHT_DFL);
@@ -79,7 +76,7 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 		smp_store_release(&memcg->ksm, group);
 	}
 #endif
-	mutex_unlock(&ksm_config_mutex);
+	ksm_config_unlock();
 }
 
 /**
@@ -100,34 +97,30 @@ struct ksm_group *ksm_group_create(struct ksm_group *parent,
 	return group;
 }
 
-/* Drop ksm_lock and reschedule after every KSM_CONFIG_BATCH objects. */
-static void ksm_config_resched(unsigned int *nr)
+/*
+ * Let others have both locks after every KSM_CONFIG_BATCH slots: how many there
+ * are is up to a tenant.
+ */
+static void ksm_config_give_way(unsigned int *nr)
 {
 	if (++*nr % KSM_CONFIG_BATCH)
 		return;
 	spin_unlock(&ksm_lock);
+	ksm_config_unlock();
 	cond_resched();
+	ksm_config_lock();
 	spin_lock(&ksm_lock);
 }
 
-/* Move all slots of a group to its parent; ksm_lock, dropped in between. */
+/* Move all slots of a group to its parent; both locks, dropped in between. */
 static void ksm_group_pass_slots(struct ksm_group *group)
 {
-	struct ksm_group_queue *queue = &group->queue;
 	struct ksm_slot *slot;
 	unsigned int nr = 0;
 
-	for (;;) {
-		slot = list_first_entry_or_null(&queue->slots, struct ksm_slot,
-						queue.link);
-		if (!slot)
-			slot = list_first_entry_or_null(&queue->parked,
-							struct ksm_slot,
-							queue.link);
-		if (!slot)
-			return;
+	while ((slot = ksm_queue_first(group))) {
 		ksm_slot_join(slot, group->parent);
-		ksm_config_resched(&nr);
+		ksm_config_give_way(&nr);
 	}
 }
 
@@ -151,7 +144,7 @@ void ksm_group_offline(struct ksm_group *group)
 {
 	struct ksm_domain *left = NULL;
 
-	mutex_lock(&ksm_config_mutex);
+	ksm_config_lock();
 	if (!group->offline) {
 		spin_lock(&ksm_lock);
 		ksm_group_pass_slots(group);
@@ -164,7 +157,7 @@ void ksm_group_offline(struct ksm_group *group)
 		left = ksm_join_named(group->config.join);
 		WRITE_ONCE(group->config.join, NULL);
 	}
-	mutex_unlock(&ksm_config_mutex);
+	ksm_config_unlock();
 	if (left)
 		ksm_domain_put(left);
 }
@@ -283,6 +276,8 @@ struct ksm_domain *ksm_group_change_config(struct ksm_group *group,
  * ksm_groups_serve - run or run_cgroups changed: update which groups are served
  *
  * No round ends meanwhile, so each covers all groups that the new value serves.
+ * The administrator's write may take the time that its walk over all groups
+ * takes.
  *
  * Context: sleeps.
  */
@@ -297,7 +292,11 @@ void ksm_groups_serve(void)
 	/* ksm_config_mutex keeps the list as it is */
 	list_for_each_entry(group, &ksm_groups, queue.link) {
 		ksm_queue_serve(group);
-		ksm_config_resched(&nr);
+		if (++nr % KSM_CONFIG_BATCH)
+			continue;
+		spin_unlock(&ksm_lock);
+		cond_resched();
+		spin_lock(&ksm_lock);
 	}
 	ksm_round_restart();
 	spin_unlock(&ksm_lock);
@@ -368,9 +367,12 @@ static bool ksm_effective_same(const struct ksm_effective *a,
  * @group: the group
  *
  * Has the group's slots follow: to another domain, and between active and
- * parked.
+ * parked. The locks are dropped between batches of slots. What another call has
+ * begun before is completed as well, so on return no slot is behind what held at
+ * the beginning.
  *
- * Context: ksm_config_mutex, which keeps a group online; sleeps.
+ * Context: ksm_config_lock(), dropped in between; the caller keeps @group in
+ * memory.
  * Return: true if it changed, so the groups below may change too.
  */
 bool ksm_group_refresh(struct ksm_group *group)
@@ -378,25 +380,33 @@ bool ksm_group_refresh(struct ksm_group *group)
 	struct ksm_effective new;
 	struct ksm_slot *slot;
 	unsigned int nr = 0;
+	unsigned long since;
+	bool changes;
 
 	lockdep_assert_held(&ksm_config_mutex);
 	new = ksm_config_resolve(group);
-	if (group->offline || ksm_effective_same(&group->effective, &new))
+	changes = !ksm_effective_same(&group->effective, &new);
+	/* the mutex keeps slots from being added to the stale ones */
+	if (group->offline || (!changes && list_empty(&group->queue.stale)))
 		return false;
 	spin_lock(&ksm_lock);
-	WRITE_ONCE(group->effective.setting, new.setting);
-	WRITE_ONCE(group->effective.granted, new.granted);
-	WRITE_ONCE(group->effective.owned, new.owned);
-	WRITE_ONCE(group->effective.domain, new.domain);
-	WRITE_ONCE(group->effective.types, new.types);
-	ksm_queue_set_stale(group);
-	while ((slot = ksm_queue_next_stale(group))) {
-		ksm_slot_join(slot, group);
-		ksm_config_resched(&nr);
+	if (changes) {
+		WRITE_ONCE(group->effective.setting, new.setting);
+		WRITE_ONCE(group->effective.granted, new.granted);
+		WRITE_ONCE(group->effective.owned, new.owned);
+		WRITE_ONCE(group->effective.domain, new.domain);
+		WRITE_ONCE(group->effective.types, new.types);
+		ksm_queue_set_stale(group);
 	}
-	ksm_queue_serve(group);
+	since = ksm_queue_followed();
+	while ((slot = ksm_queue_next_stale(group, since))) {
+		ksm_slot_join(slot, group);
+		ksm_config_give_way(&nr);
+	}
+	if (!group->offline)
+		ksm_queue_serve(group);
 	spin_unlock(&ksm_lock);
-	return true;
+	return changes;
 }
 
 /**
@@ -415,9 +425,9 @@ int ksm_group_need_domain(struct ksm_group *group)
 	domain = ksm_domain_alloc();
 	if (!domain)
 		return -ENOMEM;
-	mutex_lock(&ksm_config_mutex);
+	ksm_config_lock();
 	group->own_domain = domain;
-	mutex_unlock(&ksm_config_mutex);
+	ksm_config_unlock();
 	return 0;
 }
 

@@ -1,21 +1,59 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Groups: the group of a cgroup, of a process, of a charge; their weights; and
- * sums over their books.
+ * Groups: the group of a cgroup, of a process, of a charge; their locks, their
+ * weights, and sums over their books.
  *
  * Without memory cgroups there is the root group alone.
  */
 #include <linux/cgroup.h>
+#include <linux/delay.h>
 #include <linux/memcontrol.h>
 
 #include "ksm.h"
 
+/* Configurations, what they come to, and the shape of the group tree. */
+DEFINE_MUTEX(ksm_config_mutex);
 DEFINE_SPINLOCK(ksm_lock);
 LIST_HEAD(ksm_groups);
 struct ksm_group ksm_root_group;
 /* Books move from one group to another; written under ksm_lock. */
 seqcount_spinlock_t ksm_books_seq =
 	SEQCNT_SPINLOCK_ZERO(ksm_books_seq, &ksm_lock);
+
+/**
+ * ksm_config_lock - take ksm_config_mutex
+ *
+ * Any tenant's write takes it. A writer that its cgroup throttles must neither
+ * keep it meanwhile nor be handed it while it does not run. So it is tried, and
+ * held with preemption disabled. With PREEMPT_RT the spinlocks below can be held
+ * by a throttled task as well, so that would gain nothing.
+ *
+ * Context: sleeps; the caller does not until ksm_config_unlock().
+ */
+void ksm_config_lock(void)
+{
+	for (;;) {
+		if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+			preempt_disable();
+		if (mutex_trylock(&ksm_config_mutex))
+			return;
+		if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+			preempt_enable();
+		usleep_range(50, 200);
+	}
+}
+
+/**
+ * ksm_config_unlock - release ksm_config_mutex
+ *
+ * Context: after ksm_config_lock().
+ */
+void ksm_config_unlock(void)
+{
+	mutex_unlock(&ksm_config_mutex);
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_enable();
+}
 
 /**
  * ksm_group_of - the group of a cgroup

@@ -20,7 +20,8 @@
  *
  *   ksm_threads_mutex           start and stop of scanner threads, see ksmd.c;
  *                               held until a stopping thread ends its slice
- *   ksm_config_mutex            configurations, the shape of the group tree
+ *   ksm_config_mutex            configurations, the shape of the group tree;
+ *                               see ksm_config_lock()
  *   ksm_gate                    held for reading from a pfn to its folio, for
  *                               writing while a knob changes
  *     ksm_domain.mutex          index, frames, blocks and recs of a domain
@@ -284,7 +285,10 @@ extern wait_queue_head_t ksm_work_wait, ksm_turn_wait;
 void ksm_queue_add(struct ksm_slot *slot);
 void ksm_queue_del(struct ksm_slot *slot);
 void ksm_queue_set_stale(struct ksm_group *group);
-struct ksm_slot *ksm_queue_next_stale(struct ksm_group *group);
+unsigned long ksm_queue_followed(void);
+struct ksm_slot *ksm_queue_next_stale(struct ksm_group *group,
+				      unsigned long since);
+struct ksm_slot *ksm_queue_first(struct ksm_group *group);
 void ksm_queue_serve(struct ksm_group *group);
 bool ksm_queue_served(const struct ksm_group *top);
 bool ksm_queue_has_work(void);

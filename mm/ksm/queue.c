@@ -22,6 +22,8 @@ DECLARE_WAIT_QUEUE_HEAD(ksm_turn_wait);
 static unsigned int ksm_nr_waiting;
 /* How often work for another thread turned up; changes with ksm_lock. */
 static unsigned long ksm_nr_turns;
+/* How often a slot followed a change of its group's configuration; ksm_lock. */
+static unsigned long ksm_nr_followed;
 
 static void ksm_queue_turn(void)
 {
@@ -121,14 +123,32 @@ void ksm_queue_set_stale(struct ksm_group *group)
 }
 
 /**
+ * ksm_queue_followed - how often slots followed a change up to now
+ *
+ * Context: ksm_lock.
+ * Return: a number for ksm_queue_next_stale().
+ */
+unsigned long ksm_queue_followed(void)
+{
+	lockdep_assert_held(&ksm_lock);
+	return ksm_nr_followed;
+}
+
+/**
  * ksm_queue_next_stale - take a slot that has to follow a change
  * @group: the group
+ * @since: ksm_queue_followed() from before the first call
+ *
+ * Slots that come after one that has followed since then have all become stale
+ * later. They are left to the writer that made them so: others could keep a
+ * writer here for ever.
  *
  * Context: ksm_lock, which may be given up between two calls.
  * Return: the slot, on the list that matches its state; NULL if there are no
  * more.
  */
-struct ksm_slot *ksm_queue_next_stale(struct ksm_group *group)
+struct ksm_slot *ksm_queue_next_stale(struct ksm_group *group,
+				      unsigned long since)
 {
 	struct ksm_group_queue *queue = &group->queue;
 	struct ksm_slot *slot;
@@ -136,11 +156,33 @@ struct ksm_slot *ksm_queue_next_stale(struct ksm_group *group)
 	lockdep_assert_held(&ksm_lock);
 	slot = list_first_entry_or_null(&queue->stale, struct ksm_slot,
 					queue.link);
-	if (slot)
-		list_move_tail(&slot->queue.link,
-			       slot->queue.state == KSM_SLOT_ACTIVE ?
-			       &queue->slots : &queue->parked);
+	if (!slot || slot->queue.followed > since)
+		return NULL;
+	slot->queue.followed = ++ksm_nr_followed;
+	list_move_tail(&slot->queue.link,
+		       slot->queue.state == KSM_SLOT_ACTIVE ?
+		       &queue->slots : &queue->parked);
 	return slot;
+}
+
+/**
+ * ksm_queue_first - some slot of a group
+ * @group: the group
+ *
+ * Context: ksm_lock.
+ * Return: the slot, NULL if there is none.
+ */
+struct ksm_slot *ksm_queue_first(struct ksm_group *group)
+{
+	struct ksm_group_queue *queue = &group->queue;
+	struct list_head *list = &queue->slots;
+
+	lockdep_assert_held(&ksm_lock);
+	if (list_empty(list))
+		list = &queue->parked;
+	if (list_empty(list))
+		list = &queue->stale;
+	return list_first_entry_or_null(list, struct ksm_slot, queue.link);
 }
 
 /**

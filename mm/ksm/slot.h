@@ -79,6 +79,7 @@ enum ksm_slot_state {
  *	@stale while a change of its configuration is on its way to the slot
  * @state: also read without ksm_lock, with READ_ONCE()
  * @passed: the round in which the last full pass over the slot ended
+ * @followed: ksm_queue_followed() when it last followed a change
  * @reach: ksm_mm_reach() when the slot was last refreshed
  *
  * All under ksm_lock.
@@ -88,6 +89,7 @@ struct ksm_slot_queue {
 	struct list_head link;
 	enum ksm_slot_state state;
 	unsigned long passed;
+	unsigned long followed;
 	unsigned int reach;
 };
 
