@@ -3,6 +3,7 @@
  * Many cgroups, and cgroups that come and go.
  *
  * - a write reaches every cgroup below, also one that comes online meanwhile
+ * - a write to a cgroup with many processes lets other cgroups' writes pass
  * - concurrent writes at several levels end in the result of the last values
  * - a reset of the controller is not lost to a write to another file
  * - rounds wait for, and count in, only cgroups with something to scan,
@@ -30,6 +31,7 @@
 /* Results of the second process. */
 static struct shared {
 	bool stop;
+	long turn;
 	long made;
 	long bad;
 	char what[128];
@@ -230,6 +232,97 @@ static void converge(void)
 	}
 }
 
+/* ---------------------------------------------------------- many processes */
+
+#define CROWD	1000
+
+/* Fork until all are there; they end with the test, or with their cgroup. */
+static void crowd(const void *cg)
+{
+	int i;
+
+	if (cg_move(cg, getpid()))
+		_exit(1);
+	for (i = 1; i < CROWD; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			_exit(2);
+		if (!pid) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			pause();
+			_exit(0);
+		}
+	}
+	while (!stopped())
+		usleep(10000);
+}
+
+/* One write for each turn: shared->made follows shared->turn. */
+static void write_in_turns(const void *path)
+{
+	long turn = 0, next;
+	int err;
+
+	while (!stopped()) {
+		next = __atomic_load_n(&shared->turn, __ATOMIC_ACQUIRE);
+		if (next == turn)
+			continue;
+		err = file_put(path, next % 2 ? "madvise" : "1");
+		if (err) {
+			shared->bad = -err;
+			return;
+		}
+		turn = next;
+		__atomic_store_n(&shared->made, turn, __ATOMIC_RELEASE);
+	}
+}
+
+/* Are some of the crowd's processes past the change and others not? */
+static bool half_way(const char *cg)
+{
+	long long nr = cg_stat(cg, "processes");
+
+	return nr > 0 && nr < CROWD;
+}
+
+/*
+ * A write that begins while the processes of another cgroup follow a change,
+ * and ends before they all have, was not held up by that.
+ */
+static long writes_during_turn(const char *cg, const char *other, long turn)
+{
+	long passed = 0;
+	bool began;
+
+	__atomic_store_n(&shared->turn, turn, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&shared->made, __ATOMIC_ACQUIRE) != turn &&
+	       !shared->bad) {
+		began = half_way(cg);
+		cg_set(other, "memory.ksm", "1");
+		passed += began && half_way(cg);
+	}
+	return passed;
+}
+
+static void gives_way(void)
+{
+	const char *cg = cg_ksm(NULL, "a", "1"), *other = cg_ksm(NULL, "b", "1");
+	long turn = 0, passed = 0;
+	pid_t people, writer;
+	char path[256];
+
+	snprintf(path, sizeof(path), "%.200s/memory.ksm", cg);
+	people = aside(crowd, cg);
+	NEED_WAIT_EQ(cg_stat(cg, "processes"), CROWD);
+	writer = aside(write_in_turns, path);
+	while (!passed && !shared->bad && turn < 50)
+		passed = writes_during_turn(cg, other, ++turn);
+	CHECK_GT(passed, 0, "in %ld turns", turn);
+	ends(writer);
+	ends(people);
+}
+
 /* ----------------------------------------------------------------- reset */
 
 static void write_domain(const void *path)
@@ -395,6 +488,7 @@ static const struct ksm_case cases[] = {
 	{ "a write reaches all cgroups, and idle ones count no full scans",
 	  reaches_all },
 	{ "writes at several levels converge", converge },
+	{ "a cgroup with many processes lets others' writes pass", gives_way },
 	{ "a reset is not lost to a write", reset },
 	{ "rounds end wherever processes move", moves },
 	{ "sums are exact and never run backwards", sums },
