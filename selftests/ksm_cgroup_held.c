@@ -7,7 +7,8 @@
  * - a write of 0, and run=2, fail with EBUSY, take effect all the same, and
  *   unshare all other processes
  * - a signal ends such a write while it waits
- * - once the lock is free, the process is unshared without a further write
+ * - once the lock is free, the process is unshared without a further write, also
+ *   if only a range is merged that it withheld since
  *
  * One CPU, as the first write to cpu.max patches the scheduler's code, and
  * emulators were seen to fail where a CPU executes what another one patches.
@@ -35,6 +36,7 @@
 /* ---- the process that holds its mmap_lock ---- */
 
 static struct holder {
+	bool withholds;		/* its memory, once that is merged */
 	bool ready;
 	long calls;		/* of both threads */
 	bool stop;
@@ -84,6 +86,8 @@ static void hold(int go)
 		span_fill(&span, i, TAG + i);
 	__atomic_store_n(&holder->ready, true, __ATOMIC_RELEASE);
 	if (read(go, &byte, 1) != 1 ||
+	    (holder->withholds &&
+	     madvise(span.mem, N * PAGE_SZ, MADV_DONTDUMP)) ||
 	    pthread_create(&second, NULL, keep_lock, NULL))
 		_exit(2);
 	keep_lock(NULL);
@@ -101,7 +105,7 @@ static void with_cpu(const char *cg)
  * From here to release(), no check may end the case: the setup of the next case
  * would wait for the lock.
  */
-static void begin(void)
+static void begin_as(bool withholds)
 {
 	char above[300];
 	int go[2];
@@ -119,7 +123,7 @@ static void begin(void)
 			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	NEED(holder != MAP_FAILED && !pipe2(go, O_CLOEXEC), "%s",
 	     strerror(errno));
-	*holder = (struct holder){ .wrong = -1 };
+	*holder = (struct holder){ .withholds = withholds, .wrong = -1 };
 	pid = fork();
 	NEED_GE(pid, 0, "fork");
 	if (!pid) {
@@ -142,6 +146,11 @@ static void begin(void)
 	NEED_WAIT_GE(__atomic_load_n(&holder->calls, __ATOMIC_RELAXED), 4);
 	cg_set(held, "cpu.max", "1000 1000000");
 	CHECK_WAIT_GE(cg_key(held, "cpu.stat", "nr_throttled"), 2);
+}
+
+static void begin(void)
+{
+	begin_as(false);
 }
 
 static void release(void)
@@ -266,6 +275,24 @@ static void run_2(void)
 	finish();
 }
 
+/* The write takes nothing away, and is not known to have missed anything. */
+static void withheld(void)
+{
+	long long merged;
+
+	begin_as(true);
+	merged = cg_stat(held, "ksm_merging_pages");
+	CHECK_EQ(cg_stat(held, "pages_pending"), 0);
+	CHECK_EQ(write_ends(writer(ksm_file(), "1", false), 0), 0);
+	CHECK_EQ(cg_stat(held, "ksm_merging_pages"), merged);
+	CHECK_EQ(cg_stat(held, "pages_pending"), merged);
+	release();
+	CHECK_WAIT_LE(cg_stat(held, "ksm_merging_pages"), merged - N);
+	CHECK_WAIT_EQ(cg_stat(held, "pages_pending"), 0);
+	CHECK_EQ(w_merged(other), N);
+	finish();
+}
+
 static void interrupted(void)
 {
 	pid_t child;
@@ -287,6 +314,8 @@ static const struct ksm_case cases[] = {
 	{ "full_scans rises while a process holds its mmap_lock", rounds },
 	{ "0 is EBUSY and unshares that process once its lock is free", zero },
 	{ "run=2 is EBUSY and unshares it once its lock is free", run_2 },
+	{ "what such a process withheld is unshared once its lock is free",
+	  withheld },
 	{ "a signal ends a write that waits for mmap_lock", interrupted },
 };
 

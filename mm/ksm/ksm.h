@@ -327,6 +327,7 @@ struct ksm_slot *ksm_undo_next(void);
 bool ksm_undo_ended(struct ksm_slot *slot, enum ksm_undo_outcome outcome,
 		    unsigned int level);
 void ksm_slot_judge(struct ksm_slot *slot);
+void ksm_slot_narrow(struct ksm_slot *slot);
 unsigned int ksm_slot_narrowed(struct ksm_slot *slot);
 bool ksm_slot_is_narrowed(struct ksm_slot *slot);
 void ksm_slot_undone(struct ksm_slot *slot, unsigned int narrowed);

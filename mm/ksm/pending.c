@@ -285,6 +285,20 @@ void ksm_slot_judge(struct ksm_slot *slot)
 }
 
 /**
+ * ksm_slot_narrow - have the worker unshare all but what is eligible
+ * @slot: the slot, in which something may be merged that is not
+ *
+ * Context: takes ksm_lock.
+ */
+void ksm_slot_narrow(struct ksm_slot *slot)
+{
+	spin_lock(&ksm_lock);
+	WRITE_ONCE(slot->undo.narrowed, slot->undo.narrowed + 1);
+	ksm_slot_judge(slot);
+	spin_unlock(&ksm_lock);
+}
+
+/**
  * ksm_slot_narrowed - how often did a 1 come to cover less of a process?
  * @slot: the process
  *

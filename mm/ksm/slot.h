@@ -133,8 +133,8 @@ struct ksm_undo_at {
  * @failing: the last attempt failed, so no round waits for the slot (ksm_lock)
  * @again: something changed since the present turn began (ksm_lock)
  * @narrowed: how often the cgroup ceased to decide for the process, or for some
- *	of its memory, which leaves only what is still eligible (ksm_lock, read
- *	without it)
+ *	of its memory, which leaves only what is still eligible, or a write could
+ *	not look for memory that the process withheld (ksm_lock, read without it)
  * @narrowed_done: @narrowed when the rest was last unshared (ksm_lock, read
  *	without it)
  * @work: has the mm's owner unshare; @work.func is set while it is queued,

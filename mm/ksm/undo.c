@@ -350,10 +350,15 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 	write->patience = at.patience;
 	if (err == -EINTR)
 		return err;
-	/* nothing is known that this slot would have to unshare */
-	if (err == -EAGAIN && !ksm_books_pending(slot) &&
-	    !ksm_slot_is_narrowed(slot))
-		err = 0;
+	/*
+	 * What the process withheld after it was merged is not known to be
+	 * there: the worker looks for it, and the write need not fail.
+	 */
+	if (err && !ksm_books_pending(slot) && !ksm_slot_is_narrowed(slot)) {
+		ksm_slot_narrow(slot);
+		if (err == -EAGAIN)
+			err = 0;
+	}
 	if (err && write->err != -ENOMEM)
 		write->err = err == -EAGAIN ? -EBUSY : err;
 	else if (!err && !write->borrowed &&
