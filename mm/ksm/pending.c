@@ -180,6 +180,20 @@ long ksm_undo_resume(void)
 	return delay;
 }
 
+/*
+ * A turn begins. Where memory was short and something has changed since, more
+ * frames may be borrowed: start over, as these come first. A mere retry does
+ * not, as it would walk a large process each time only to fail again.
+ */
+static void ksm_undo_begins(struct ksm_slot_undo *undo)
+{
+	if (undo->again && undo->at.failed) {
+		undo->at.addr = 0;
+		undo->at.borrowed_done = false;
+	}
+	undo->again = false;
+}
+
 /**
  * ksm_undo_next - the slot whose turn it is
  *
@@ -202,7 +216,7 @@ struct ksm_slot *ksm_undo_next(void)
 		slot = list_first_entry(&group->undo.slots, struct ksm_slot,
 					undo.link);
 		list_move_tail(&slot->undo.link, &group->undo.slots);
-		slot->undo.again = false;
+		ksm_undo_begins(&slot->undo);
 		kref_get(&slot->ref);
 	}
 	spin_unlock(&ksm_lock);
@@ -238,9 +252,10 @@ bool ksm_undo_ended(struct ksm_slot *slot, enum ksm_undo_outcome outcome,
 	group = slot->books.group;
 	ksm_sched_charge(&group->undo.own, undo->at.work);
 	ksm_sched_charge(&group->own, undo->at.work);
-	if (outcome != KSM_UNDO_FAILED || undo->at.unshared)
+	undo->at.failed = outcome == KSM_UNDO_FAILED;
+	if (!undo->at.failed || undo->at.unshared)
 		undo->failures = 0;
-	undo->failing = outcome == KSM_UNDO_FAILED && !undo->again;
+	undo->failing = undo->at.failed && !undo->again;
 	if (undo->failing) {
 		undo->failures = min(undo->failures + 1, KSM_UNDO_LEVELS);
 		level = undo->failures;

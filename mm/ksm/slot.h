@@ -98,6 +98,7 @@ struct ksm_slot_queue {
  * @addr: where it resumes
  * @flags: what ksm_unshare_range() is to do, KSM_UNSHARE_*
  * @borrowed_done: frames that other cgroups pay for are unshared
+ * @failed: the last turn failed
  * @narrowed: ksm_slot_undo.narrowed when it began at address 0
  * @review: where the review of frames resumes
  * @moves: ksm_slot_books.moves when the review began at address 0
@@ -113,6 +114,7 @@ struct ksm_undo_at {
 	unsigned long addr;
 	unsigned int flags;
 	bool borrowed_done;
+	bool failed;
 	unsigned int narrowed;
 	unsigned long review;
 	unsigned int moves;
