@@ -275,6 +275,7 @@ void ksm_round_suspend(void);
 void ksm_round_restart(void);
 void ksm_round_serve(struct ksm_group *group, bool served);
 void ksm_round_drained(void);
+void ksm_round_retry(void);
 void ksm_pass_begin(struct ksm_slot *slot);
 void ksm_pass_end(struct ksm_slot *slot);
 void ksm_pass_skip(struct ksm_slot *slot);

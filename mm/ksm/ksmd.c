@@ -243,8 +243,10 @@ static void ksm_scan_batch(struct ksm_thread *thread, bool first)
 		if (!ksm_running() || kthread_should_stop())
 			break;
 		ksm_pool_refill(UINT_MAX);
-		if (first)
+		if (first) {
 			ksmd_drain_lru(false);
+			ksm_round_retry();
+		}
 		cond_resched();
 	} while (!try_to_freeze() && ksm_scan_turn(thread));
 }

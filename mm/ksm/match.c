@@ -377,11 +377,13 @@ static void ksm_match_watch(struct ksm_scan *scan, struct ksm_match *m)
 			ksm_page_set(scan, block, i, KSM_S_BY_DIGEST);
 		}
 	}
-	if (err == -ENOMEM)
+	if (err == -ENOMEM) {
+		scan->missed |= KSM_MISSED_MEMORY;
 		ksm_page_revisit(block, i);
-	else if (err)
+	} else if (err) {
 		/* no room: read again at ever rarer visits */
 		block->ambiguous |= BIT_ULL(i);
+	}
 }
 
 /* Remember the outcome. */
@@ -418,6 +420,9 @@ static void ksm_match_settle(struct ksm_scan *scan, struct ksm_match *m,
 	case KSM_UNMAPPED:
 		ksm_page_forget(scan, block, i);
 		break;
+	case KSM_NO_MEMORY:
+		scan->missed |= KSM_MISSED_MEMORY;
+		fallthrough;
 	default:
 		/* it has a twin, or may have one: the next visit tries again */
 		ksm_page_revisit(block, i);

@@ -474,7 +474,6 @@ enum ksm_outcome ksm_merge_fresh(struct ksm_scan *scan, struct ksm_page *kp,
 		return KSM_NO_MEMORY;
 	folio = ksm_pool_get(folio_nid(kp->folio));
 	if (!folio) {
-		scan->missed |= KSM_MISSED_FRAME;
 		ksm_frame_free(frame);
 		return KSM_NO_MEMORY;
 	}

@@ -20,6 +20,9 @@
 #define KSM_BUSY_TRIES	4
 #define KSM_BUSY_TIME	HZ
 
+/* Before a round is repeated for want of memory: time for kswapd to free some. */
+#define KSM_SHORT_WAIT	(HZ / 10)
+
 /**
  * struct ksm_round - the present round
  * @nr: its number; stamps passes, slots and groups
@@ -27,6 +30,8 @@
  * @unpassed: those of @slots that are not passed yet
  * @missed: what its passes missed, bits KSM_MISSED_*
  * @draining: it is to be repeated once the LRU batches were drained
+ * @waiting: it is to be repeated once it is @again
+ * @again: when, in jiffies
  * @suspended: it does not end, as run or run_cgroups is being changed
  * @past: what round.c remembers of earlier rounds
  * @full_scans: rounds that counted
@@ -39,6 +44,8 @@ struct ksm_round {
 	unsigned long unpassed;
 	unsigned int missed;
 	bool draining;
+	bool waiting;
+	unsigned long again;
 	bool suspended;
 	struct ksm_round_past past;
 	unsigned long full_scans;
@@ -146,6 +153,7 @@ void ksm_round_serve(struct ksm_group *group, bool served)
 static void ksm_round_begin(void)
 {
 	ksm_round.nr++;
+	WRITE_ONCE(ksm_round.waiting, false);
 	ksm_round.missed = 0;
 	ksm_round.unpassed = ksm_round.slots;
 }
@@ -198,8 +206,9 @@ static void ksm_round_credit(void)
 void ksm_round_check(void)
 {
 	lockdep_assert_held(&ksm_lock);
-	if (ksm_round.unpassed || ksm_round.draining || ksm_round.suspended ||
-	    !ksm_root_group.sched.active || !ksm_round.slots)
+	if (ksm_round.unpassed || ksm_round.draining || ksm_round.waiting ||
+	    ksm_round.suspended || !ksm_root_group.sched.active ||
+	    !ksm_round.slots)
 		return;
 	switch (ksm_round_judge(&ksm_round.past, ksm_round.missed)) {
 	case KSM_ROUND_DRAIN:
@@ -210,7 +219,9 @@ void ksm_round_check(void)
 		ksm_round_credit();
 		break;
 	case KSM_ROUND_AGAIN:
-		break;
+		ksm_round.again = jiffies + KSM_SHORT_WAIT;
+		WRITE_ONCE(ksm_round.waiting, true);
+		return;
 	}
 	ksm_round_begin();
 }
@@ -229,6 +240,23 @@ void ksm_round_drained(void)
 		ksm_round.draining = false;
 		ksm_round_begin();
 	}
+	spin_unlock(&ksm_lock);
+}
+
+/**
+ * ksm_round_retry - begin a round anew that ran short of memory, if that is due
+ *
+ * Rounds that followed one another at once would all find the same shortage.
+ *
+ * Context: takes ksm_lock.
+ */
+void ksm_round_retry(void)
+{
+	if (!READ_ONCE(ksm_round.waiting))
+		return;
+	spin_lock(&ksm_lock);
+	if (ksm_round.waiting && time_after_eq(jiffies, ksm_round.again))
+		ksm_round_begin();
 	spin_unlock(&ksm_lock);
 }
 

@@ -16,9 +16,11 @@
  * with another drain, at most KSM_DRAINS_MAX times, as ever new processes would
  * keep it from ending.
  *
- * A round that found no frame in stock, as other threads took them all, is
- * repeated too; after KSM_SHORT_ROUNDS repetitions memory is short, and the
- * round counts.
+ * A round in which memory ran short is repeated too: there was no frame in stock,
+ * or nothing could be allocated for one or to remember a page. The caller waits
+ * before that. After KSM_SHORT_ROUNDS repetitions memory is short for longer, and
+ * the round counts. A cgroup that has no room under its limit is no such case, as
+ * that may last for ever.
  *
  * Pure arithmetic, tested by tests/round-kunit.h.
  */
@@ -44,11 +46,11 @@ enum ksm_verdict ksm_round_judge(struct ksm_round_past *past,
 		past->drains++;
 		return KSM_ROUND_DRAIN;
 	}
-	if (missed & KSM_MISSED_FRAME && past->shorts < KSM_SHORT_ROUNDS) {
+	if (missed & KSM_MISSED_MEMORY && past->shorts < KSM_SHORT_ROUNDS) {
 		past->shorts++;
 		return KSM_ROUND_AGAIN;
 	}
-	if (!(missed & KSM_MISSED_FRAME))
+	if (!(missed & KSM_MISSED_MEMORY))
 		past->shorts = 0;
 	past->held = missed & KSM_MISSED_HELD ? past->held + 1 : 0;
 	past->drains = 0;

@@ -63,7 +63,7 @@ struct ksm_block *ksm_block_find(struct ksm_slot *slot, unsigned long addr)
  * @addr: any address in the block
  *
  * Context: the domain's mutex; does not sleep.
- * Return: the block, NULL without memory.
+ * Return: the block; NULL without room or, as @scan->missed says then, memory.
  */
 struct ksm_block *ksm_block_make(struct ksm_scan *scan, unsigned long addr)
 {
@@ -78,7 +78,7 @@ struct ksm_block *ksm_block_make(struct ksm_scan *scan, unsigned long addr)
 		return NULL;
 	block = kmem_cache_zalloc(ksm_block_cache, KSM_GFP_SCAN);
 	if (!block)
-		return NULL;
+		goto nomem;
 	block->slot = slot;
 	block->base = addr & KSM_BLOCK_MASK;
 	/* skip id 0, so that no index entry has the name 0 */
@@ -98,6 +98,8 @@ erase:
 	xa_erase(&scan->domain->blocks, block->id);
 free:
 	kmem_cache_free(ksm_block_cache, block);
+nomem:
+	scan->missed |= KSM_MISSED_MEMORY;
 	return NULL;
 }
 
@@ -194,10 +196,13 @@ void ksm_page_set(struct ksm_scan *scan, struct ksm_block *block,
 		block->age[i] = 0;
 
 	if (ksm_state_indexed(state)) {
-		if (ksm_index_add(domain, block, i))
-			block->state[i] = KSM_S_VOLATILE;
-		else
+		if (!ksm_index_add(domain, block, i)) {
 			ksm_track_mod(scan, block->slot, KSM_G_UNSHARED, 1);
+		} else {
+			block->state[i] = KSM_S_VOLATILE;
+			if (scan)
+				scan->missed |= KSM_MISSED_MEMORY;
+		}
 	}
 	if (block->state[i] == KSM_S_VOLATILE)
 		ksm_track_mod(scan, block->slot, KSM_G_VOLATILE, 1);

@@ -128,23 +128,23 @@ static void ksm_round_test_held_wraps(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ksm_rt_rounds(&past, KSM_MISSED_HELD), 2);
 }
 
-/* Frames ran short: after three repetitions memory counts as short. */
+/* Memory ran short: after three repetitions memory counts as short. */
 static void ksm_round_test_short(struct kunit *test)
 {
 	struct ksm_round_past past = {};
 
-	KUNIT_EXPECT_EQ(test, ksm_rt_rounds(&past, KSM_MISSED_FRAME),
+	KUNIT_EXPECT_EQ(test, ksm_rt_rounds(&past, KSM_MISSED_MEMORY),
 			1 + KSM_SHORT_ROUNDS);
-	KUNIT_EXPECT_EQ(test, ksm_rt_rounds(&past, KSM_MISSED_FRAME), 1);
+	KUNIT_EXPECT_EQ(test, ksm_rt_rounds(&past, KSM_MISSED_MEMORY), 1);
 	KUNIT_EXPECT_EQ(test, ksm_rt_rounds(&past, 0), 1);
-	KUNIT_EXPECT_EQ(test, ksm_rt_rounds(&past, KSM_MISSED_FRAME),
+	KUNIT_EXPECT_EQ(test, ksm_rt_rounds(&past, KSM_MISSED_MEMORY),
 			1 + KSM_SHORT_ROUNDS);
 }
 
 /* Both: the drain comes first, and repetitions do not drain again. */
 static void ksm_round_test_short_and_lru(struct kunit *test)
 {
-	const unsigned int both = KSM_MISSED_FRAME | KSM_MISSED_LRU;
+	const unsigned int both = KSM_MISSED_MEMORY | KSM_MISSED_LRU;
 	struct ksm_round_past past = {};
 	int i;
 
