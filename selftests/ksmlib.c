@@ -217,6 +217,7 @@ static char root_old[32];
 
 static void slate_clean(void)
 {
+	fail_end();
 	w_reset();
 	trace_reset();
 	ksm_unmerge_all();
@@ -231,6 +232,7 @@ static void at_end(void)
 {
 	if (getpid() != main_pid)
 		return;
+	fail_end();
 	w_reset();
 	ksm_knobs_restore();
 	if (root_old[0])

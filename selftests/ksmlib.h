@@ -247,6 +247,20 @@ void trace_reset(void);
 void ksmd_find(struct ksmd_pids *k);
 int trace_ksmd(const char *line, const struct ksmd_pids *k);
 
+/* ---- allocations that fail ---- */
+
+enum fail_kind { FAIL_SLAB, FAIL_PAGES };
+
+/*
+ * Until fail_end(), all of a kind fail that a function of the kernel makes; or,
+ * unless @waiting, those of them that must not wait for memory.
+ */
+void fail_below(enum fail_kind kind, const char *function, bool waiting);
+long long fail_hits(void);	/* so many have failed */
+void fail_after(long nr);	/* let so many pages pass first */
+long fail_spared(void);		/* so many still pass */
+void fail_end(void);
+
 /* ---- control groups, named by their full path ---- */
 
 const char *cg_new(const char *parent, const char *name); /* parent or NULL */
