@@ -9,9 +9,15 @@
  * - the charge ends when they are freed
  * - if the cgroup is removed, the charge passes to its parent, and the removed
  *   cgroup is not kept
+ * - where a walk of the reverse map defers them, the payer of the frame is
+ *   charged
  *
  * vm: timeout=300
  */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "ksmlib.h"
 
 #define N		16384
@@ -118,10 +124,91 @@ static void cgroup_removed(void)
 	CHECK_WAIT_EQ(cg_dying(up), 0);
 }
 
+#define IDLE_PAGES	"/sys/kernel/mm/page_idle/bitmap"
+
+/* Mark a page as idle; false if it is on no LRU list. */
+static bool make_idle(int fd, u64 pfn)
+{
+	u64 bits = 1ULL << pfn % 64, found = 0;
+	off_t at = pfn / 64 * sizeof(bits);
+
+	return pwrite(fd, &bits, sizeof(bits), at) == sizeof(bits) &&
+	       pread(fd, &found, sizeof(found), at) == sizeof(found) &&
+	       found & bits;
+}
+
+/*
+ * Walk the reverse map of a frame all the time: to find out whether it is idle,
+ * the kernel looks at each of its mappings.
+ */
+static pid_t walk(u64 pfn)
+{
+	int fd = open(IDLE_PAGES, O_RDWR | O_CLOEXEC);
+	pid_t pid;
+
+	if (fd < 0)
+		ksm_skip("no " IDLE_PAGES);
+	NEED(WAIT_FOR((file_put("/proc/sys/vm/drop_caches", "1"),
+		       make_idle(fd, pfn))), "the frame is on no LRU list");
+	pid = fork();
+	NEED_GE(pid, 0, "fork");
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			make_idle(fd, pfn);
+	}
+	close(fd);
+	return pid;
+}
+
+/*
+ * One frame has all records. Its payer has two of them, and the process that
+ * exits has the others.
+ */
+static void deferred(void)
+{
+	struct worker *w, *payer;
+	long long before;
+	const char *b;
+	pid_t pid;
+	u64 pfn;
+
+	family();
+	b = cg_new(up, "b");
+	ksm_set("max_page_sharing", 2 * N);
+	payer = w_dup(a, 2, TAG, 0);
+	ksm_settle();
+	NEED_EQ(w_merged(payer), 2);
+	pfn = w_frame(payer, 0, 0).pfn;
+	w = w_dup(b, N, TAG, 0);
+	ksm_settle();
+	NEED_EQ(w_merged(w), N);
+	NEED_EQ(w_frame(w, 0, N - 1).pfn, pfn);
+	NEED_GE(cg_stat(b, "ksm_metadata_bytes"), ORPHANS);
+	kid = w_fork(w);
+	before = kernel_of(a);
+	pid = walk(pfn);
+	w_exit(w);
+	CHECK_WAIT_LE(cg_stat(b, "ksm_metadata_bytes"), ORPHANS / 8,
+		      "the process has exited");
+	kill(pid, SIGKILL);
+	NEED_EQ(waitpid(pid, NULL, 0), pid);
+	/* between two walks, some are not deferred */
+	CHECK_WAIT_GE(kernel_of(a), before + ORPHANS / 2, "deferred");
+	CHECK_LE(kernel_of(a), before + ORPHANS * 5 / 4, "deferred");
+
+	/* the child gets records of its own */
+	ksm_settle();
+	CHECK_WAIT_LE(kernel_of(a), before + ORPHANS / 8, "no orphans");
+	w_verify(kid);
+	w_verify(payer);
+}
+
 static const struct ksm_case cases[] = {
 	{ "orphans are charged to the cgroup of their process", charged },
 	{ "orphans of a removed cgroup are charged to its parent",
 	  cgroup_removed },
+	{ "deferred orphans are charged to the payer", deferred },
 };
 
 int main(int argc, char **argv)
