@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A writer to memory.ksm.scan that cpu.max throttles holds up neither ksmd, in
- * the same domain, nor a process that is being scanned.
+ * Writers that cpu.max throttles.
+ *
+ * - to memory.ksm.scan: they hold up neither ksmd, in the same domain, nor a
+ *   process that is being scanned
+ * - to memory.ksm: while one is unsharing a process, another write unshares it
  *
  * The first cpu.max of a machine patches the scheduler's code. The machine has
  * one CPU, as emulators were seen to execute code that another CPU patches.
@@ -67,21 +70,14 @@ static long long scans_in_period(const char *cg)
 	return scans < SCANS && looks < LOOKS ? -1 : scans;
 }
 
-/*
- * A writer that holds a lock while it is throttled would leave ksmd a slice or
- * two in each period, and no pass over all of these processes.
- */
-static void slow_writers(void)
+static const char *up, *slow;
+
+/* A cgroup for writers, and one for its siblings. */
+static void slow_group(void)
 {
-	struct worker *a, *n[2];
-	const char *up, *slow;
-	long long scans;
 	char above[300];
-	pid_t pid[4];
-	int i;
 
 	up = cg_ksm(NULL, "up", "1");
-	cg_need(up, "memory.ksm.scan");
 	cg_put(CGROOT, "cgroup.subtree_control", "+cpu");
 	snprintf(above, sizeof(above), "%s", up);
 	*strrchr(above, '/') = '\0';
@@ -89,6 +85,21 @@ static void slow_writers(void)
 	cg_set(up, "cgroup.subtree_control", "+cpu");
 	slow = cg_new(up, "slow");
 	cg_set(slow, "cpu.max", "1000 1000000");
+}
+
+/*
+ * A writer that holds a lock while it is throttled would leave ksmd a slice or
+ * two in each period, and no pass over all of these processes.
+ */
+static void slow_writers(void)
+{
+	struct worker *a, *n[2];
+	long long scans;
+	pid_t pid[4];
+	int i;
+
+	slow_group();
+	cg_need(up, "memory.ksm.scan");
 	a = w_dup(cg_new(up, "own"), N, 1, 1);
 	for (i = 0; i < 2; i++)
 		n[i] = w_dup(cg_new(up, i ? "n1" : "n0"), N, 1, 1);
@@ -118,8 +129,76 @@ static void slow_writers(void)
 	w_verify(n[1]);
 }
 
+#define MANY	8192
+
+/* Write 0 to a cgroup in a child, which is throttled from the beginning. */
+static pid_t slow_zero(const char *to)
+{
+	pid_t pid = fork();
+
+	NEED_GE(pid, 0, "fork");
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (cg_move(slow, getpid()))
+		_exit(255);
+	_exit(-cg_put(to, "memory.ksm", "0"));
+}
+
+/*
+ * The first write is throttled in the middle of a family, the second one walks
+ * all of it. Nothing else unshares: the processes are stopped, and the worker
+ * gets no memory.
+ */
+static void walks_overlap(void)
+{
+	long long merged, unmerged, done;
+	struct worker *m[3];
+	const char *in;
+	int i, status;
+	pid_t pid;
+
+	slow_group();
+	in = cg_new(up, "in");
+	m[0] = w_dup(in, MANY, 1, 1);
+	m[1] = w_fork(m[0]);
+	m[2] = w_dup(in, MANY, 1, 1);
+	ksm_settle();
+	NEED_EQ(w_same(m[0], m[1], 0), MANY);
+	NEED_EQ(w_same(m[0], m[2], 0), MANY);
+	merged = cg_stat(in, "ksm_merging_pages");
+	unmerged = cg_stat(in, "pages_unmerged");
+	for (i = 0; i < 3; i++)
+		NEED(!kill(m[i]->pid, SIGSTOP), "SIGSTOP");
+	fail_below(FAIL_PAGES, "ksm_unshare_pmd", false);
+	/* enough to get to the first page soon */
+	cg_set(slow, "cpu.max", "2000 100000");
+	pid = slow_zero(in);
+	NEED_WAIT_GT(cg_stat(in, "pages_unmerged"), unmerged);
+	done = cg_stat(in, "pages_unmerged") - unmerged;
+	CHECK_LT(done, merged, "before the second write");
+	CHECK_OK(cg_put(up, "memory.ksm", "0"));
+	CHECK_EQ(cg_stat(in, "ksm_merging_pages"), 0);
+	CHECK_EQ(cg_stat(in, "pages_pending"), 0);
+	cg_set(slow, "cpu.max", "max");
+	NEED_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	fail_end();
+	CHECK_EQ(cg_stat(in, "pages_unmerged") - unmerged, merged,
+		 "once each");
+	for (i = 0; i < 3; i++)
+		NEED(!kill(m[i]->pid, SIGCONT), "SIGCONT");
+	for (i = 0; i < 3; i++)
+		w_verify(m[i]);
+	/* as relatives, two of them had one copy */
+	w_poke(m[1], 0, 0, 0, 77);
+	w_verify(m[0]);
+	w_verify(m[1]);
+}
+
 static const struct ksm_case cases[] = {
 	{ "throttled writers to memory.ksm.scan delay nothing", slow_writers },
+	{ "two writes unshare one process at a time", walks_overlap },
 };
 
 int main(int argc, char **argv)
