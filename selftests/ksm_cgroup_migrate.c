@@ -164,20 +164,21 @@ static bool frames_in(long block)
 	return false;
 }
 
-/* A block of memory goes offline with merged frames in it. */
-static void offlined(void)
+/*
+ * Merge frames in a block that can go offline, and return it: until they come
+ * from there, the memory that they come from is filled.
+ */
+static long merged_in_block(void)
 {
 	enum { HOG = 4096, HOGS = 24 };
-	struct frame f[N];
-	int i, hogs;
 	long block;
+	int i, hogs;
 
 	if (access("/sys/devices/system/memory/memory0/state", W_OK))
 		ksm_skip("no memory hot-remove");
 	block = block_that_goes(0);
 	if (block < 0)
 		ksm_skip("no block of movable memory that goes offline");
-	/* until frames come from there, fill the memory they come from */
 	memory_near(block);
 	trio_begin();
 	for (hogs = 0; hogs < HOGS && !frames_in(block); hogs++) {
@@ -191,6 +192,16 @@ static void offlined(void)
 	}
 	syscall(SYS_set_mempolicy, 0 /* MPOL_DEFAULT */, NULL, 0);
 	NEED(frames_in(block), "no frame in block %ld", block);
+	return block;
+}
+
+/* A block of memory goes offline with merged frames in it. */
+static void offlined(void)
+{
+	long block = merged_in_block();
+	struct frame f[N];
+	int i;
+
 	/* a transient reference on a page makes it fail */
 	NEED_WAIT_OK(set_block(block, "offline"), "block %ld", block);
 	w_frames(w[0], 0, f);
@@ -205,35 +216,23 @@ static void offlined(void)
 	trio_again();
 }
 
-/* The frames that the scanner has in stock keep no block online. */
+/*
+ * The frames that the scanner has in stock keep no block online. Merged frames
+ * are drawn at random from the stock, so if one came from the block, so do
+ * others.
+ */
 static void offlined_from_stock(void)
 {
-	long block[32], scanned, pause;
-	int i, nr = 0;
+	long block = merged_in_block(), scanned, pause;
 
-	if (access("/sys/devices/system/memory/memory0/state", W_OK))
-		ksm_skip("no memory hot-remove");
-	trio_group();
-	for (nr = 0; nr < (int)ARRAY_SIZE(block); nr++) {
-		block[nr] = block_that_goes(nr ? block[nr - 1] + 1 : 0);
-		if (block[nr] < 0)
-			break;
-	}
-	if (!nr)
-		ksm_skip("no block of movable memory that goes offline");
-	trio_merge();
 	/* one batch, and then it sleeps and has a stock */
 	scanned = ksm_get("pages_scanned");
 	pause = ksm_get("sleep_millisecs");
 	ksm_set("sleep_millisecs", 600000);
 	ksm_start();
 	NEED_WAIT_GT(ksm_get("pages_scanned"), scanned);
-	for (i = 0; i < nr; i++) {
-		CHECK_WAIT_EQ(set_block(block[i], "offline"), 0, "block %ld",
-			      block[i]);
-		NEED_OK(set_block(block[i], "online_movable"), "block %ld",
-			block[i]);
-	}
+	NEED_WAIT_OK(set_block(block, "offline"), "block %ld", block);
+	NEED_OK(set_block(block, "online_movable"), "block %ld", block);
 	ksm_stop();
 	ksm_set("sleep_millisecs", pause);
 	trio_again();
