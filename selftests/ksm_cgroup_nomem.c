@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ksmlib.h"
+#include "ksmturn.h"
 
 #define N	1024
 #define TAG	1000
@@ -121,19 +121,14 @@ static long merged_in(struct worker *w, long first, long nr, u64 payer)
 /* Wait until the worker that unshares has failed twice more. */
 static void worker_fails(const char *cg)
 {
-	unsigned long long id;
-	const char *line, *at;
-	int err, failed = 0;
+	struct turn t;
+	int failed = 0;
 
-	while (trace_next())
+	while (next_turn(&t))
 		;
 	NEED_WAIT_GE(({
-		while ((line = trace_next())) {
-			at = strstr(line, "ksm_undo: ");
-			if (at && sscanf(at, "ksm_undo: work %*d err %d cgroup %llu",
-					 &err, &id) == 2)
-				failed += err == -ENOMEM && id == cg_inode(cg);
-		}
+		while (next_turn(&t))
+			failed += t.cgroup == cg_inode(cg) && t.err == -ENOMEM;
 		failed; }), 2);
 }
 

@@ -6,7 +6,8 @@
  * - cgroups are served in turns, however much one of them has to undo
  * - a running process unshares its own memory
  * - processes that cannot be unshared do not delay other cgroups
- * - a process that keeps moving takes its frames along in the end
+ * - a process that keeps moving takes its frames along in the end; reviews of
+ *   them are put off, also where it runs
  * - the worker does not reclaim, interrupts a process once, and retries after
  *   growing delays
  * - its work counts against the cgroup's share of the scan
@@ -18,35 +19,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/wait.h>
 
 #include "ksmslice.h"
+#include "ksmturn.h"
 
 #define N	1024
 #define TAG	1000
 /* A turn of the worker, in cache lines; it may end a turn late. */
 #define TURN	(16LL * 4096)
-
-struct turn {
-	u64 cgroup;
-	long long work;
-	int err;
-};
-
-/* The next turn of the worker in the trace; false if there is no more. */
-static bool next_turn(struct turn *t)
-{
-	const char *line, *at;
-
-	while ((line = trace_next())) {
-		at = strstr(line, "ksm_undo: ");
-		if (at && sscanf(at, "ksm_undo: work %lld err %d cgroup %llu",
-				 &t->work, &t->err, &t->cgroup) == 3)
-			return true;
-	}
-	return false;
-}
 
 /* Two equal processes in a domain, cg[0], and another domain to go to. */
 static const char *couple(struct worker **w, const char *name, long pages,
@@ -139,63 +119,7 @@ static void by_weight(void)
 	in_turns_of(8);
 }
 
-/* ---- a process that sleeps in a system call, or computes ---- */
-
-#define FILL	0x5a
-enum stays { WAITS, COMPUTES };
-
-/* Shared with that process. */
-static struct told {
-	bool ready;
-	bool wrong;
-	int interrupts;
-} *told;
-
-static void stay(const char *in, enum stays how, long pages)
-{
-	char *area = mmap(NULL, pages * PAGE_SZ, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	int fd = epoll_create1(EPOLL_CLOEXEC);
-	struct epoll_event event;
-	long i = 0;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (area == MAP_FAILED || fd < 0 || cg_move(in, getpid()))
-		_exit(1);
-	memset(area, FILL, pages * PAGE_SZ);
-	__atomic_store_n(&told->ready, true, __ATOMIC_RELEASE);
-	for (;;) {
-		if (how == COMPUTES)
-			told->wrong |= area[i++ % pages * PAGE_SZ] != FILL;
-		else if (epoll_wait(fd, &event, 1, -1) < 0 && errno == EINTR)
-			__atomic_fetch_add(&told->interrupts, 1,
-					   __ATOMIC_RELAXED);
-	}
-}
-
-/* It has pages of one content, and never forks. */
-static pid_t stays(const char *in, enum stays how, long pages)
-{
-	long long others = cg_stat(in, "processes");
-	pid_t pid;
-
-	told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	NEED(told != MAP_FAILED, "mmap");
-	pid = fork();
-	NEED_GE(pid, 0, "fork");
-	if (!pid)
-		stay(in, how, pages);
-	NEED_WAIT_EQ(__atomic_load_n(&told->ready, __ATOMIC_ACQUIRE), 1);
-	NEED_WAIT_GT(cg_stat(in, "processes"), others);
-	return pid;
-}
-
-static void ends(pid_t pid)
-{
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-}
+/* ---- what the process does itself ---- */
 
 /* One attempt: how much the worker did for a process that runs. */
 static long long work_for_running(pid_t pid, const char *to)
@@ -284,12 +208,12 @@ static void stuck(void)
 }
 
 /* Move a process and wait for its turn. Returns the error of that. */
-static int turn_after_move(const char *to, struct worker *w)
+static int turn_after_move(const char *to, pid_t pid)
 {
 	u64 inode = cg_inode(to);
 	struct turn t = {};
 
-	NEED_OK(cg_move(to, w->pid));
+	NEED_OK(cg_move(to, pid));
 	NEED(WAIT_FOR(({
 		do {
 			t.cgroup = 0;
@@ -319,7 +243,7 @@ static void keeps_moving(void)
 	/* each review makes the next one wait longer */
 	while (reviews < 4) {
 		at = !at;
-		reviews += !turn_after_move(cg[at], w);
+		reviews += !turn_after_move(cg[at], w->pid);
 	}
 	CHECK_WAIT_EQ(cg_stat(cg[!at], "pages_shared"), 0);
 	/* the last review was not long ago: this one is put off */
@@ -331,6 +255,30 @@ static void keeps_moving(void)
 	trace_complete();
 	CHECK_EQ(w_merged(w), 2 * N);
 	w_verify(w);
+}
+
+/* A process that runs has none of them made in between. */
+static void keeps_moving_and_runs(void)
+{
+	const char *top = cg_ksm(NULL, "a", "1");
+	const char *cg[2] = { cg_ksm(top, "b", NULL), cg_ksm(top, "c", NULL) };
+	pid_t pid = stays(cg[0], COMPUTES, N);
+	int reviews = 0, put_off = 0, at = 0;
+
+	ksm_settle();
+	NEED_GE(cg_stat(cg[0], "ksm_merging_pages"), N);
+	trace_begin("ksm/ksm_undo", NULL);
+	while (reviews < 4) {
+		at = !at;
+		if (turn_after_move(cg[at], pid))
+			put_off++;
+		else
+			reviews++;
+	}
+	trace_end();
+	CHECK_GT(put_off, 0);
+	CHECK(!told->wrong, "wrong pages");
+	ends(pid);
 }
 
 #define ATTEMPTS	5
@@ -486,6 +434,8 @@ static const struct ksm_case cases[] = {
 	{ "a running process unshares its own memory", by_itself },
 	{ "processes that cannot be unshared delay no other cgroup", stuck },
 	{ "a process that keeps moving takes its frames along", keeps_moving },
+	{ "reviews of a process that runs and moves are put off",
+	  keeps_moving_and_runs },
 	{ "the worker does not reclaim", no_reclaim },
 	{ "retries interrupt a system call once", interrupts_once },
 	{ "retries back off", back_off },

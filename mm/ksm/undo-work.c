@@ -45,8 +45,8 @@ static void ksm_undo_review_begins(struct ksm_slot *slot)
 }
 
 /*
- * Have the frames reviewed that the slot brought from another group. The worker
- * gets -EBUSY if that was done shortly before.
+ * Have the frames reviewed that the slot brought from another group. Returns
+ * -EBUSY if that was done shortly before.
  */
 static int ksm_undo_moved(struct ksm_slot *slot, struct ksm_undo_at *at)
 {
@@ -58,7 +58,7 @@ static int ksm_undo_moved(struct ksm_slot *slot, struct ksm_undo_at *at)
 	/* from the start if the slot has moved again */
 	if (at->moves != moves)
 		at->review = 0;
-	if (at->limit && !at->review) {
+	if (!at->review) {
 		if (ksm_undo_review_early(slot))
 			return -EBUSY;
 		ksm_undo_review_begins(slot);
@@ -86,15 +86,17 @@ static int ksm_undo_slot(struct ksm_slot *slot, struct ksm_undo_at *at)
 	err = ksm_undo_pending(slot, at);
 	if (err)
 		return err;
-	/* the process leaves this to the worker: it takes the domain's mutex */
-	if (at->limit && (READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
-			  READ_ONCE(slot->track.domain) !=
-			  READ_ONCE(books->domain)))
+	if (READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
+	    READ_ONCE(slot->track.domain) != READ_ONCE(books->domain))
 		ksm_undo_drop(slot, at);
 	return ksm_undo_moved(slot, at);
 }
 
 #ifdef CONFIG_MEMCG
+/*
+ * The rest is left to the worker: dropping takes the domain's mutex, and reviews
+ * make work for yet another worker, which only the worker's back-off bounds.
+ */
 static void ksm_undo_by_owner(struct callback_head *work)
 {
 	struct ksm_slot *slot = container_of(work, struct ksm_slot, undo.work);
@@ -102,7 +104,7 @@ static void ksm_undo_by_owner(struct callback_head *work)
 
 	if (current->mm == slot->mm &&
 	    READ_ONCE(slot->queue.state) != KSM_SLOT_DEAD)
-		ksm_undo_slot(slot, &at);
+		ksm_undo_pending(slot, &at);
 	spin_lock(&ksm_lock);
 	work->func = NULL;
 	spin_unlock(&ksm_lock);
@@ -184,11 +186,11 @@ static enum ksm_undo_outcome ksm_undo_turn(struct ksm_slot *slot,
 	at->unshared = 0;
 	at->work = KSM_PAGE_CACHELINES;
 	at->limit = KSM_UNDO_TURN;
-	if (!undo->asked && ksm_undo_ask_owner(slot, TWA_RESUME, true)) {
+	if (!undo->asked && ksm_books_pending(slot)) {
 		undo->asked = true;
-		return KSM_UNDO_PUT_OFF;
+		if (ksm_undo_ask_owner(slot, TWA_RESUME, true))
+			return KSM_UNDO_PUT_OFF;
 	}
-	undo->asked = true;
 	err = ksm_undo_slot(slot, at);
 	trace_ksm_undo(slot, at->work, err);
 	if (err == -EINPROGRESS)
@@ -202,7 +204,7 @@ static enum ksm_undo_outcome ksm_undo_turn(struct ksm_slot *slot,
 		undo->asked = false;
 		return KSM_UNDO_DONE;
 	}
-	if (err)
+	if (err && ksm_books_pending(slot))
 		ksm_undo_ask_owner(slot, READ_ONCE(undo->failures) ?
 				   TWA_RESUME : TWA_SIGNAL, false);
 	return KSM_UNDO_FAILED;
