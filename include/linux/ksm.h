@@ -257,8 +257,8 @@ int __ksm_unshare_moved(struct vm_area_struct *vma, pmd_t *pmd,
  * never shared a page must be able to move it although it is merged.
  *
  * Context: mmap_lock or the VMA's lock; sleeps.
- * Return: -EAGAIN to try again, -EBUSY if the page is shared but not merged,
- * -ENOMEM, or -EHWPOISON.
+ * Return: -EAGAIN to try again, -EBUSY if the page is pinned or shared but not
+ * merged, -ENOMEM, or -EHWPOISON.
  */
 static inline int ksm_unshare_moved(struct vm_area_struct *vma, pmd_t *pmd,
 				    unsigned long addr)

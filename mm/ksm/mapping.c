@@ -127,13 +127,16 @@ void __ksm_count_cow(struct mm_struct *mm)
 		ksm_slot_event(mm->ksm, KSM_E_COW, 1);
 }
 
-/* Another thread or a worker may have unshared the page meanwhile. */
-static bool ksm_entry_exclusive(struct vm_area_struct *vma, pmd_t *pmd,
-				unsigned long addr)
+/*
+ * Another thread or a worker may have unshared the page meanwhile. One that is
+ * exclusive and pinned is refused for that reason, for as long as it is pinned.
+ */
+static bool ksm_entry_movable(struct vm_area_struct *vma, pmd_t *pmd,
+			      unsigned long addr)
 {
 	struct page *page = NULL;
 	spinlock_t *ptl;	/* of the page table */
-	bool exclusive;
+	bool movable;
 	pte_t *ptep;
 
 	ptep = ksm_pte_map_lock(vma, pmd, addr, &ptl);
@@ -141,9 +144,11 @@ static bool ksm_entry_exclusive(struct vm_area_struct *vma, pmd_t *pmd,
 		return false;
 	if (pte_present(ptep_get(ptep)))
 		page = vm_normal_page(vma, addr, ptep_get(ptep));
-	exclusive = page && PageAnon(page) && PageAnonExclusive(page);
+	movable = page && PageAnon(page) && PageAnonExclusive(page) &&
+		  !folio_test_large(page_folio(page)) &&
+		  !folio_maybe_dma_pinned(page_folio(page));
 	pte_unmap_unlock(ptep, ptl);
-	return exclusive;
+	return movable;
 }
 
 /**
@@ -153,8 +158,8 @@ static bool ksm_entry_exclusive(struct vm_area_struct *vma, pmd_t *pmd,
  * @addr: the source's address
  *
  * Context: mmap_lock or the VMA's lock; sleeps.
- * Return: -EAGAIN if the page is exclusive now or the entry changes, -EBUSY if
- * it is shared but not merged, -ENOMEM, or -EHWPOISON.
+ * Return: -EAGAIN if the page can be moved now or the entry changes, -EBUSY if
+ * it is pinned or shared but not merged, -ENOMEM, or -EHWPOISON.
  */
 int __ksm_unshare_moved(struct vm_area_struct *vma, pmd_t *pmd,
 			unsigned long addr)
@@ -164,7 +169,7 @@ int __ksm_unshare_moved(struct vm_area_struct *vma, pmd_t *pmd,
 	if (vma->vm_mm->ksm)
 		err = ksm_unshare_entry(vma, pmd, addr);
 	if (err == -ENOENT)
-		return ksm_entry_exclusive(vma, pmd, addr) ? -EAGAIN : -EBUSY;
+		return ksm_entry_movable(vma, pmd, addr) ? -EAGAIN : -EBUSY;
 	return err ?: -EAGAIN;
 }
 
