@@ -11,6 +11,7 @@
  */
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,6 +186,33 @@ static void registered(void)
 	trio_again_lone();
 }
 
+/* UFFDIO_MOVE refuses a pinned page, whether or not it was merged before. */
+static void registered_moves(void)
+{
+	enum { NR = 4 };
+	struct worker *m[2];
+	long ret;
+	int i, to;
+
+	if (access("/proc/sys/kernel/io_uring_disabled", F_OK))
+		ksm_skip("no io_uring");
+	w_twins(m, cg_ksm(NULL, "a", "1"), N, TAG);
+	to = w_map(m[0], NR, MAP_PLAIN);
+	ret = w_uffd(m[0], to, UFFDIO_REGISTER_MODE_MISSING);
+	if (ret)
+		ksm_skip("no userfaultfd: %s", strerror(-ret));
+	ksm_settle();
+	NEED_EQ(w_same(m[0], m[1], 0), N);
+	NEED_OK(w_run(m[0], in_register, 0, NR), "IORING_REGISTER_BUFFERS");
+	for (i = 0; i < NR; i++)
+		CHECK_EQ(w_uffd_move(m[0], 0, i, 1, to), -EBUSY, "page %d", i);
+	NEED_OK(w_run(m[0], in_unregister, 0, 0));
+	CHECK_OK(w_uffd_move(m[0], 0, 0, NR, to), "not pinned any more");
+	CHECK_EQ(w_same(m[0], m[1], 0), N - NR);
+	w_verify(m[0]);
+	w_verify(m[1]);
+}
+
 /* Pass a page to a pipe, then write to it; bit 8: the reader saw the write. */
 static long in_splice(unsigned char *mem, long pages, long page)
 {
@@ -343,6 +371,7 @@ static const struct ksm_case cases[] = {
 	{ "writes take faults, populated or not", writes },
 	{ "pinning to read unshares", pinned_to_read },
 	{ "registered buffers of io_uring", registered },
+	{ "registered buffers under UFFDIO_MOVE", registered_moves },
 	{ "vmsplice", spliced },
 	{ "MADV_COLD and MADV_PAGEOUT", paged_out },
 	{ "MADV_COLLAPSE", collapsed },
