@@ -466,6 +466,7 @@ static void anon_below(void)
 	/* c is not visited, so its pages are known as before */
 	CHECK_WAIT_GE((cg_scan(d, "max"), cg_stat(d, "pages_unshared")), N);
 	CHECK_EQ(w_merged(in) + w_merged(out), 0, "by a scan of d");
+	ksm_knobs_during();
 	ksm_settle();
 	CHECK_EQ(w_merged(in) + w_merged(out), 0, "no anon below");
 	cg_set(c, TYPES, "inherit");

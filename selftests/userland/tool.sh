@@ -132,7 +132,7 @@ check "list: the domain is the name" is "$(column /ksmt DOMAIN) $(column /ksmt J
 check "doctor: nothing else has that name" is \
 	"$("$tool" doctor ksmt | grep -c "no cgroup but /ksmt is in domain @shop")" 1
 chown user $cg/ksmt/memory.ksm.domain
-check "domain, another user's name" said 1 "CAP_SYS_ADMIN over the host" \
+check "domain, another user's name" said 1 "run this as root on the host" \
 	setpriv --reuid user --regid user --clear-groups "$tool" domain ksmt @other
 check "domain, another user leaves" said 0 "" \
 	setpriv --reuid user --regid user --clear-groups "$tool" domain ksmt self
