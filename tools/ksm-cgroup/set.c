@@ -120,7 +120,7 @@ int cmd_domain(int argc, char **argv)
 	if (argc - optind != 2)
 		return usage_error("domain: a CGROUP and self, parent or @NAME are needed");
 	if (!is_domain(argv[optind + 1]))
-		return usage_error("domain: '%s' is neither self nor parent nor @NAME (1 to 63 of A-Z a-z 0-9 . _ -)",
+		return usage_error("domain: '%s': self, parent or @NAME, of A-Z a-z 0-9 . _ -",
 				   argv[optind + 1]);
 	if (target_cgroup(argv[optind], cgroup, sizeof(cgroup)))
 		return STATUS_FAILED;
