@@ -48,7 +48,7 @@ enum ksm_type {
 #define KSM_T_UNDUMPABLE	BIT(KSM_TYPE_UNDUMPABLE)
 #define KSM_T_WIDENING		(KSM_T_DONTDUMP | KSM_T_LOCKED | \
 				 KSM_T_UNDUMPABLE)
-/* No list of one's own: whatever the parent's may have. */
+/* No list of its own: all words that are in force in the parent. */
 #define KSM_T_INHERIT		(~0U)
 
 /* The value of ksm_config.join where memory.ksm.domain is "parent". */

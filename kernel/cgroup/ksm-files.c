@@ -12,9 +12,10 @@
  *  - memory.ksm.types says what is merged, and what a 1 takes in that it leaves
  *    alone otherwise. A write that is not granted cannot add a word that the
  *    parent does not have.
- *  - A cgroup with a 1 or madvise that counts shares with its own subtree, as
- *    memory.ksm.domain says with its parent's domain, or with all cgroups that
- *    say the same @NAME, wherever they are. Only a granted write takes a name.
+ *  - A cgroup with a 1 or madvise that counts shares within its subtree or, if
+ *    memory.ksm.domain says so, with its parent's domain or with all cgroups
+ *    that have the same @NAME, wherever they are. Only a granted write may set
+ *    a name.
  *  - A write that takes merging away, or splits a domain, takes effect before
  *    anything is unshared and is not taken back. It goes through all processes,
  *    and fails with ENOMEM if memory is too short to unshare, with EBUSY if a
@@ -191,7 +192,7 @@ struct ksm_types_words {
 	bool granted;
 };
 
-/* As cgroup.subtree_control: the last one of a word counts. */
+/* As in cgroup.subtree_control, the last occurrence of a word counts. */
 static int ksm_types_parse(char *buf, struct ksm_types_words *words)
 {
 	char *word;
@@ -257,7 +258,7 @@ static ssize_t memory_ksm_types_write(struct kernfs_open_file *of, char *buf,
 	return err ?: nbytes;
 }
 
-/* A list of one's own without words is an empty line. */
+/* A list of its own without words reads as an empty line. */
 static int memory_ksm_types_show(struct seq_file *m, void *v)
 {
 	struct ksm_group *group = ksm_css_group(seq_css(m));

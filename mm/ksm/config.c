@@ -98,8 +98,8 @@ struct ksm_group *ksm_group_create(struct ksm_group *parent,
 }
 
 /*
- * Let others have both locks after every KSM_CONFIG_BATCH slots: how many there
- * are is up to a tenant.
+ * Give both locks up after every KSM_CONFIG_BATCH slots: how many there are is
+ * up to a tenant.
  */
 static void ksm_config_give_way(unsigned int *nr)
 {
@@ -135,8 +135,8 @@ static struct ksm_domain *ksm_join_named(struct ksm_domain *join)
  * @group: the group, not the root
  *
  * Slots move first, in batches: no process is left in the cgroup, and only
- * exiting mms still have slots here. A named domain is let go at once, as pages
- * may stay charged to the cgroup for long.
+ * exiting mms still have slots here. The reference to a named domain is dropped
+ * at once, as pages may stay charged to the cgroup for long.
  *
  * Context: sleeps.
  */
@@ -243,11 +243,11 @@ struct ksm_domain *ksm_group_join(const struct ksm_group *group)
  * @change: makes the change, does not sleep
  * @to: its argument
  *
- * A cgroup that is gone keeps what it has, and gets no reference to a domain.
+ * A group that is offline keeps its values, and gets no reference to a domain.
  *
  * Context: ksm_config_mutex; ksm_group_refresh() of the subtree follows.
  * Return: the named domain that the group left, or NULL. Its reference passes
- * to the caller, who drops it once the subtree is refreshed.
+ * to the caller, which drops it once the subtree is refreshed.
  */
 struct ksm_domain *ksm_group_change_config(struct ksm_group *group,
 					   ksm_change_fn change,
@@ -276,8 +276,8 @@ struct ksm_domain *ksm_group_change_config(struct ksm_group *group,
  * ksm_groups_serve - run or run_cgroups changed: update which groups are served
  *
  * No round ends meanwhile, so each covers all groups that the new value serves.
- * The administrator's write may take the time that its walk over all groups
- * takes.
+ * Only the host's administrator can write these, so ksm_config_mutex is held
+ * for the whole walk, in which this task may be throttled.
  *
  * Context: sleeps.
  */
@@ -367,9 +367,9 @@ static bool ksm_effective_same(const struct ksm_effective *a,
  * @group: the group
  *
  * Has the group's slots follow: to another domain, and between active and
- * parked. The locks are dropped between batches of slots. What another call has
- * begun before is completed as well, so on return no slot is behind what held at
- * the beginning.
+ * parked. The locks are dropped between batches of slots. A change that another
+ * call has begun is completed as well, so on return no slot is behind the
+ * values that were in force at the beginning.
  *
  * Context: ksm_config_lock(), dropped in between; the caller keeps @group in
  * memory.

@@ -5,8 +5,8 @@
  * The groups that a domain belongs to, the slots in it and its frames refer to
  * a domain; a worker frees it when the last of them is gone.
  *
- * A domain that belongs to one group has no name. One that any number of groups
- * join is found by its name, and is found for as long as anything refers to it.
+ * A domain that belongs to one group has no name. A domain that any number of
+ * groups can join is found by its name for as long as anything refers to it.
  */
 #include <linux/ctype.h>
 #include <linux/slab.h>
@@ -167,7 +167,7 @@ bool ksm_domain_name_valid(const char *name)
 {
 	size_t len;
 
-	/* isalnum() knows the letters of Latin-1, too */
+	/* isalnum() accepts the letters of Latin-1, too */
 	for (len = 0; name[len]; len++) {
 		if (len == KSM_DOMAIN_NAME_MAX || !isascii(name[len]) ||
 		    !(isalnum(name[len]) || strchr("._-", name[len])))
@@ -200,8 +200,8 @@ static bool ksm_name_less(struct rb_node *a, const struct rb_node *b)
 }
 
 /*
- * Find a domain and get a reference. One that the worker is about to free gives
- * its name up.
+ * Find a domain and get a reference. A domain that the worker is about to free
+ * loses its name.
  */
 static struct ksm_domain *ksm_name_find(const char *name)
 {
@@ -223,7 +223,7 @@ static struct ksm_domain *ksm_name_find(const char *name)
  * @name: a valid name
  *
  * Context: sleeps; charged to the current cgroup.
- * Return: the domain with a reference, or NULL without memory.
+ * Return: the domain with a reference, or NULL if memory is short.
  */
 struct ksm_domain *ksm_domain_get(const char *name)
 {

@@ -23,12 +23,12 @@ seqcount_spinlock_t ksm_books_seq =
 /**
  * ksm_config_lock - take ksm_config_mutex
  *
- * Any tenant's write takes it. A writer that its cgroup throttles must neither
- * keep it meanwhile nor be handed it while it does not run. So it is tried, and
- * held with preemption disabled. With PREEMPT_RT the spinlocks below can be held
- * by a throttled task as well, so that would gain nothing.
+ * Any tenant's write takes the mutex. A writer that its cgroup throttles must
+ * neither hold it nor be handed it while it does not run. So the mutex is only
+ * tried, and held with preemption disabled. With PREEMPT_RT a throttled task
+ * can hold the spinlocks below as well, so that would gain nothing.
  *
- * Context: sleeps; the caller does not until ksm_config_unlock().
+ * Context: sleeps; the caller must not until ksm_config_unlock().
  */
 void ksm_config_lock(void)
 {

@@ -142,7 +142,7 @@ static inline pte_t *ksm_pte_map_lock(struct vm_area_struct *vma, pmd_t *pmd,
 /* Bits of a policy, besides KSM_T_*. */
 #define KSM_P_ASKED	BIT(NR_KSM_TYPES)	/* MADV_MERGEABLE ranges */
 #define KSM_P_ANY	BIT(NR_KSM_TYPES + 1)	/* all: the process asked */
-#define KSM_P_FORCED	BIT(NR_KSM_TYPES + 2)	/* all but what types omit */
+#define KSM_P_FORCED	BIT(NR_KSM_TYPES + 2)	/* all that the types allow */
 #define KSM_RUNS_OTHERS		BIT(0)	/* groups that are not owned */
 #define KSM_RUNS_CGROUPS	BIT(1)	/* groups that are owned */
 extern struct ksm_knobs ksm_knobs;

@@ -128,8 +128,8 @@ void __ksm_count_cow(struct mm_struct *mm)
 }
 
 /*
- * Another thread or a worker may have unshared the page meanwhile. One that is
- * exclusive and pinned is refused for that reason, for as long as it is pinned.
+ * Another thread or a worker may have unshared the page meanwhile. A page that
+ * is pinned cannot be moved even if it is exclusive.
  */
 static bool ksm_entry_movable(struct vm_area_struct *vma, pmd_t *pmd,
 			      unsigned long addr)

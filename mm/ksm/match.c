@@ -257,8 +257,8 @@ static enum ksm_outcome ksm_match_twin(struct ksm_scan *scan,
 
 	/*
 	 * Once its process leaves the domain, its bytes must not be read. If
-	 * run, run_cgroups or the types of its cgroup stop that, the page must
-	 * not be merged, and leaves its place in the index to one that may be.
+	 * run, run_cgroups or the types in force exclude the page, it must not
+	 * be merged, and leaves its place in the index to one that may be.
 	 */
 	if (READ_ONCE(other->slot->books.domain) != scan->domain ||
 	    !ksm_slot_runs(other->slot) || !(policy & KSM_T_ANON) || !vma ||

@@ -20,7 +20,7 @@
 #define KSM_BUSY_TRIES	4
 #define KSM_BUSY_TIME	HZ
 
-/* Before a round is repeated for want of memory: time for kswapd to free some. */
+/* Before a round that ran short of memory is repeated: time for kswapd. */
 #define KSM_SHORT_WAIT	(HZ / 10)
 
 /**
@@ -30,8 +30,8 @@
  * @unpassed: those of @slots that are not passed yet
  * @missed: what its passes missed, bits KSM_MISSED_*
  * @draining: it is to be repeated once the LRU batches were drained
- * @waiting: it is to be repeated once it is @again
- * @again: when, in jiffies
+ * @waiting: it is to be repeated at @again
+ * @again: a time in jiffies
  * @suspended: it does not end, as run or run_cgroups is being changed
  * @past: what round.c remembers of earlier rounds
  * @full_scans: rounds that counted
@@ -244,9 +244,9 @@ void ksm_round_drained(void)
 }
 
 /**
- * ksm_round_retry - begin a round anew that ran short of memory, if that is due
+ * ksm_round_retry - repeat a round that ran short of memory, if that is due
  *
- * Rounds that followed one another at once would all find the same shortage.
+ * Rounds that follow one another at once would all find the same shortage.
  *
  * Context: takes ksm_lock.
  */

@@ -181,9 +181,10 @@ long ksm_undo_resume(void)
 }
 
 /*
- * A turn begins. Where memory was short and something has changed since, more
- * frames may be borrowed: start over, as these come first. A mere retry does
- * not, as it would walk a large process each time only to fail again.
+ * A turn begins. If memory was short and something has changed since, more
+ * frames may be borrowed: start over, as borrowed frames come first. A mere
+ * retry does not start over: it would walk a large process each time only to
+ * fail again.
  */
 static void ksm_undo_begins(struct ksm_slot_undo *undo)
 {
@@ -301,7 +302,7 @@ void ksm_slot_judge(struct ksm_slot *slot)
 
 /**
  * ksm_slot_narrow - have the worker unshare all but what is eligible
- * @slot: the slot, in which something may be merged that is not
+ * @slot: the slot, which may have merged pages that are not
  *
  * Context: takes ksm_lock.
  */

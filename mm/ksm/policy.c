@@ -167,7 +167,7 @@ bool ksm_mm_live(struct mm_struct *mm)
  * @mm: the process
  * @group: its group
  *
- * Does not check whether the process is dumpable, as that may change.
+ * Ignores whether the process is dumpable, as that may change.
  *
  * Context: any.
  * Return: KSM_P_FORCED and those of KSM_T_WIDENING that are in force, if the
@@ -190,7 +190,7 @@ unsigned int ksm_mm_reach(struct mm_struct *mm, struct ksm_group *group)
  *
  * Context: any.
  * Return: true if the cgroup says 1, the process has not opted out, and it is
- * dumpable or that does not matter.
+ * dumpable or KSM_T_UNDUMPABLE is in force.
  */
 bool ksm_mm_forced(struct mm_struct *mm, struct ksm_group *group)
 {

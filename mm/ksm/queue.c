@@ -107,8 +107,8 @@ void ksm_queue_add(struct ksm_slot *slot)
  * ksm_queue_set_stale - a group's effective configuration changed
  * @group: the group
  *
- * ksmd scans none of its slots until ksm_queue_next_stale() has returned it, or
- * the slot changed its state, see ksm_slot_set_state().
+ * ksmd scans none of its slots until ksm_queue_next_stale() has returned it or
+ * the slot has changed its state, see ksm_slot_set_state().
  *
  * Context: ksm_lock.
  */
@@ -139,9 +139,9 @@ unsigned long ksm_queue_followed(void)
  * @group: the group
  * @since: ksm_queue_followed() from before the first call
  *
- * Slots that come after one that has followed since then have all become stale
- * later. They are left to the writer that made them so: others could keep a
- * writer here for ever.
+ * Slots behind one that has followed since then all became stale later. They
+ * are left to the write that made them stale: otherwise other writes could keep
+ * this one here for ever.
  *
  * Context: ksm_lock, which may be given up between two calls.
  * Return: the slot, on the list that matches its state; NULL if there are no

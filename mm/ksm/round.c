@@ -16,11 +16,11 @@
  * with another drain, at most KSM_DRAINS_MAX times, as ever new processes would
  * keep it from ending.
  *
- * A round in which memory ran short is repeated too: there was no frame in stock,
- * or nothing could be allocated for one or to remember a page. The caller waits
- * before that. After KSM_SHORT_ROUNDS repetitions memory is short for longer, and
- * the round counts. A cgroup that has no room under its limit is no such case, as
- * that may last for ever.
+ * A round in which memory ran short is repeated too: no frame was in stock, or
+ * an allocation failed that was for a frame or to remember a page. The caller
+ * waits before that. After KSM_SHORT_ROUNDS repetitions memory is short for
+ * longer, and the round counts. A cgroup without room under its limit is no
+ * such case, as that may last for ever.
  *
  * Pure arithmetic, tested by tests/round-kunit.h.
  */

@@ -8,7 +8,7 @@
 /* Why a pass could not merge a page that has a twin, or may have one. */
 #define KSM_MISSED_LRU		BIT(0)	/* not on the LRU: in a batch */
 #define KSM_MISSED_HELD		BIT(1)	/* held: in a batch or pinned */
-#define KSM_MISSED_MEMORY	BIT(2)	/* none for a frame, or to remember it */
+#define KSM_MISSED_MEMORY	BIT(2)	/* for a frame, or to remember it */
 /* LRU or HELD, in a slot whose previous pass had missed neither. */
 #define KSM_MISSED_NEW		BIT(3)
 

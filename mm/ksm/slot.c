@@ -176,8 +176,8 @@ static void ksm_slot_set_state(struct ksm_slot *slot, enum ksm_slot_state state)
 	WRITE_ONCE(slot->queue.state, state);
 	ksm_queue_add(slot);
 	/*
-	 * If it was on the list of stale slots, it was still to follow its
-	 * group to another domain. It is off that list now.
+	 * A stale slot still has to follow its group to another domain, and is
+	 * no longer on the list for that: have it follow now.
 	 */
 	ksm_books_move(slot, slot->books.group);
 	ksm_slot_mod(slot, KSM_G_PROCESSES, is ? 1 : -1);

@@ -134,9 +134,10 @@ struct ksm_undo_at {
  * @failures: attempts that failed in a row, up to the highest @level (ksm_lock)
  * @failing: the last attempt failed, so no round waits for the slot (ksm_lock)
  * @again: something changed since the present turn began (ksm_lock)
- * @narrowed: how often the cgroup ceased to decide for the process, or for some
- *	of its memory, which leaves only what is still eligible, or a write could
- *	not look for memory that the process withheld (ksm_lock, read without it)
+ * @narrowed: how often the cgroup ceased to decide for the process or for some
+ *	of its memory, so that only what is still eligible may stay merged, and
+ *	how often a write could not look for memory that the process withheld
+ *	(ksm_lock, read without it)
  * @narrowed_done: @narrowed when the rest was last unshared (ksm_lock, read
  *	without it)
  * @work: has the mm's owner unshare; @work.func is set while it is queued,

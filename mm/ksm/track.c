@@ -63,7 +63,8 @@ struct ksm_block *ksm_block_find(struct ksm_slot *slot, unsigned long addr)
  * @addr: any address in the block
  *
  * Context: the domain's mutex; does not sleep.
- * Return: the block; NULL without room or, as @scan->missed says then, memory.
+ * Return: the block; NULL without room under the limit, or without memory,
+ * which @scan->missed then says.
  */
 struct ksm_block *ksm_block_make(struct ksm_scan *scan, unsigned long addr)
 {

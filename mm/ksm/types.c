@@ -3,11 +3,11 @@
  * The words of memory.ksm.types: what is merged, and what a 1 takes in that it
  * leaves alone otherwise.
  *
- * The words in force in a group are those of its own list, of each word only if
- * a granted write put it in force here, or if it is in force in the parent. So
- * a list that was written without a grant can narrow what holds above, but not
- * keep a word that is taken away there. A group without a list of its own has
- * the same rule: its list is KSM_T_INHERIT, which has all words, none granted.
+ * A word is in force in a group if it is in the group's own list, and a granted
+ * write put it in force here or it is in force in the parent. So a list that
+ * was written without a grant can narrow what holds above, but not keep a word
+ * that is taken away there. The same rule serves groups without a list of their
+ * own: their list is KSM_T_INHERIT, which has all words, none granted.
  */
 #include "ksm.h"
 
@@ -42,7 +42,7 @@ unsigned int ksm_group_types(const struct ksm_group *group)
 }
 
 /**
- * ksm_group_inherits_types - has a group no list of its own?
+ * ksm_group_inherits_types - does a group lack a list of its own?
  * @group: the group
  *
  * Context: any.
@@ -61,8 +61,8 @@ bool ksm_group_inherits_types(const struct ksm_group *group)
  * @granted: the write is granted
  * @to: @types and @granted_types are set
  *
- * A write that is not granted may add words that the parent has, so that it can
- * take back its own narrowing. The check is for the writer's sake alone:
+ * A write that is not granted may add words that the parent has, to take back
+ * its own narrowing. The check only serves to report the error:
  * ksm_types_resolve() decides, whatever becomes of the parent's words.
  *
  * Context: ksm_group_write_lock().

@@ -94,8 +94,8 @@ static int ksm_undo_slot(struct ksm_slot *slot, struct ksm_undo_at *at)
 
 #ifdef CONFIG_MEMCG
 /*
- * The rest is left to the worker: dropping takes the domain's mutex, and reviews
- * make work for yet another worker, which only the worker's back-off bounds.
+ * The worker does the rest: dropping takes the domain's mutex, and reviews
+ * make work for yet another worker, bounded only by the back-off of this one.
  */
 static void ksm_undo_by_owner(struct callback_head *work)
 {

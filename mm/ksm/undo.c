@@ -351,8 +351,8 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 	if (err == -EINTR)
 		return err;
 	/*
-	 * What the process withheld after it was merged is not known to be
-	 * there: the worker looks for it, and the write need not fail.
+	 * The process may have withheld memory after it was merged, but none
+	 * is known of: have the worker look. A busy lock is no error then.
 	 */
 	if (err && !ksm_books_pending(slot) && !ksm_slot_is_narrowed(slot)) {
 		ksm_slot_narrow(slot);

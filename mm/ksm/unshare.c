@@ -421,7 +421,7 @@ static int ksm_unshare_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 			return err;
 		if (err != -EAGAIN)
 			at.addr += PAGE_SIZE;
-		/* after a page: a call that restarts makes progress */
+		/* after a page, so that a call that restarts makes progress */
 		if (flags & KSM_UNSHARE_KILLABLE && signal_pending(current))
 			return -EINTR;
 		cond_resched();

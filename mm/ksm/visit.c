@@ -80,7 +80,7 @@ bool ksm_visit_wants_writes(const struct ksm_visit *v, unsigned int i)
 /* ----------------------------------------------- while the lock is held */
 
 /**
- * ksm_visit_excludes - can a page not be merged?
+ * ksm_visit_excludes - is a page excluded from merging?
  * @v: the visit
  * @i: which page
  *

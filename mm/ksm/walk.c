@@ -137,7 +137,7 @@ static void ksm_zero_wait_huge(struct ksm_visit *v, struct vm_area_struct *vma,
 	if (!IS_ALIGNED(end, HPAGE_PMD_SIZE) ||
 	    !folio_test_anon(pmd_folio(*pmd)))
 		return;
-	/* the entry stays what MADV_DONTNEED takes for a huge page's */
+	/* meanwhile, MADV_DONTNEED still takes the entry for a huge one */
 	old = pmdp_invalidate(vma, addr, pmd);
 	if (pmd_dirty(old))
 		folio_mark_dirty(pmd_folio(old));

@@ -5,19 +5,19 @@
  *
  * This is what memory.ksm.types says with "zero" and without "anon". No page is
  * compared with another one, so nothing is indexed and nothing is remembered:
- * there are no blocks. Those of an earlier time are dropped by the sweep at the
- * end of a pass; records that are still needed become orphans. One cache line
- * tells most pages from a page of zeroes.
+ * there are no blocks. Blocks from before are dropped by the sweep at the end of
+ * a pass; records that are still needed become orphans. One cache line tells
+ * most pages from a page of zeroes.
  *
  * A page that was just allocated holds zeroes, too, so a page is only replaced
  * if it was not written to since an earlier visit. Its own entry remembers
  * that: the visit that finds zeroes behind a dirty entry moves the dirty bit to
  * the folio, and the page waits for a visit that finds the entry clean. Where
- * writes do not show in entries, as those of a virtual machine, that is simply
- * the second visit. The bytes are compared in the end, so a write that does not
+ * entries do not show writes, as with virtual machines, that is simply the
+ * second visit. The bytes are compared in the end, so a write that does not
  * show costs a fault at worst.
  *
- * The entry of a huge page stands for all its pages. So a huge page is split
+ * The entry of a huge page stands for all its pages, so a huge page is split
  * only if none of it was written to.
  */
 #include <linux/highmem.h>
