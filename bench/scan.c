@@ -526,8 +526,8 @@ static void unique(bool smart)
 }
 
 /*
- * Every eighth page holds zeroes. Our kernel merges nothing else; the stock
- * kernel can only be told to use the zero page.
+ * Every eighth page holds zeroes. memory.ksm.types restricts merging to them;
+ * the stock kernel can only be told to use the zero page.
  */
 static void zeroes(void)
 {

@@ -7,8 +7,8 @@
  * - a write of 0, and run=2, fail with EBUSY, take effect all the same, and
  *   unshare all other processes
  * - a signal ends such a write while it waits
- * - once the lock is free, the process is unshared without a further write, also
- *   if only a range is merged that it withheld since
+ * - once the lock is free, the process is unshared without a further write,
+ *   even if only a range that it withheld meanwhile is to be unshared
  *
  * One CPU, as the first write to cpu.max patches the scheduler's code, and
  * emulators were seen to fail where a CPU executes what another one patches.

@@ -165,8 +165,8 @@ static bool frames_in(long block)
 }
 
 /*
- * Merge frames in a block that can go offline, and return it: until they come
- * from there, the memory that they come from is filled.
+ * Merge frames in a block that can go offline, and return the block: memory is
+ * filled until the frames come from one.
  */
 static long merged_in_block(void)
 {

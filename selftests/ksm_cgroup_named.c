@@ -2,16 +2,15 @@
 /*
  * Merge domains with a name: memory.ksm.domain takes @NAME.
  *
- * - cgroups that say one name share frames wherever they are in the hierarchy,
- *   and with no other; what inherits below them follows
+ * - cgroups of one name share frames wherever they are in the hierarchy, and
+ *   with no other; what inherits below them follows
  * - a name has no effect without a value of memory.ksm that counts, and only a
  *   granted write sets one; leaving a domain needs no grant
- * - another name unshares before the write returns, and nobody else's pages
+ * - another name unshares the cgroup's pages alone, before the write returns
  * - processes keep what is merged when they move between cgroups of one name
- * - a domain goes with the last cgroup that says its name
+ * - a domain goes with the last cgroup of its name
  *
- * The cgroups are as kubelet makes them: pods below three slices, by quality of
- * service. Frames are compared by number.
+ * As with kubelet, pods are below three slices. Frames are compared by number.
  *
  * vm: timeout=600
  */
@@ -39,7 +38,7 @@ static void slices(void)
 	slice[BESTEFFORT] = cg_new(slice[GUARANTEED], "besteffort");
 }
 
-/* The name comes first, so there is no other domain before. */
+/* The name comes first, so that nothing is merged in another domain before. */
 static const char *pod(const char *in, const char *name, const char *domain,
 		       const char *value)
 {

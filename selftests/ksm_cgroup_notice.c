@@ -2,10 +2,10 @@
 /*
  * What a program may notice of merging that it did not ask for, in the calls
  * that it makes: a case for each entry of the list in
- * Documentation/admin-guide/mm/ksm-cgroup.rst. What /proc and NUMA calls tell is
- * in ksm_cgroup_shown.c. Beside three processes on merged frames there is one
- * whose pages have no twin: what is said of merged pages must not hold for
- * these.
+ * Documentation/admin-guide/mm/ksm-cgroup.rst. What /proc and NUMA calls show
+ * is in ksm_cgroup_shown.c. Beside three processes on merged frames there is
+ * one whose pages have no twin, to which what is documented for merged pages
+ * must not apply.
  *
  * vm: timeout=600
  */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What a program may notice of merging that it did not ask for, in what /proc
- * and the calls for NUMA nodes tell: a case for each entry of the list in
+ * and the calls for NUMA nodes show: a case for each entry of the list in
  * Documentation/admin-guide/mm/ksm-cgroup.rst. The other calls are in
  * ksm_cgroup_notice.c.
  *

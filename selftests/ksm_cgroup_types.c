@@ -2,15 +2,14 @@
 /*
  * memory.ksm.types: what is merged, and what a 1 takes in besides.
  *
- * - words are edited with + and -, read back in one order and inherited; what
- *   is refused changes nothing
+ * - words are edited with + and -, read back in one order and inherited; a
+ *   write that is refused changes nothing
  * - only a granted write may add a word that the parent does not have, and a
- *   word that was kept without a grant goes when it goes above
+ *   word that was kept without a grant goes when the parent loses it
  * - without their words, ranges that are locked or marked MADV_DONTDUMP and
  *   processes that are not dumpable are left alone; with them they are merged;
  *   when a word is taken away, they are unshared before the write returns
- * - zero alone maps the zero page and remembers nothing; a page that is written
- *   to between two visits is left alone
+ * - zero alone remembers nothing, and leaves pages alone that are in use
  * - taking anon or zero away unshares nothing and ends merging of that kind
  *
  * vm: timeout=600

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Allocations that fail, by the kernel's fault injection: those that a certain
- * function of the kernel makes, itself or in what it calls.
+ * Allocations that fail, by the kernel's fault injection: those of a certain
+ * function of the kernel and of its callees.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "ksmlib.h"
 
 #define DEBUG	"/sys/kernel/debug/"
-/* More than ever fail. */
+/* More failures than any test sees. */
 #define TIMES	1000000000LL
 
 static const char * const folders[] = {

@@ -252,8 +252,8 @@ int trace_ksmd(const char *line, const struct ksmd_pids *k);
 enum fail_kind { FAIL_SLAB, FAIL_PAGES };
 
 /*
- * Until fail_end(), all of a kind fail that a function of the kernel makes; or,
- * unless @waiting, those of them that must not wait for memory.
+ * Until fail_end(), all allocations of a kind by a function of the kernel and
+ * its callees fail; unless @waiting, only those that must not wait for memory.
  */
 void fail_below(enum fail_kind kind, const char *function, bool waiting);
 long long fail_hits(void);	/* so many have failed */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Turns of the worker that unshares, from the trace event ksm_undo, and a
- * process for it that never does what it is told.
+ * process for it that, unlike the test's workers, takes no commands.
  */
 #ifndef KSMTURN_H
 #define KSMTURN_H

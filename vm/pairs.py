@@ -21,14 +21,14 @@ TOP = Path(__file__).resolve().parent.parent
 PATTERNS = ("mm/ksm/*.[ch]", "kernel/cgroup/ksm*.[ch]", "include/linux/ksm*.h")
 DECIDES = "ksm_config_resolve"
 
-# A value, and whether it was written by one who may grant.
+# A value, and whether the write was granted.
 Said = tuple[str, bool]
 ABOVE: tuple[Said, ...] = (("0", True), ("madvise", True), ("1", True),
                            ("madvise", False), ("1", False))
 OWN: tuple[Said, ...] = (("inherit", True), ("0", True), ("madvise", True), ("1", True),
                          ("madvise", False), ("1", False))
 
-# What the kernel has around the function, as far as it is asked for.
+# As much of the kernel as the function needs.
 AROUND = """
 #include <errno.h>
 #include <stdbool.h>

@@ -3,9 +3,9 @@
 # mem: 2G
 # timeout: 600
 #
-# Guests of QEMU, emulated, with firmware and no system: which of them a value of
-# memory.ksm merges. QEMU asks by madvise unless mem-merge is off, and then says
-# nothing at all, so a 1 merges that guest as well.
+# Guests of QEMU, emulated, with firmware and no operating system: which of them
+# a value of memory.ksm merges. QEMU asks by madvise unless mem-merge is off;
+# then it tells the kernel nothing at all, so a 1 merges that guest as well.
 # Functions are called by name, through check and trap.
 # shellcheck disable=SC2317
 # shellcheck source-path=SCRIPTDIR source=tap.bash

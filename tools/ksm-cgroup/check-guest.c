@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Checks of the doctor: virtual machines whose owners said no and that are
- * merged all the same, and those of which nothing can be merged.
+ * Checks of the doctor: virtual machines that are merged although they were
+ * started with mem-merge=off, and those of which nothing can be merged.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -58,7 +58,7 @@ static void add_refused(struct guests *guests, const struct guest *guest)
 	guests->marked += guest->dump_off;
 }
 
-/* Little beside the other kind is a display's, or that of a device. */
+/* A little beside the other kind is that of a display or a device. */
 static void add_fixed(struct fixed *fixed, const struct guest *guest,
 		      long long bytes)
 {

@@ -251,7 +251,7 @@ static void check_types(struct patient *patient)
 	       path);
 }
 
-/* How many other cgroups say the same name, and are in its domain? */
+/* How many other cgroups have the same name, and are in its domain? */
 static long long others_in(const char *domain, const struct group *group)
 {
 	struct tree tree;
@@ -269,7 +269,7 @@ static long long others_in(const char *domain, const struct group *group)
 	return nr;
 }
 
-/* A name is written more than once, and needs a value beside it. */
+/* A name needs a second cgroup that has it, and a value of memory.ksm. */
 static void check_name(struct patient *patient)
 {
 	const struct group *group = patient->group;

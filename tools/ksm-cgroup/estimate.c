@@ -282,9 +282,9 @@ static void print_help(void)
 	     " -s, --sample N        read one content in N whole, and of the others only where\n"
 	     "                       they begin; LOW and HIGH are a 95% confidence interval\n"
 	     " -h, --help            print this\n\n"
-	     "MEMORY is private anonymous memory that a 1 would merge, with memory.ksm.types as\n"
-	     "it is, each frame once; ZERO is the part of SAVES that is zero pages; MERGED shares merged frames already,\n"
-	     "which includes what fork shares anyway.");
+	     "MEMORY is private anonymous memory that a 1 would merge under the present\n"
+	     "memory.ksm.types, each frame once; ZERO is the part of SAVES that is zero pages;\n"
+	     "MERGED shares merged frames already, which includes what fork shares anyway.");
 }
 
 static const struct option options[] = {

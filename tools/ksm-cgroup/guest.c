@@ -25,7 +25,7 @@ static bool is_one_of(const char *word, const char * const *list, size_t nr)
 	return false;
 }
 
-/* Under emulation a machine is known by its program's name alone. */
+/* Under emulation, only the program's name tells that it runs a machine. */
 static bool named_as_machine(const char *program)
 {
 	static const char * const names[] = {
@@ -77,7 +77,7 @@ static bool is_option(const char *name, size_t length, const char *wanted)
 	return true;
 }
 
-/* The spellings are QEMU's, and so is that any other is an error. */
+/* The spellings are QEMU's, which refuses any other. */
 static void read_bool(const char *value, size_t length, bool *off)
 {
 	static const char * const yes[] = { "on", "yes", "true", "y" };
@@ -91,7 +91,7 @@ static void read_bool(const char *value, size_t length, bool *off)
 		*off = false;
 }
 
-/* "q35,mem-merge=off,...": of several words on the same thing the last counts. */
+/* "q35,mem-merge=off,...": the last occurrence of a property counts. */
 static void read_machine(const char *list, struct guest *guest)
 {
 	size_t length, name;
