@@ -82,7 +82,8 @@ EDITS = (
      "memory.ksm.weight: errors: ERANGE not in"),
     (facts.GUIDE, "\t  EPERM    a name", "\t  EACCES   a name",
      "memory.ksm.domain: errors: EPERM missing"),
-    (SOURCES, "return -EPERM;", "return -EACCES;", "memory.ksm.domain: a write gives EACCES"),
+    (SOURCES, "(of))\n\t\treturn -EPERM;", "(of))\n\t\treturn -EACCES;",
+     "memory.ksm.domain: a write gives EACCES"),
     (SCAN, ".B EAGAIN\nNothing", ".B EBUSY\nNothing", "memory.ksm.scan.5: errors: EBUSY not in"),
     (FILES, ".TP\n.B ENODEV\nThe cgroup was removed meanwhile.\n", "",
      "memory.ksm.5: errors: ENODEV missing"),
@@ -200,8 +201,10 @@ class Differences(Copy):
                 before = path.read_text()
                 self.assertIn(old, before, "adapt the test")
                 path.write_text(before.replace(old, new))
-                lines = facts.differences(self.top)
-                path.write_text(before)
+                try:
+                    lines = facts.differences(self.top)
+                finally:
+                    path.write_text(before)
                 self.assertTrue(any(want in line for line in lines), f"{want!r} not in {lines}")
                 self.assertFalse([line for line in lines if "\n" in line])
 
