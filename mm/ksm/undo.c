@@ -205,6 +205,13 @@ static bool ksm_spare_eligible(struct ksm_slot *slot,
 	return ksm_vma_eligible(ksm_slot_policy(slot), vma);
 }
 
+/* Is all that is merged in a slot to be unshared, eligible or not? */
+static bool ksm_undo_whole(struct ksm_slot *slot)
+{
+	return READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
+	       READ_ONCE(ksm_knobs.run) == KSM_RUN_UNMERGE;
+}
+
 /*
  * Unshare what a slot may not have merged, from @at on. @all: also what the
  * process withheld after it was merged. Returns 0; -ENOMEM; -EAGAIN if
@@ -220,8 +227,7 @@ static int ksm_undo_merged(struct ksm_slot *slot, bool all,
 		at->narrowed = ksm_slot_narrowed(slot);
 	/* page tables do not tell which mappings are foreign */
 	if (!READ_ONCE(slot->books.gauge[KSM_G_FOREIGN]) &&
-	    READ_ONCE(slot->queue.state) == KSM_SLOT_ACTIVE &&
-	    READ_ONCE(ksm_knobs.run) != KSM_RUN_UNMERGE) {
+	    !ksm_undo_whole(slot)) {
 		bool narrowed = ksm_slot_is_narrowed(slot);
 
 		if (!all && !narrowed && !ksm_books_pending(slot)) {
@@ -333,6 +339,7 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 {
 	struct ksm_undo_write *write = arg;
 	struct ksm_undo_at at = { .patience = write->patience };
+	bool known;
 	int err;
 
 	if (signal_pending(current))
@@ -350,20 +357,16 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 	write->patience = at.patience;
 	if (err == -EINTR)
 		return err;
-	/*
-	 * The process may have withheld memory after it was merged, but none
-	 * is known of: have the worker look. A busy lock is no error then.
-	 */
-	if (err && !ksm_books_pending(slot) && !ksm_slot_is_narrowed(slot)) {
+	/* nothing is known that this slot would have to unshare: no failure */
+	known = ksm_books_pending(slot) || ksm_slot_is_narrowed(slot);
+	/* the worker looks for what the process withheld, behind it as well */
+	if (err && !write->borrowed && !ksm_undo_whole(slot))
 		ksm_slot_narrow(slot);
-		if (err == -EAGAIN)
-			err = 0;
-	}
+	if (err == -EAGAIN && !known)
+		err = 0;
 	if (err && write->err != -ENOMEM)
 		write->err = err == -EAGAIN ? -EBUSY : err;
-	else if (!err && !write->borrowed &&
-		 (READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
-		  READ_ONCE(ksm_knobs.run) == KSM_RUN_UNMERGE))
+	else if (!err && !write->borrowed && ksm_undo_whole(slot))
 		ksm_track_drop(slot);
 	cond_resched();
 	return 0;
