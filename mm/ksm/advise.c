@@ -52,11 +52,17 @@ static int ksm_madvise_unmergeable(struct vm_area_struct *vma,
 				   unsigned long start, unsigned long end,
 				   unsigned long *vm_flags)
 {
-	int err = ksm_unshare_locked(vma, start, end);
+	int err;
 
-	/* mremap() and madvise() have no EINTR, whatever the handler says */
+	/*
+	 * As ksm_unshare_locked(), but only a fatal signal ends it: mremap() has
+	 * no EINTR, nor can it restart, as it has unmapped what was at its new
+	 * address. Another thread may map memory there once mmap_lock is free.
+	 */
+	vma_start_write(vma);
+	err = ksm_unshare_range(vma, start, end, 0);
 	if (err)
-		return err == -EINTR ? -ERESTARTNOINTR : err;
+		return err;
 	/* mremap() moves pages to addresses of which others are remembered */
 	if (vma->vm_mm->ksm)
 		WRITE_ONCE(vma->vm_mm->ksm->recheck_next, true);
@@ -76,7 +82,7 @@ static int ksm_madvise_unmergeable(struct vm_area_struct *vma,
  *	have the range that it moves unshared
  *
  * Context: mmap_lock for writing; sleeps.
- * Return: 0, -ENOMEM or -ERESTARTNOINTR.
+ * Return: 0, -ENOMEM, or -EINTR for a fatal signal.
  */
 int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 		unsigned long end, int advice, unsigned long *vm_flags)

@@ -415,7 +415,7 @@ void ksm_track_sync(struct ksm_slot *slot);
 void ksm_track_drop(struct ksm_slot *slot);
 
 /* unshare.c */
-#define KSM_UNSHARE_KILLABLE	BIT(0)	/* a pending signal ends it */
+#define KSM_UNSHARE_SIGNAL	BIT(0)	/* any signal ends it */
 #define KSM_UNSHARE_BORROWED	BIT(1)	/* only what another cgroup pays for */
 #define KSM_UNSHARE_ALONE	BIT(2)	/* not for relatives: exclusive pages */
 int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,

@@ -351,7 +351,7 @@ static int ksm_undo_for_write(struct ksm_slot *slot, void *arg)
 		return 0;
 	ksm_track_sync_unless(slot, &write->synced);
 	at.nowait = !at.patience;
-	at.flags = (ksm_undo_killable() ? KSM_UNSHARE_KILLABLE : 0) |
+	at.flags = (ksm_undo_killable() ? KSM_UNSHARE_SIGNAL : 0) |
 		   (write->borrowed ? KSM_UNSHARE_BORROWED : 0);
 	err = ksm_undo_merged(slot, !write->borrowed, &at);
 	write->patience = at.patience;

@@ -421,8 +421,9 @@ static int ksm_unshare_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 			return err;
 		if (err != -EAGAIN)
 			at.addr += PAGE_SIZE;
-		/* after a page, so that a call that restarts makes progress */
-		if (flags & KSM_UNSHARE_KILLABLE && signal_pending(current))
+		/* after a page: a call that restarts makes progress */
+		if (fatal_signal_pending(current) ||
+		    (flags & KSM_UNSHARE_SIGNAL && signal_pending(current)))
 			return -EINTR;
 		cond_resched();
 	}
@@ -439,12 +440,11 @@ static const struct mm_walk_ops ksm_unshare_ops = {
  * @vma: the VMA
  * @start: first address
  * @end: address after the last
- * @flags: KSM_UNSHARE_KILLABLE: a pending signal ends it; KSM_UNSHARE_BORROWED:
- *	only frames that another cgroup pays for
+ * @flags: KSM_UNSHARE_SIGNAL: any signal ends it, not only a fatal one;
+ *	KSM_UNSHARE_BORROWED: only frames that another cgroup pays for
  *
  * Context: mmap_lock, for reading or writing; sleeps.
- * Return: 0, -ENOMEM, -EINTR, or -ENOLCK in a worker that would have to wait;
- * pages unshared before an error stay so.
+ * Return: 0, -ENOMEM, -EINTR, or -ENOLCK in a worker that would have to wait.
  */
 int ksm_unshare_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, unsigned int flags)
@@ -472,7 +472,7 @@ int ksm_unshare_locked(struct vm_area_struct *vma, unsigned long start,
 		       unsigned long end)
 {
 	vma_start_write(vma);
-	return ksm_unshare_range(vma, start, end, KSM_UNSHARE_KILLABLE);
+	return ksm_unshare_range(vma, start, end, KSM_UNSHARE_SIGNAL);
 }
 
 /**
