@@ -106,9 +106,7 @@ static void ksm_config_give_way(unsigned int *nr)
 	if (++*nr % KSM_CONFIG_BATCH)
 		return;
 	spin_unlock(&ksm_lock);
-	ksm_config_unlock();
-	cond_resched();
-	ksm_config_lock();
+	ksm_config_yield();
 	spin_lock(&ksm_lock);
 }
 

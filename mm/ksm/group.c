@@ -14,6 +14,8 @@
 /* Configurations, what they come to, and the shape of the group tree. */
 DEFINE_MUTEX(ksm_config_mutex);
 DEFINE_SPINLOCK(ksm_lock);
+/* Tasks that wait in ksm_config_lock(). */
+static atomic_t ksm_config_waiters = ATOMIC_INIT(0);
 LIST_HEAD(ksm_groups);
 struct ksm_group ksm_root_group;
 /* Books move from one group to another; written under ksm_lock. */
@@ -32,15 +34,22 @@ seqcount_spinlock_t ksm_books_seq =
  */
 void ksm_config_lock(void)
 {
+	bool waits = false;
+
 	for (;;) {
 		if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 			preempt_disable();
 		if (mutex_trylock(&ksm_config_mutex))
-			return;
+			break;
 		if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 			preempt_enable();
+		if (!waits)
+			atomic_inc(&ksm_config_waiters);
+		waits = true;
 		usleep_range(50, 200);
 	}
+	if (waits)
+		atomic_dec(&ksm_config_waiters);
 }
 
 /**
@@ -53,6 +62,24 @@ void ksm_config_unlock(void)
 	mutex_unlock(&ksm_config_mutex);
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 		preempt_enable();
+}
+
+/**
+ * ksm_config_yield - let others have ksm_config_mutex for a while
+ *
+ * Whoever waits for it tries it now and then, and would not find it free between
+ * two holds that follow one another at once.
+ *
+ * Context: ksm_config_lock(), dropped in between.
+ */
+void ksm_config_yield(void)
+{
+	ksm_config_unlock();
+	if (atomic_read(&ksm_config_waiters))
+		usleep_range(200, 300);
+	else
+		cond_resched();
+	ksm_config_lock();
 }
 
 /**

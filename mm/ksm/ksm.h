@@ -227,6 +227,7 @@ void ksm_content_del(struct ksm_frame *frame);
 unsigned int ksm_content_sort(struct ksm_content *content);
 
 /* group.c */
+void ksm_config_yield(void);
 extern struct list_head ksm_groups;
 extern struct ksm_group ksm_root_group;
 extern spinlock_t ksm_lock;
