@@ -20,6 +20,9 @@
 #define KSM_BUSY_TRIES	4
 #define KSM_BUSY_TIME	HZ
 
+/* It leaves out a slot whose pass had to begin anew this often. */
+#define KSM_RESETS_MAX	16
+
 /* Before a round that ran short of memory is repeated: time for kswapd. */
 #define KSM_SHORT_WAIT	(HZ / 10)
 
@@ -345,6 +348,31 @@ void ksm_pass_skip(struct ksm_slot *slot)
 {
 	spin_lock(&ksm_lock);
 	if (ksm_round_waits_for(slot))
+		ksm_round_passed(slot);
+	spin_unlock(&ksm_lock);
+}
+
+/**
+ * ksm_pass_reset - what was remembered is gone: the next pass begins anew
+ * @slot: the slot
+ *
+ * This happens whenever a process changes its domain. One that does so all the
+ * time would never be passed whole, and no round would end.
+ *
+ * Context: the mutex of the domain that the slot leaves; takes ksm_lock.
+ */
+void ksm_pass_reset(struct ksm_slot *slot)
+{
+	struct ksm_pass *pass = &slot->pass;
+
+	memset(&pass->cursor, 0, sizeof(pass->cursor));
+	pass->sweeping = false;
+	pass->swept = 0;
+	spin_lock(&ksm_lock);
+	if (pass->reset_in != ksm_round.nr)
+		pass->resets = 0;
+	pass->reset_in = ksm_round.nr;
+	if (ksm_round_waits_for(slot) && ++pass->resets >= KSM_RESETS_MAX)
 		ksm_round_passed(slot);
 	spin_unlock(&ksm_lock);
 }

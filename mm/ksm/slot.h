@@ -204,6 +204,8 @@ struct ksm_cursor {
  * @counted: end of the memory that @related and @unsure cover
  * @nr: number of the pass; stamps blocks
  * @recheck: pages moved or were given up before the pass: skip nothing
+ * @resets: how often the pass had to begin anew in the round @reset_in
+ * @reset_in: the round in which that last happened
  * @busy: attempts in a row that found mmap_lock busy, up to KSM_BUSY_TRIES
  * @busy_since: the first of them, in jiffies
  *
@@ -221,6 +223,8 @@ struct ksm_pass {
 	unsigned long counted;
 	u8 nr;
 	bool recheck;
+	unsigned int resets;
+	unsigned long reset_in;
 	unsigned int busy;
 	unsigned long busy_since;
 };

@@ -435,9 +435,7 @@ static bool ksm_track_drop_some(struct ksm_slot *slot,
 			return true;
 		ksm_block_drop(NULL, block);
 	}
-	memset(&slot->pass.cursor, 0, sizeof(slot->pass.cursor));
-	slot->pass.sweeping = false;
-	slot->pass.swept = 0;
+	ksm_pass_reset(slot);
 	spin_lock(&slot->books.lock);
 	WRITE_ONCE(slot->track.domain, NULL);
 	spin_unlock(&slot->books.lock);
