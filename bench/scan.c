@@ -532,7 +532,7 @@ static void unique(bool smart)
 static void zeroes(void)
 {
 	const char *types = "/sys/fs/cgroup/memory.ksm.types";
-	const char words[] = "-anon +zero";
+	static const char words[] = "-anon +zero";
 	int fd = open(types, O_WRONLY);
 
 	put(KSM "use_zero_pages", 1);

@@ -76,7 +76,10 @@ struct ksm_config {
 	unsigned int granted_types;
 };
 
-/* Makes one change to a configuration; @to holds the new values. */
+/*
+ * Makes one change to a configuration. @to holds the new values, and in @granted
+ * whether the write is granted, which a change of @types goes by as well.
+ */
 typedef void (*ksm_change_fn)(struct ksm_config *config,
 			      const struct ksm_config *to);
 

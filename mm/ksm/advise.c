@@ -55,9 +55,10 @@ static int ksm_madvise_unmergeable(struct vm_area_struct *vma,
 	int err;
 
 	/*
-	 * As ksm_unshare_locked(), but only a fatal signal ends it: mremap() has
-	 * no EINTR, nor can it restart, as it has unmapped what was at its new
-	 * address. Another thread may map memory there once mmap_lock is free.
+	 * As ksm_unshare_locked(), but only a fatal signal ends it: mremap()
+	 * has no EINTR, nor can it restart, as it has unmapped what was at its
+	 * new address. Another thread may map memory there once mmap_lock is
+	 * free.
 	 */
 	vma_start_write(vma);
 	err = ksm_unshare_range(vma, start, end, 0);

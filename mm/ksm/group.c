@@ -67,8 +67,8 @@ void ksm_config_unlock(void)
 /**
  * ksm_config_yield - let others have ksm_config_mutex for a while
  *
- * Whoever waits for it tries it now and then, and would not find it free between
- * two holds that follow one another at once.
+ * A waiting task tries the mutex now and then, and would not find it free
+ * between two holds that follow one another at once.
  *
  * Context: ksm_config_lock(), dropped in between.
  */

@@ -5,8 +5,8 @@
  *
  * This is what memory.ksm.types says with "zero" and without "anon". No page is
  * compared with another one, so nothing is indexed and nothing is remembered:
- * there are no blocks. Blocks from before are dropped by the sweep at the end of
- * a pass; records that are still needed become orphans. One cache line tells
+ * there are no blocks. Blocks from before are dropped by the sweep at the end
+ * of a pass; records that are still needed become orphans. One cache line tells
  * most pages from a page of zeroes.
  *
  * A page that was just allocated holds zeroes, too, so a page is only replaced
