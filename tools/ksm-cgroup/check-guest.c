@@ -103,30 +103,33 @@ static void tell_refused(struct patient *patient, const struct guests *guests)
 	       guests->refuser_at->path);
 }
 
-static void tell_fixed(struct patient *patient, const struct guests *guests)
+static void tell_fixed(struct patient *patient, enum grade grade,
+		       const struct fixed *fixed, const char *kind,
+		       const char *advice)
+{
+	char size[32];
+
+	if (!fixed->nr)
+		return;
+	problem(patient, grade,
+		"%s of the memory of %lld virtual machines is %s, PID %d for one, which is never merged",
+		human_size(size, sizeof(size), fixed->bytes), fixed->nr, kind,
+		fixed->pid);
+	remedy(patient, "%s", advice);
+}
+
+static void tell_all_fixed(struct patient *patient, const struct guests *guests)
 {
 	const struct fixed *shared = &guests->shared, *hugetlb = &guests->hugetlb;
 	bool most = patient->anonymous >= 0 &&
 		    shared->bytes + hugetlb->bytes > patient->anonymous;
 	enum grade grade = most ? GRADE_BLOCKS : GRADE_NOTE;
-	char size[32];
 
-	if (shared->nr) {
-		problem(patient, grade,
-			"%s of the memory of %lld virtual machines is shared (memfd, virtio-fs, vhost-user), PID %d for one, and shared memory is never merged",
-			human_size(size, sizeof(size), shared->bytes),
-			shared->nr, shared->pid);
-		remedy(patient,
-		       "give them private memory: memory-backend-ram, or share=off; for libvirt no <access mode='shared'/>; what needs shared memory, such as virtio-fs, can't be merged");
-	}
-	if (hugetlb->nr) {
-		problem(patient, grade,
-			"%s of the memory of %lld virtual machines is hugetlb, PID %d for one, which is never merged",
-			human_size(size, sizeof(size), hugetlb->bytes),
-			hugetlb->nr, hugetlb->pid);
-		remedy(patient,
-		       "use transparent huge pages instead; for libvirt no <hugepages/>");
-	}
+	tell_fixed(patient, grade, shared,
+		   "shared (memfd, virtio-fs, vhost-user)",
+		   "give them private memory: memory-backend-ram, or share=off; for libvirt no <access mode='shared'/>; what needs shared memory, such as virtio-fs, can't be merged");
+	tell_fixed(patient, grade, hugetlb, "hugetlb",
+		   "use transparent huge pages instead; for libvirt no <hugepages/>");
 }
 
 /* Told even where something else blocks merging. */
@@ -149,5 +152,5 @@ void check_guests(struct patient *patient)
 		close(dir);
 	}
 	tell_refused(patient, &guests);
-	tell_fixed(patient, &guests);
+	tell_all_fixed(patient, &guests);
 }
