@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What merged memory can cost others: with thousands of mappings of a frame by
- * fork, with a poisoned frame, with frames that are pinned, and when a process
- * with many merged pages exits.
+ * fork, with a poisoned frame, with frames that are pinned, when a process with
+ * many merged pages exits, and when one keeps changing its domain.
  *
  * Work is compared as the scheduler counts it, from the trace event ksm_slice;
  * no time is taken.
@@ -321,6 +321,30 @@ static void in_pieces(void)
 	w_verify(w);
 }
 
+/* ---- changes of domain ---- */
+
+/*
+ * The pass over a process begins anew at each change of its domain, here before
+ * it has ended. The rounds of everybody end all the same.
+ */
+static void changing(void)
+{
+	const char *p = cg_ksm(NULL, "p", "1"), *c = cg_ksm(p, "c", "1");
+	long long scans;
+	int i;
+
+	w_dup(c, 4096, 70000, 1);
+	ksm_set("pages_to_scan", 20);
+	ksm_batch();
+	scans = ksm_get("full_scans");
+	for (i = 0; i < 200 && ksm_get("full_scans") < scans + 2; i++) {
+		cg_set(c, "memory.ksm.domain", i % 2 ? "self" : "parent");
+		ksm_batch();
+	}
+	CHECK_GE(ksm_get("full_scans"), scans + 2, "%d changes", i);
+	CHECK_GE(i, 16, "a pass takes more than a batch");
+}
+
 static const struct ksm_case cases[] = {
 	{ "a family with thousands of mappings of a frame", family },
 	{ "the charge finds the children of processes that exit", orphaned },
@@ -328,6 +352,7 @@ static const struct ksm_case cases[] = {
 	{ "a pinned frame that nothing maps is let go", pinned },
 	{ "the scanner runs while records of an exited process are freed",
 	  in_pieces },
+	{ "a process that keeps changing its domain", changing },
 };
 
 int main(int argc, char **argv)
