@@ -110,6 +110,67 @@ static void two_rises(void)
 	}
 }
 
+/* The same, in batches that are small beside a pass. */
+static void two_rises_from_here(void)
+{
+	long long scans = ksm_get("full_scans");
+
+	NEED_WAIT_GE((ksm_batch(), ksm_get("full_scans")), scans + 2);
+}
+
+#define MANY	4096	/* pages of different contents, more than a batch */
+
+/*
+ * A process of 2 * MANY pages that take part, amid a pass over them. Between
+ * the two halves are N equal pages that do not, and the pass has gone past
+ * them.
+ */
+static struct worker *amid_pass(const char *cg)
+{
+	struct worker *m = w_new(cg);
+	long long known;
+
+	w_map(m, MANY + N + MANY, MAP_PLAIN);
+	w_set(m, 0, 0, MANY, 50000, 1);
+	w_set(m, 0, MANY, N, 7, 0);
+	w_set(m, 0, MANY + N, MANY, 60000, 1);
+	NEED_OK(w_madv_at(m, 0, 0, MANY, MADV_MERGEABLE));
+	NEED_OK(w_madv_at(m, 0, MANY + N, MANY, MADV_MERGEABLE));
+	ksm_set("pages_to_scan", 20);
+	do {
+		ksm_batch();
+		known = w_stat(m, "ksm_rmap_items");
+	} while (known <= MANY);
+	NEED(known < 2 * MANY, "a batch is a pass");
+	return m;
+}
+
+/* Two rises are also enough for what takes part only from now on. */
+static void two_rises_later(void)
+{
+	const char *cg = cg_ksm(NULL, "a", "madvise");
+	struct worker *m = amid_pass(cg);
+
+	NEED_OK(w_madv_at(m, 0, MANY, N, MADV_MERGEABLE));
+	two_rises_from_here();
+	CHECK_EQ(w_merged(m), N, "MADV_MERGEABLE");
+	w_verify(m);
+	w_exit(m);
+
+	m = amid_pass(cg);
+	NEED_OK(w_prctl(m, PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	two_rises_from_here();
+	CHECK_EQ(w_merged(m), N, "PR_SET_MEMORY_MERGE");
+	w_verify(m);
+	w_exit(m);
+
+	m = amid_pass(cg);
+	cg_set(cg, "memory.ksm", "1");
+	two_rises_from_here();
+	CHECK_EQ(w_merged(m), N, "memory.ksm");
+	w_verify(m);
+}
+
 static void later_fork(void)
 {
 	const char *cg = cg_ksm(NULL, "a", NULL);
@@ -425,6 +486,7 @@ static const struct ksm_case cases[] = {
 	{ "1 merges processes that run already", running },
 	{ "the write of 1 registers all processes", registered },
 	{ "two rises of full_scans are enough", two_rises },
+	{ "also for what takes part in the midst of a pass", two_rises_later },
 	{ "1 reaches later forks", later_fork },
 	{ "1 reaches a program after exec", later_exec },
 	{ "1 reaches clone3(CLONE_INTO_CGROUP)", clone_into },

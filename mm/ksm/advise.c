@@ -14,12 +14,15 @@
 
 #include "ksm.h"
 
-static void ksm_asked_changed(struct mm_struct *mm)
+/* @more: memory may take part that did not. mmap_lock is held for writing. */
+static void ksm_asked_changed(struct mm_struct *mm, bool more)
 {
 	if (!mm->ksm)
 		return;
 	spin_lock(&ksm_lock);
 	ksm_slot_refresh(mm->ksm);
+	if (more)
+		ksm_pass_renew(mm->ksm);
 	spin_unlock(&ksm_lock);
 }
 
@@ -43,7 +46,7 @@ static int ksm_madvise_mergeable(struct vm_area_struct *vma,
 	if (err)
 		return err;
 	mm->ksm->asked = true;
-	ksm_asked_changed(mm);
+	ksm_asked_changed(mm, true);
 	*vm_flags |= VM_MERGEABLE;
 	return 0;
 }
@@ -143,7 +146,7 @@ int ksm_enable_merge_any(struct mm_struct *mm)
 		return err;
 	clear_bit(MMF_KSM_OPT_OUT, &mm->flags);
 	set_bit(MMF_VM_MERGE_ANY, &mm->flags);
-	ksm_asked_changed(mm);
+	ksm_asked_changed(mm, true);
 	return 0;
 }
 
@@ -165,7 +168,7 @@ static int ksm_change_any(struct mm_struct *mm, bool opt_out)
 	} else if (unask) {
 		ksm_unask(mm);
 	}
-	ksm_asked_changed(mm);
+	ksm_asked_changed(mm, !opt_out);
 	return ksm_restart(err);
 }
 

@@ -20,8 +20,8 @@
 #define KSM_BUSY_TRIES	4
 #define KSM_BUSY_TIME	HZ
 
-/* It leaves out a slot whose pass had to begin anew this often. */
-#define KSM_RESETS_MAX	16
+/* A round has a slot passed anew this often, at most. */
+#define KSM_RESTARTS_MAX	16
 
 /* Before a round that ran short of memory is repeated: time for kswapd. */
 #define KSM_SHORT_WAIT	(HZ / 10)
@@ -282,11 +282,13 @@ static u32 ksm_slot_tracked(struct ksm_slot *slot)
 void ksm_pass_begin(struct ksm_slot *slot)
 {
 	struct ksm_pass *pass = &slot->pass;
+	unsigned long round;
 
 	spin_lock(&ksm_lock);
-	pass->round = ksm_round.nr;
+	round = ksm_round.nr;
+	slot->queue.round = round;
 	spin_unlock(&ksm_lock);
-	trace_ksm_start_scan(slot, pass->round, ksm_slot_tracked(slot));
+	trace_ksm_start_scan(slot, round, ksm_slot_tracked(slot));
 	pass->nr++;
 	pass->missed_before = pass->missed;
 	pass->missed = 0;
@@ -315,7 +317,8 @@ static void ksm_round_passed(struct ksm_slot *slot)
  * ksm_pass_end - a pass over a slot's memory is complete
  * @slot: the slot
  *
- * A pass counts for the round that it began in.
+ * A pass counts for the round that it began in, see ksm_pass_renew() for the
+ * exception.
  *
  * Context: the mutex of the slot's domain.
  */
@@ -324,18 +327,20 @@ void ksm_pass_end(struct ksm_slot *slot)
 	const unsigned int batch = KSM_MISSED_LRU | KSM_MISSED_HELD;
 	struct ksm_pass *pass = &slot->pass;
 	unsigned int missed = pass->missed;
+	unsigned long round;
 
 	if (missed & batch && !(pass->missed_before & batch))
 		missed |= KSM_MISSED_NEW;
-	trace_ksm_stop_scan(slot, pass->round, ksm_slot_tracked(slot));
 	ksm_books_recount(slot, pass->related, pass->unsure);
 	pass->counted = 0;
 	spin_lock(&ksm_lock);
-	if (ksm_round_waits_for(slot) && pass->round == ksm_round.nr) {
+	round = slot->queue.round;
+	if (ksm_round_waits_for(slot) && round == ksm_round.nr) {
 		ksm_round.missed |= missed;
 		ksm_round_passed(slot);
 	}
 	spin_unlock(&ksm_lock);
+	trace_ksm_stop_scan(slot, round, ksm_slot_tracked(slot));
 }
 
 /**
@@ -352,12 +357,52 @@ void ksm_pass_skip(struct ksm_slot *slot)
 	spin_unlock(&ksm_lock);
 }
 
+/* May the round have a slot passed anew? Not for ever, or it never ends. */
+static bool ksm_round_restarts(struct ksm_slot_queue *queue)
+{
+	if (queue->restarted_in != ksm_round.nr) {
+		queue->restarted_in = ksm_round.nr;
+		queue->restarts = 0;
+	}
+	if (queue->restarts >= KSM_RESTARTS_MAX)
+		return false;
+	queue->restarts++;
+	return true;
+}
+
+/**
+ * ksm_pass_renew - more of a slot's memory takes part from now on
+ * @slot: the slot
+ *
+ * Its pass in this round may have gone over that memory already. Who made the
+ * change may wait for full_scans, so the round waits for another pass.
+ *
+ * Context: ksm_lock.
+ */
+void ksm_pass_renew(struct ksm_slot *slot)
+{
+	struct ksm_group_queue *group = &slot->books.group->queue;
+	struct ksm_slot_queue *queue = &slot->queue;
+
+	lockdep_assert_held(&ksm_lock);
+	if (queue->state != KSM_SLOT_ACTIVE || !ksm_round_restarts(queue))
+		return;
+	queue->round = 0;
+	if (ksm_round_waits_for(slot))
+		return;
+	ksm_round_note(group);
+	queue->passed = 0;
+	group->unpassed++;
+	if (group->served)
+		ksm_round.unpassed++;
+}
+
 /**
  * ksm_pass_reset - what was remembered is gone: the next pass begins anew
  * @slot: the slot
  *
  * This happens whenever a process changes its domain. One that does so all the
- * time would never be passed whole, and no round would end.
+ * time would never be passed whole, so a round leaves it out in the end.
  *
  * Context: the mutex of the domain that the slot leaves; takes ksm_lock.
  */
@@ -369,10 +414,7 @@ void ksm_pass_reset(struct ksm_slot *slot)
 	pass->sweeping = false;
 	pass->swept = 0;
 	spin_lock(&ksm_lock);
-	if (pass->reset_in != ksm_round.nr)
-		pass->resets = 0;
-	pass->reset_in = ksm_round.nr;
-	if (ksm_round_waits_for(slot) && ++pass->resets >= KSM_RESETS_MAX)
+	if (ksm_round_waits_for(slot) && !ksm_round_restarts(&slot->queue))
 		ksm_round_passed(slot);
 	spin_unlock(&ksm_lock);
 }

@@ -93,7 +93,7 @@ void ksm_slot_put(struct ksm_slot *slot)
 void ksm_slot_inherit(struct ksm_slot *child, struct ksm_slot *parent)
 {
 	spin_lock(&ksm_lock);
-	child->queue.reach = parent->queue.reach;
+	child->queue.takes = parent->queue.takes;
 	child->undo.narrowed = parent->undo.narrowed -
 			       parent->undo.narrowed_done;
 	spin_unlock(&ksm_lock);
@@ -186,6 +186,15 @@ static void ksm_slot_set_state(struct ksm_slot *slot, enum ksm_slot_state state)
 	ksm_round_check();
 }
 
+/* What takes part where the group decides: ksm_mm_reach(), and its types. */
+static unsigned int ksm_slot_takes(struct ksm_slot *slot)
+{
+	struct ksm_group *group = slot->books.group;
+
+	return ksm_mm_reach(slot->mm, group) |
+	       (ksm_group_types(group) & (KSM_T_ANON | KSM_T_ZERO));
+}
+
 /**
  * ksm_slot_refresh - update a slot's state: its or its group's settings changed
  * @slot: the slot
@@ -195,17 +204,23 @@ static void ksm_slot_set_state(struct ksm_slot *slot, enum ksm_slot_state state)
 void ksm_slot_refresh(struct ksm_slot *slot)
 {
 	struct ksm_group *group = slot->books.group;
-	unsigned int reach = ksm_mm_reach(slot->mm, group);
+	unsigned int takes = ksm_slot_takes(slot);
+	unsigned int was = slot->queue.takes;
+	bool renew;
 
 	lockdep_assert_held(&ksm_lock);
 	if (slot->queue.state == KSM_SLOT_NEW ||
 	    slot->queue.state == KSM_SLOT_DEAD)
 		return;
-	if (slot->queue.reach & ~reach)
+	if (was & ~takes & (KSM_P_FORCED | KSM_T_WIDENING))
 		WRITE_ONCE(slot->undo.narrowed, slot->undo.narrowed + 1);
-	slot->queue.reach = reach;
+	/* a parked slot is passed as a whole anyway, but perhaps was already */
+	renew = takes & ~was || slot->queue.state == KSM_SLOT_PARKED;
+	slot->queue.takes = takes;
 	ksm_slot_set_state(slot, ksm_mm_wanted(slot->mm, group) ?
 			   KSM_SLOT_ACTIVE : KSM_SLOT_PARKED);
+	if (renew)
+		ksm_pass_renew(slot);
 	ksm_slot_judge(slot);
 }
 
@@ -219,6 +234,7 @@ void ksm_slot_refresh(struct ksm_slot *slot)
 void ksm_slot_join(struct ksm_slot *slot, struct ksm_group *group)
 {
 	struct ksm_slot_books *books = &slot->books;
+	struct ksm_domain *domain = books->domain;
 	long foreign;
 
 	group = ksm_group_online(group);
@@ -233,6 +249,8 @@ void ksm_slot_join(struct ksm_slot *slot, struct ksm_group *group)
 	} else {
 		foreign = ksm_books_move(slot, group);
 	}
+	if (books->domain != domain)
+		ksm_pass_renew(slot);
 	if (foreign ||
 	    READ_ONCE(books->moves) != READ_ONCE(books->moves_seen) ||
 	    (slot->track.domain && slot->track.domain != books->domain))

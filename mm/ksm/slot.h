@@ -78,9 +78,13 @@ enum ksm_slot_state {
  * @link: on the group's @slots while KSM_SLOT_ACTIVE, else on its @parked; on
  *	@stale while a change of its configuration is on its way to the slot
  * @state: also read without ksm_lock, with READ_ONCE()
+ * @round: the round that the present pass counts for; 0: none
  * @passed: the round in which the last full pass over the slot ended
+ * @restarts: how often the round @restarted_in had the slot passed anew
+ * @restarted_in: a round
  * @followed: ksm_queue_followed() when it last followed a change
- * @reach: ksm_mm_reach() when the slot was last refreshed
+ * @takes: what took part when the slot was last refreshed, see
+ *	ksm_slot_takes()
  *
  * All under ksm_lock.
  */
@@ -88,9 +92,12 @@ struct ksm_slot_queue {
 	struct list_head all;
 	struct list_head link;
 	enum ksm_slot_state state;
+	unsigned long round;
 	unsigned long passed;
+	unsigned int restarts;
+	unsigned long restarted_in;
 	unsigned long followed;
-	unsigned int reach;
+	unsigned int takes;
 };
 
 /**
@@ -196,7 +203,6 @@ struct ksm_cursor {
  * @sweeping: all memory was visited; blocks that the pass did not visit are
  *	being dropped
  * @swept: where the next slice resumes the sweep, an index of track.blocks
- * @round: the round in which the pass began
  * @missed: what the pass could not merge, bits KSM_MISSED_*
  * @missed_before: the same of the previous pass
  * @related: merged mappings found that fork shares with one that is counted
@@ -204,8 +210,6 @@ struct ksm_cursor {
  * @counted: end of the memory that @related and @unsure cover
  * @nr: number of the pass; stamps blocks
  * @recheck: pages moved or were given up before the pass: skip nothing
- * @resets: how often the pass had to begin anew in the round @reset_in
- * @reset_in: the round in which that last happened
  * @busy: attempts in a row that found mmap_lock busy, up to KSM_BUSY_TRIES
  * @busy_since: the first of them, in jiffies
  *
@@ -215,7 +219,6 @@ struct ksm_pass {
 	struct ksm_cursor cursor;
 	bool sweeping;
 	unsigned long swept;
-	unsigned long round;
 	unsigned int missed;
 	unsigned int missed_before;
 	long related;
@@ -223,8 +226,6 @@ struct ksm_pass {
 	unsigned long counted;
 	u8 nr;
 	bool recheck;
-	unsigned int resets;
-	unsigned long reset_in;
 	unsigned int busy;
 	unsigned long busy_since;
 };

@@ -185,11 +185,75 @@ static void ksm_config_test_stale(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, slot->books.domain, &ct->named[0]);
 }
 
+/* Does the round wait for a slot that it had passed before this change? */
+static bool ksm_ct_renews(struct ksm_slot *slot)
+{
+	struct ksm_group *group = slot->books.group;
+	bool waits;
+
+	ksm_pass_skip(slot);
+	spin_lock(&ksm_lock);
+	ksm_slot_join(slot, group);
+	waits = ksm_round_waits_for(slot);
+	spin_unlock(&ksm_lock);
+	/* no pass that is under way counts then */
+	return waits && !slot->queue.round &&
+	       group->queue.unpassed == group->queue.nr_slots;
+}
+
+/*
+ * A pass counts for a round only with all that takes part at its end, so that
+ * two rises of full_scans after any change are enough.
+ */
+static void ksm_config_test_renew(struct kunit *test)
+{
+	struct ksm_ct *ct = ksm_ct_make(test);
+	struct ksm_group *group = &ct->pod;
+	struct ksm_slot *slot;
+	int i, nr = 0;
+
+	ksm_ct_write(group, KSM_MADVISE, true, &ct->named[0]);
+	slot = ksm_ct_slot(test, group);
+	slot->asked = true;
+	slot->queue.round = 1;
+	KUNIT_EXPECT_TRUE(test, ksm_ct_renews(slot));
+	KUNIT_EXPECT_FALSE(test, ksm_ct_renews(slot));
+	ksm_ct_write(group, KSM_ALWAYS, true, &ct->named[0]);
+	KUNIT_EXPECT_TRUE(test, ksm_ct_renews(slot));
+	KUNIT_EXPECT_FALSE(test, ksm_ct_renews(slot));
+	group->effective.types = KSM_T_ANON | KSM_T_ZERO;
+	KUNIT_EXPECT_TRUE(test, ksm_ct_renews(slot));
+	group->effective.types = KSM_T_ANON;
+	KUNIT_EXPECT_FALSE(test, ksm_ct_renews(slot));
+	/* off and on within the round; the worker must not see this mm */
+	ksm_pass_skip(slot);
+	spin_lock(&ksm_lock);
+	ksm_queue_del(slot);
+	slot->queue.state = KSM_SLOT_PARKED;
+	ksm_queue_add(slot);
+	spin_unlock(&ksm_lock);
+	KUNIT_EXPECT_TRUE(test, ksm_ct_renews(slot));
+	/* other memory to merge with */
+	ksm_ct_write(group, KSM_ALWAYS, true, &ct->named[1]);
+	KUNIT_EXPECT_TRUE(test, ksm_ct_renews(slot));
+	KUNIT_EXPECT_FALSE(test, ksm_ct_renews(slot));
+
+	/* changes without end keep no round from ending */
+	for (i = 0; i < 100; i++) {
+		ksm_ct_write(group, KSM_ALWAYS, true, &ct->named[i % 2]);
+		nr += ksm_ct_renews(slot);
+	}
+	KUNIT_EXPECT_GT(test, nr, 0);
+	KUNIT_EXPECT_LE(test, nr, 16);
+	ksm_slot_die(slot);
+}
+
 static struct kunit_case ksm_config_test_cases[] = {
 	KUNIT_CASE(ksm_config_test_join),
 	KUNIT_CASE(ksm_config_test_no_effect),
 	KUNIT_CASE(ksm_config_test_below),
 	KUNIT_CASE(ksm_config_test_stale),
+	KUNIT_CASE(ksm_config_test_renew),
 	{}
 };
 
