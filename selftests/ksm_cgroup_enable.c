@@ -110,8 +110,8 @@ static void two_rises(void)
 	}
 }
 
-/* The same, in batches that are small beside a pass. */
-static void two_rises_from_here(void)
+/* The same, in batches far smaller than a pass. */
+static void wait_two_rises(void)
 {
 	long long scans = ksm_get("full_scans");
 
@@ -146,27 +146,27 @@ static struct worker *amid_pass(const char *cg)
 }
 
 /* Two rises are also enough for what takes part only from now on. */
-static void two_rises_later(void)
+static void two_rises_amid_pass(void)
 {
 	const char *cg = cg_ksm(NULL, "a", "madvise");
 	struct worker *m = amid_pass(cg);
 
 	NEED_OK(w_madv_at(m, 0, MANY, N, MADV_MERGEABLE));
-	two_rises_from_here();
+	wait_two_rises();
 	CHECK_EQ(w_merged(m), N, "MADV_MERGEABLE");
 	w_verify(m);
 	w_exit(m);
 
 	m = amid_pass(cg);
 	NEED_OK(w_prctl(m, PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
-	two_rises_from_here();
+	wait_two_rises();
 	CHECK_EQ(w_merged(m), N, "PR_SET_MEMORY_MERGE");
 	w_verify(m);
 	w_exit(m);
 
 	m = amid_pass(cg);
 	cg_set(cg, "memory.ksm", "1");
-	two_rises_from_here();
+	wait_two_rises();
 	CHECK_EQ(w_merged(m), N, "memory.ksm");
 	w_verify(m);
 }
@@ -486,7 +486,7 @@ static const struct ksm_case cases[] = {
 	{ "1 merges processes that run already", running },
 	{ "the write of 1 registers all processes", registered },
 	{ "two rises of full_scans are enough", two_rises },
-	{ "also for what takes part in the midst of a pass", two_rises_later },
+	{ "two rises are enough for memory added during a pass", two_rises_amid_pass },
 	{ "1 reaches later forks", later_fork },
 	{ "1 reaches a program after exec", later_exec },
 	{ "1 reaches clone3(CLONE_INTO_CGROUP)", clone_into },

@@ -14,7 +14,7 @@
 
 #include "ksm.h"
 
-/* @more: memory may take part that did not. mmap_lock is held for writing. */
+/* With mmap_lock for writing; @more: more memory may take part from now on. */
 static void ksm_asked_changed(struct mm_struct *mm, bool more)
 {
 	if (!mm->ksm)
@@ -22,7 +22,7 @@ static void ksm_asked_changed(struct mm_struct *mm, bool more)
 	spin_lock(&ksm_lock);
 	ksm_slot_refresh(mm->ksm);
 	if (more)
-		ksm_pass_renew(mm->ksm);
+		ksm_pass_invalidate(mm->ksm);
 	spin_unlock(&ksm_lock);
 }
 

@@ -280,7 +280,7 @@ void ksm_round_retry(void);
 void ksm_pass_begin(struct ksm_slot *slot);
 void ksm_pass_end(struct ksm_slot *slot);
 void ksm_pass_skip(struct ksm_slot *slot);
-void ksm_pass_renew(struct ksm_slot *slot);
+void ksm_pass_invalidate(struct ksm_slot *slot);
 void ksm_pass_reset(struct ksm_slot *slot);
 void ksm_pass_busy(struct ksm_slot *slot);
 

@@ -20,7 +20,10 @@
 #define KSM_BUSY_TRIES	4
 #define KSM_BUSY_TIME	HZ
 
-/* A round has a slot passed anew this often, at most. */
+/*
+ * A round waits for another pass over a slot this often, at most, for each of
+ * two reasons: the pass ceased to count, or had to begin anew.
+ */
 #define KSM_RESTARTS_MAX	16
 
 /* Before a round that ran short of memory is repeated: time for kswapd. */
@@ -317,8 +320,7 @@ static void ksm_round_passed(struct ksm_slot *slot)
  * ksm_pass_end - a pass over a slot's memory is complete
  * @slot: the slot
  *
- * A pass counts for the round that it began in, see ksm_pass_renew() for the
- * exception.
+ * A pass counts for the round that it began in, unless it was invalidated.
  *
  * Context: the mutex of the slot's domain.
  */
@@ -357,38 +359,43 @@ void ksm_pass_skip(struct ksm_slot *slot)
 	spin_unlock(&ksm_lock);
 }
 
-/* May the round have a slot passed anew? Not for ever, or it never ends. */
-static bool ksm_round_restarts(struct ksm_slot_queue *queue)
+/* May the round wait for another pass over the slot? Counted, as it must end. */
+static bool ksm_round_may_restart(struct ksm_slot_queue *queue,
+				  unsigned int *nr)
 {
-	if (queue->restarted_in != ksm_round.nr) {
-		queue->restarted_in = ksm_round.nr;
-		queue->restarts = 0;
+	if (queue->counted_in != ksm_round.nr) {
+		queue->counted_in = ksm_round.nr;
+		queue->invalidated = 0;
+		queue->resets = 0;
 	}
-	if (queue->restarts >= KSM_RESTARTS_MAX)
-		return false;
-	queue->restarts++;
-	return true;
+	return (*nr)++ < KSM_RESTARTS_MAX;
 }
 
 /**
- * ksm_pass_renew - more of a slot's memory takes part from now on
+ * ksm_pass_invalidate - more of a slot's memory takes part from now on
  * @slot: the slot
  *
- * Its pass in this round may have gone over that memory already. Who made the
- * change may wait for full_scans, so the round waits for another pass.
+ * Its pass in this round may be beyond that memory already, and the change may
+ * be followed by a wait for full_scans: have the round wait for a new pass.
  *
  * Context: ksm_lock.
  */
-void ksm_pass_renew(struct ksm_slot *slot)
+void ksm_pass_invalidate(struct ksm_slot *slot)
 {
 	struct ksm_group_queue *group = &slot->books.group->queue;
 	struct ksm_slot_queue *queue = &slot->queue;
+	bool waits = ksm_round_waits_for(slot);
 
 	lockdep_assert_held(&ksm_lock);
-	if (queue->state != KSM_SLOT_ACTIVE || !ksm_round_restarts(queue))
+	if (queue->state != KSM_SLOT_ACTIVE)
+		return;
+	/* the pass that the round waits for has not begun yet */
+	if (waits && queue->round != ksm_round.nr)
+		return;
+	if (!ksm_round_may_restart(queue, &queue->invalidated))
 		return;
 	queue->round = 0;
-	if (ksm_round_waits_for(slot))
+	if (waits)
 		return;
 	ksm_round_note(group);
 	queue->passed = 0;
@@ -402,19 +409,21 @@ void ksm_pass_renew(struct ksm_slot *slot)
  * @slot: the slot
  *
  * This happens whenever a process changes its domain. One that does so all the
- * time would never be passed whole, so a round leaves it out in the end.
+ * time would never be passed whole, so the round eventually leaves it out.
  *
  * Context: the mutex of the domain that the slot leaves; takes ksm_lock.
  */
 void ksm_pass_reset(struct ksm_slot *slot)
 {
+	struct ksm_slot_queue *queue = &slot->queue;
 	struct ksm_pass *pass = &slot->pass;
 
 	memset(&pass->cursor, 0, sizeof(pass->cursor));
 	pass->sweeping = false;
 	pass->swept = 0;
 	spin_lock(&ksm_lock);
-	if (ksm_round_waits_for(slot) && !ksm_round_restarts(&slot->queue))
+	if (ksm_round_waits_for(slot) &&
+	    !ksm_round_may_restart(queue, &queue->resets))
 		ksm_round_passed(slot);
 	spin_unlock(&ksm_lock);
 }

@@ -93,7 +93,7 @@ void ksm_slot_put(struct ksm_slot *slot)
 void ksm_slot_inherit(struct ksm_slot *child, struct ksm_slot *parent)
 {
 	spin_lock(&ksm_lock);
-	child->queue.takes = parent->queue.takes;
+	child->queue.scope = parent->queue.scope;
 	child->undo.narrowed = parent->undo.narrowed -
 			       parent->undo.narrowed_done;
 	spin_unlock(&ksm_lock);
@@ -186,8 +186,8 @@ static void ksm_slot_set_state(struct ksm_slot *slot, enum ksm_slot_state state)
 	ksm_round_check();
 }
 
-/* What takes part where the group decides: ksm_mm_reach(), and its types. */
-static unsigned int ksm_slot_takes(struct ksm_slot *slot)
+/* What the group's configuration covers: ksm_mm_reach(), and what is merged. */
+static unsigned int ksm_slot_scope(struct ksm_slot *slot)
 {
 	struct ksm_group *group = slot->books.group;
 
@@ -204,23 +204,23 @@ static unsigned int ksm_slot_takes(struct ksm_slot *slot)
 void ksm_slot_refresh(struct ksm_slot *slot)
 {
 	struct ksm_group *group = slot->books.group;
-	unsigned int takes = ksm_slot_takes(slot);
-	unsigned int was = slot->queue.takes;
+	unsigned int scope = ksm_slot_scope(slot);
+	unsigned int was = slot->queue.scope;
 	bool renew;
 
 	lockdep_assert_held(&ksm_lock);
 	if (slot->queue.state == KSM_SLOT_NEW ||
 	    slot->queue.state == KSM_SLOT_DEAD)
 		return;
-	if (was & ~takes & (KSM_P_FORCED | KSM_T_WIDENING))
+	if (was & ~scope & (KSM_P_FORCED | KSM_T_WIDENING))
 		WRITE_ONCE(slot->undo.narrowed, slot->undo.narrowed + 1);
-	/* a parked slot is passed as a whole anyway, but perhaps was already */
-	renew = takes & ~was || slot->queue.state == KSM_SLOT_PARKED;
-	slot->queue.takes = takes;
+	/* the round may have passed it before it was parked */
+	renew = scope & ~was || slot->queue.state == KSM_SLOT_PARKED;
+	slot->queue.scope = scope;
 	ksm_slot_set_state(slot, ksm_mm_wanted(slot->mm, group) ?
 			   KSM_SLOT_ACTIVE : KSM_SLOT_PARKED);
 	if (renew)
-		ksm_pass_renew(slot);
+		ksm_pass_invalidate(slot);
 	ksm_slot_judge(slot);
 }
 
@@ -250,7 +250,7 @@ void ksm_slot_join(struct ksm_slot *slot, struct ksm_group *group)
 		foreign = ksm_books_move(slot, group);
 	}
 	if (books->domain != domain)
-		ksm_pass_renew(slot);
+		ksm_pass_invalidate(slot);
 	if (foreign ||
 	    READ_ONCE(books->moves) != READ_ONCE(books->moves_seen) ||
 	    (slot->track.domain && slot->track.domain != books->domain))

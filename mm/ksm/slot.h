@@ -80,11 +80,12 @@ enum ksm_slot_state {
  * @state: also read without ksm_lock, with READ_ONCE()
  * @round: the round that the present pass counts for; 0: none
  * @passed: the round in which the last full pass over the slot ended
- * @restarts: how often the round @restarted_in had the slot passed anew
- * @restarted_in: a round
+ * @counted_in: the round of the next two
+ * @invalidated: how often a pass ceased to count
+ * @resets: how often the pass had to begin anew
  * @followed: ksm_queue_followed() when it last followed a change
- * @takes: what took part when the slot was last refreshed, see
- *	ksm_slot_takes()
+ * @scope: what took part when the slot was last refreshed, see
+ *	ksm_slot_scope()
  *
  * All under ksm_lock.
  */
@@ -94,10 +95,11 @@ struct ksm_slot_queue {
 	enum ksm_slot_state state;
 	unsigned long round;
 	unsigned long passed;
-	unsigned int restarts;
-	unsigned long restarted_in;
+	unsigned long counted_in;
+	unsigned int invalidated;
+	unsigned int resets;
 	unsigned long followed;
-	unsigned int takes;
+	unsigned int scope;
 };
 
 /**

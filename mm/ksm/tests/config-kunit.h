@@ -215,7 +215,6 @@ static void ksm_config_test_renew(struct kunit *test)
 	ksm_ct_write(group, KSM_MADVISE, true, &ct->named[0]);
 	slot = ksm_ct_slot(test, group);
 	slot->asked = true;
-	slot->queue.round = 1;
 	KUNIT_EXPECT_TRUE(test, ksm_ct_renews(slot));
 	KUNIT_EXPECT_FALSE(test, ksm_ct_renews(slot));
 	ksm_ct_write(group, KSM_ALWAYS, true, &ct->named[0]);
