@@ -10,15 +10,11 @@
  *
  * vm: timeout=600
  */
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
-#include <sys/wait.h>
 
-#include "ksmlib.h"
+#include "ksmwriter.h"
 
 #define N	256
 
@@ -181,71 +177,6 @@ static void refused(void)
 	      "no text is taken for a size");
 }
 
-static void nothing(int sig)
-{
-	(void)sig;
-}
-
-/* A child that writes to an open memory.ksm.scan until it gets @until. */
-static pid_t writer(const char *to, int until)
-{
-	struct itimerval often = { { 0, 500 }, { 0, 500 } };
-	struct sigaction act = { .sa_handler = nothing };
-	char path[300];
-	pid_t pid;
-	int fd;
-
-	/* before the cgroup can be removed */
-	snprintf(path, sizeof(path), "%s/memory.ksm.scan", to);
-	fd = open(path, O_WRONLY);
-	NEED_GE(fd, 0, "%s", path);
-	pid = fork();
-	NEED_GE(pid, 0, "fork");
-	if (pid) {
-		close(fd);
-		return pid;
-	}
-	if (until == EINTR) {
-		sigaction(SIGALRM, &act, NULL);
-		setitimer(ITIMER_REAL, &often, NULL);
-	}
-	for (;;) {
-		int err = pwrite(fd, "max", 3, 0) == 3 ? 0 : errno;
-
-		if (err == until)
-			_exit(0);
-		if (err && err != EAGAIN)
-			_exit(100 + err);
-	}
-}
-
-static bool ended(pid_t pid, int *status)
-{
-	return waitpid(pid, status, WNOHANG) == pid;
-}
-
-static void ends_well(pid_t pid, const char *with)
-{
-	int status = -1;
-
-	if (!WAIT_FOR(ended(pid, &status))) {
-		kill(pid, SIGKILL);
-		waitpid(pid, &status, 0);
-		ksm_fatal(__FILE__, __LINE__, "no %s", with);
-	}
-	CHECK(WIFEXITED(status) && !WEXITSTATUS(status), "%s: status %x", with,
-	      status);
-}
-
-static void stop_writer(pid_t pid)
-{
-	int status = -1;
-
-	CHECK(!ended(pid, &status), "a writer ended with %x", status);
-	kill(pid, SIGKILL);
-	waitpid(pid, &status, 0);
-}
-
 static void interrupted(void)
 {
 	struct worker *a;
@@ -254,7 +185,7 @@ static void interrupted(void)
 	a = w_dup(cg, 16 * N, 1, 1);
 	w_madv(a, 0, MADV_MERGEABLE);
 	ksm_start();
-	ends_well(writer(cg, EINTR), "EINTR");
+	writer_ends(writer_start(cg, EINTR, 500), "EINTR");
 	/* what it did is kept, and the next write goes on */
 	cg_scan(cg, "max");
 	CHECK_GE(cg_stat(cg, "pages_scanned"), 16 * N);
@@ -273,11 +204,11 @@ static void cgroup_goes(void)
 		sub = cg_new(cg, (char[]){ 's', '0' + i, '\0' });
 		a = w_dup(sub, N, 1, 1);
 		ksm_start();
-		pid = writer(sub, ENODEV);
+		pid = writer_start(sub, ENODEV, 0);
 		NEED_WAIT_GT(cg_stat(sub, "pages_scanned"), 0);
 		w_exit(a);
 		NEED_WAIT_OK(cg_rmdir(sub), "the writer keeps its cgroup");
-		ends_well(pid, "ENODEV");
+		writer_ends(pid, "ENODEV");
 	}
 	CHECK_WAIT_EQ(cg_dying(cg), 0);
 }
@@ -300,7 +231,7 @@ static void together(void)
 	ksm_set("smart_scan", 1);
 	ksm_start();
 	for (i = 0; i < 3; i++)
-		pid[i] = writer(i ? sub[i - 1] : cg, ENODEV);
+		pid[i] = writer_start(i ? sub[i - 1] : cg, ENODEV, 0);
 	for (i = 0; i < 120; i++) {
 		ksm_run_as(runs[i % 6], i % 5 != 2);
 		w_set(w[i % 4], 0, i, 8, 900 + i, 1);
@@ -312,7 +243,7 @@ static void together(void)
 			       i % 20 == 5 ? "parent" : "self");
 	}
 	for (i = 0; i < 3; i++)
-		stop_writer(pid[i]);
+		writer_stop(pid[i]);
 	for (i = 0; i < 4; i++)
 		w_set(w[i], 0, 0, N, 900, 1);
 	ksm_settle();
