@@ -288,7 +288,8 @@ void ksm_pass_begin(struct ksm_slot *slot)
 	unsigned long round;
 
 	spin_lock(&ksm_lock);
-	round = ksm_round.nr;
+	/* a pass in a domain that the slot is leaving counts for nothing */
+	round = slot->books.domain == slot->track.domain ? ksm_round.nr : 0;
 	slot->queue.round = round;
 	spin_unlock(&ksm_lock);
 	trace_ksm_start_scan(slot, round, ksm_slot_tracked(slot));
