@@ -45,6 +45,7 @@ void ksm_group_init(struct ksm_group *group, struct ksm_group *parent,
 	INIT_LIST_HEAD(&queue->parked);
 	INIT_LIST_HEAD(&queue->stale);
 	INIT_LIST_HEAD(&queue->busy);
+	INIT_LIST_HEAD(&queue->split_reqs);
 	INIT_LIST_HEAD(&queue->enlist);
 	INIT_LIST_HEAD(&queue->wait);
 	INIT_LIST_HEAD(&group->undo.slots);
@@ -149,6 +150,8 @@ void ksm_group_offline(struct ksm_group *group)
 		ksm_books_close(group);
 		ksm_group_charge(group->parent);
 		ksm_group_charge(group);
+		list_splice_tail_init(&group->queue.split_reqs,
+				      &group->parent->queue.split_reqs);
 		list_del_init(&group->queue.enlist);
 		list_del_rcu(&group->queue.link);
 		spin_unlock(&ksm_lock);

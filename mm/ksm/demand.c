@@ -7,8 +7,8 @@
  * cgroup's cpu.max says. It must not hold a contended lock meanwhile, so it
  * works in steps of a few pages with preemption disabled, and only tries the
  * locks that ksmd waits for. A busy process or domain is tried again a tick
- * later. What may sleep in spite of that, splitting huge pages and calling MMU
- * notifiers, is left to ksmd.
+ * later. MMU notifiers are called without blocking. Splitting large folios is
+ * left to ksmd: the memory is put off until it has done that, see split-req.c.
  *
  * A step makes the same checks under the same locks as a slice of ksmd. It has
  * a cursor of its own and does not count for full scans.
@@ -22,6 +22,7 @@
 #include <linux/sched/cputime.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
 
 #include "scan.h"
 
@@ -34,6 +35,35 @@
 /* Ticks to wait for a busy process or domain before it is skipped. */
 #define KSM_DEMAND_TRIES	(HZ / 10)
 
+/* Ranges put off at a time; each waits for one or two splits. */
+#define KSM_DEMAND_RANGES	64
+
+/**
+ * struct ksm_range - some memory of a process
+ * @slot: the process, with a reference
+ * @from: begin
+ * @until: end
+ */
+struct ksm_range {
+	struct ksm_slot *slot;
+	unsigned long from;
+	unsigned long until;
+};
+
+/**
+ * struct ksm_retry - memory put off until its large folios are split
+ * @reqs: what ksmd is to split
+ * @nr: number of ranges
+ * @range: the memory
+ *
+ * Allocated and used by the writer only.
+ */
+struct ksm_retry {
+	struct ksm_split_reqs *reqs;
+	unsigned int nr;
+	struct ksm_range range[KSM_DEMAND_RANGES];
+};
+
 /**
  * struct ksm_demand - one write to memory.ksm.scan, on the writer's stack
  * @top: the top of the subtree
@@ -44,6 +74,10 @@
  * @from_addr: the address in that slot
  * @again: this is the second walk, from the first slot up to @from_seq
  * @ended: the scan ended before it came round
+ * @retry: ranges to retry; NULL: none
+ * @alone: ksmd did not serve the requests, so nothing more is put off
+ * @retrying: ranges are being retried: they neither count for @pages nor are put
+ *	off again
  * @booked: run time of this thread that was booked so far, in ns
  */
 struct ksm_demand {
@@ -55,6 +89,9 @@ struct ksm_demand {
 	unsigned long from_addr;
 	bool again;
 	bool ended;
+	struct ksm_retry *retry;
+	bool alone;
+	bool retrying;
 	u64 booked;
 };
 
@@ -107,17 +144,75 @@ static int ksm_step(struct ksm_scan *scan)
 	return end;
 }
 
+/* Not worth waiting for memory, which may be short. */
+static struct ksm_retry *ksm_retry_alloc(void)
+{
+	struct ksm_retry *retry = kzalloc(sizeof(*retry),
+					  KSM_GFP_SCAN | __GFP_ACCOUNT);
+
+	if (!retry)
+		return NULL;
+	retry->reqs = ksm_split_reqs_alloc();
+	if (retry->reqs)
+		return retry;
+	kfree(retry);
+	return NULL;
+}
+
+static void ksm_retry_free(struct ksm_retry *retry)
+{
+	while (retry->nr)
+		ksm_slot_put(retry->range[--retry->nr].slot);
+	ksm_split_reqs_free(retry->reqs);
+	kfree(retry);
+}
+
+/* The ranges put off; NULL if the present one cannot be. */
+static struct ksm_retry *ksm_demand_ranges(struct ksm_demand *demand)
+{
+	if (demand->retrying || demand->alone)
+		return NULL;
+	if (!demand->retry)
+		demand->retry = ksm_retry_alloc();
+	return demand->retry;
+}
+
+/* Put off a range, or leave it to ksmd's own scan. */
+static void ksm_demand_put_off(struct ksm_demand *demand, struct ksm_slot *slot,
+			       struct ksm_cursor *cursor,
+			       struct ksm_need_split *need)
+{
+	struct ksm_retry *retry = ksm_demand_ranges(demand);
+	unsigned long until = max(need->until, cursor->addr);
+	unsigned long pages = (until - cursor->addr) >> PAGE_SHIFT;
+
+	if (retry && retry->nr < KSM_DEMAND_RANGES &&
+	    ksm_split_reqs_add(retry->reqs, slot, need)) {
+		kref_get(&slot->ref);
+		retry->range[retry->nr++] = (struct ksm_range) {
+			.slot = slot,
+			.from = need->from,
+			.until = until,
+		};
+		demand->pages -= min(demand->pages, pages);
+	}
+	while (need->nr)
+		ksm_slot_put(need->large[--need->nr].slot);
+	cursor->addr = until;
+}
+
 /* Do and book one step; 0 if there is more, else as ksm_step_walk(). */
 static int ksm_demand_step(struct ksm_demand *demand, struct ksm_slot *slot,
 			   struct ksm_cursor *cursor, unsigned long until)
 {
 	struct ksm_scan scan = {
 		.slot = slot,
-		.limit.pages = demand->pages,
+		.limit.pages = demand->retrying ? ULONG_MAX : demand->pages,
 		.limit.budget = KSM_STEP,
 		.limit.end = until,
 		.limit.window = KSM_STEP_WINDOW,
 		.limit.may_sleep = false,
+		.limit.may_put_off = ksm_demand_ranges(demand),
 		.limit.may_resume = false,
 		.cursor = *cursor,
 	};
@@ -132,7 +227,8 @@ static int ksm_demand_step(struct ksm_demand *demand, struct ksm_slot *slot,
 	ksm_step_begin();
 	end = ksm_step(&scan);
 	*cursor = scan.cursor;
-	demand->pages -= ksm_scan_passed(&scan);
+	if (!demand->retrying)
+		demand->pages -= ksm_scan_passed(&scan);
 	if (scan.missed & KSM_MISSED_LRU)
 		ksm_drain_later();
 	/* before preemption is enabled, as books.lock may be contended */
@@ -142,6 +238,8 @@ static int ksm_demand_step(struct ksm_demand *demand, struct ksm_slot *slot,
 	ksm_step_end();
 	ksm_recs_free(&scan.dead_recs);
 	ksm_domain_put(scan.domain);
+	if (scan.need_split.nr)
+		ksm_demand_put_off(demand, slot, cursor, &scan.need_split);
 	return end;
 }
 
@@ -182,26 +280,37 @@ static void ksm_demand_leave(struct ksm_group *top, unsigned long seq,
 	spin_unlock(&ksm_lock);
 }
 
-/* Scan a slot in steps while it is served; 0 once there is no more to do. */
-static int ksm_demand_range(struct ksm_demand *demand, struct ksm_slot *slot,
-			    unsigned long from, unsigned long until)
+/* Is there no room for another range? */
+static bool ksm_demand_is_full(const struct ksm_demand *demand)
 {
-	struct ksm_cursor cursor = { .addr = from };
+	return !demand->retrying && demand->retry &&
+	       demand->retry->nr == KSM_DEMAND_RANGES;
+}
+
+/*
+ * Scan a range of a slot in steps. Returns 1 at its end, or if the slot is no
+ * longer served; 0 if the pages are used up or no more ranges can be put off;
+ * else the error of ksm_demand_check().
+ */
+static int ksm_demand_steps(struct ksm_demand *demand, struct ksm_slot *slot,
+			    struct ksm_cursor *cursor, unsigned long until)
+{
 	int tries = 0, end = 0, err;
 	bool served;
 
 	while (!end) {
 		/* the slot may move to another group or be stopped */
 		served = ksm_slot_served(slot, demand->top);
-		err = demand->pages || !served ? ksm_demand_check(demand) : 1;
-		if (err) {
-			ksm_demand_leave(demand->top, slot->seq, cursor.addr);
-			demand->ended = true;
+		if (served && !demand->pages && !demand->retrying)
+			return 0;
+		err = ksm_demand_check(demand);
+		if (err)
 			return err;
-		}
 		if (!served)
 			break;
-		end = ksm_demand_step(demand, slot, &cursor, until);
+		if (ksm_demand_is_full(demand))
+			return 0;
+		end = ksm_demand_step(demand, slot, cursor, until);
 		if (end == -EBUSY && tries++ < KSM_DEMAND_TRIES) {
 			schedule_timeout_interruptible(1);
 			end = 0;
@@ -210,7 +319,74 @@ static int ksm_demand_range(struct ksm_demand *demand, struct ksm_slot *slot,
 		}
 		cond_resched();
 	}
+	return 1;
+}
+
+/*
+ * The scan ends here, with @err or because the pages are used up. The next write
+ * resumes here, or at what is still put off.
+ */
+static int ksm_demand_end(struct ksm_demand *demand, struct ksm_slot *slot,
+			  unsigned long addr, int err)
+{
+	struct ksm_retry *retry = demand->retry;
+
+	if (err && retry && retry->nr) {
+		slot = retry->range[0].slot;
+		addr = retry->range[0].from;
+	}
+	ksm_demand_leave(demand->top, slot->seq, addr);
+	demand->ended = true;
+	return err ? err : 1;
+}
+
+/* Wait for ksmd, and scan once more what was put off. */
+static int ksm_demand_retry(struct ksm_demand *demand)
+{
+	struct ksm_retry *retry = demand->retry;
+	unsigned int i;
+	int err = 0;
+
+	if (!retry || !retry->nr)
+		return 0;
+	demand->alone = !ksm_split_reqs_wait(retry->reqs);
+	demand->retrying = true;
+	for (i = 0; i < retry->nr && err >= 0; i++) {
+		struct ksm_range *range = &retry->range[i];
+		struct ksm_cursor cursor = { .addr = range->from };
+
+		err = ksm_demand_steps(demand, range->slot, &cursor,
+				       range->until);
+	}
+	demand->retrying = false;
+	if (err < 0)
+		return ksm_demand_end(demand, NULL, 0, err);
+	while (retry->nr)
+		ksm_slot_put(retry->range[--retry->nr].slot);
+	if (demand->alone) {
+		ksm_retry_free(retry);
+		demand->retry = NULL;
+	}
 	return 0;
+}
+
+/* Scan a range of a slot: 0 to go on, 1 if the pages are used up, else -errno. */
+static int ksm_demand_range(struct ksm_demand *demand, struct ksm_slot *slot,
+			    unsigned long from, unsigned long until)
+{
+	struct ksm_cursor cursor = { .addr = from };
+	int end, err;
+
+	for (;;) {
+		end = ksm_demand_steps(demand, slot, &cursor, until);
+		if (end > 0)
+			return 0;
+		if (end < 0 || !ksm_demand_is_full(demand))
+			return ksm_demand_end(demand, slot, cursor.addr, end);
+		err = ksm_demand_retry(demand);
+		if (err)
+			return err;
+	}
 }
 
 /* Slots come in the order of seq; anything but 0 ends the walk. */
@@ -243,7 +419,7 @@ static int ksm_demand_round(struct ksm_demand *demand)
 	}
 	if (!demand->ended)
 		ksm_demand_leave(demand->top, 0, 0);
-	return min(err, 0);
+	return err < 0 ? err : ksm_demand_retry(demand);
 }
 
 /**
@@ -278,5 +454,8 @@ int ksm_scan_subtree(struct ksm_group *top, unsigned long pages)
 	spin_unlock(&ksm_lock);
 	ksm_merging_begin();
 	demand.booked = task_sched_runtime(current);
-	return ksm_demand_round(&demand);
+	err = ksm_demand_round(&demand);
+	if (demand.retry)
+		ksm_retry_free(demand.retry);
+	return err;
 }

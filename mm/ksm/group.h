@@ -59,6 +59,7 @@ struct ksm_effective {
  * @served: run, run_cgroups and the group's setting let the scanner serve it;
  *	also read without ksm_lock
  * @wait: on domain->waiting, and held in the scheduler
+ * @split_reqs: large folios to split for writers, see split-req.c
  * @enlist: on ksm_enlist_groups while processes may have to be registered
  * @resume_seq: seq of the slot in which the last write to memory.ksm.scan
  *	ended early; 0 if it visited all slots
@@ -77,6 +78,7 @@ struct ksm_group_queue {
 	unsigned long unpassed;
 	bool served;
 	struct list_head wait;
+	struct list_head split_reqs;
 	struct list_head enlist;
 	unsigned long resume_seq;
 	unsigned long resume_addr;

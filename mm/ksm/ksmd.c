@@ -4,10 +4,10 @@
  *
  * The budget of a batch is the cost of reading pages_to_scan pages whole. It
  * bounds the work on known memory that gains nothing: work that merges a page,
- * or indexes a new one, costs only a KSM_GAIN-th. So a source of ever new
- * memory makes a batch do at most KSM_GAIN times as much work. Between cgroups
- * all work counts in full. A batch is served in slices of one slot each; the
- * slot's domain and mm are locked for one slice only.
+ * splits a folio for that, or indexes a new page, costs only a KSM_GAIN-th. So
+ * a source of ever new memory makes a batch do at most KSM_GAIN times as much
+ * work. Between cgroups all work counts in full. A batch is served in slices of
+ * one slot each; the slot's domain and mm are locked for one slice only.
  *
  * The first thread keeps time: it grants the budget and sleeps between two
  * batches. The others help to spend the budget, so the number of threads does
@@ -121,8 +121,10 @@ static int ksm_scan_memory(struct ksm_scan *scan)
 static bool ksm_scan_locked(struct ksm_scan *scan)
 {
 	struct ksm_pass *pass = &scan->slot->pass;
-	int done = pass->sweeping ? 1 : ksm_scan_memory(scan);
+	int done;
 
+	ksm_split_reqs_serve(scan);
+	done = pass->sweeping ? 1 : ksm_scan_memory(scan);
 	if (done <= 0)
 		return done;
 	pass->sweeping = true;

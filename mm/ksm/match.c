@@ -150,18 +150,21 @@ static enum ksm_outcome ksm_match_content(struct ksm_scan *scan,
 /* -------------------------------------------------- twins from the index */
 
 /*
- * Get the twin. If it is in the same huge page, split that first: a split
- * allows for one extra reference, and both pages will be held.
+ * Get the twin. If it is in the same huge page and the scan may sleep, split
+ * that first: a split allows for one extra reference, and both pages will be
+ * held.
  */
-static bool ksm_twin_get(struct ksm_page *twin, struct ksm_page *kp,
-			 struct vm_area_struct *vma, unsigned long addr)
+static bool ksm_twin_get(struct ksm_scan *scan, struct ksm_page *twin,
+			 struct ksm_page *kp, struct vm_area_struct *vma,
+			 unsigned long addr)
 {
 	if (!ksm_page_get(twin, vma, addr))
 		return false;
-	if (twin->folio != kp->folio || twin->page == kp->page)
+	if (twin->folio != kp->folio || twin->page == kp->page ||
+	    !scan->limit.may_sleep)
 		return true;
 	ksm_page_put(twin);
-	if (!ksm_page_split(kp))
+	if (!ksm_page_split(scan, kp))
 		return false;
 	return ksm_page_get(twin, vma, addr);
 }
@@ -209,6 +212,26 @@ static void ksm_twin_differs(struct ksm_scan *scan, struct ksm_block *other,
 	other->ambiguous |= BIT_ULL(j);
 }
 
+/* Both folios must be split before a frame is made: note them. */
+static enum ksm_outcome ksm_twin_needs_split(struct ksm_scan *scan,
+					     struct ksm_page *kp,
+					     struct ksm_page *twin)
+{
+	bool same = kp->folio == twin->folio;
+	enum ksm_outcome mine = ksm_page_needs_split(scan, kp, 1 + same);
+	enum ksm_outcome other = ksm_page_needs_split(scan, twin, 1 + same);
+
+	if (mine != KSM_MERGED && mine != KSM_LARGE)
+		return mine;
+	if (other != KSM_MERGED && other != KSM_LARGE)
+		return other;
+	if (mine == KSM_LARGE)
+		ksm_need_split_add(scan, kp);
+	if (other == KSM_LARGE && !same)
+		ksm_need_split_add(scan, twin);
+	return mine == KSM_MERGED ? other : mine;
+}
+
 /* The candidate is equal: merge both into a fresh frame. */
 static enum ksm_outcome ksm_twin_merge(struct ksm_scan *scan,
 				       struct ksm_match *m,
@@ -219,7 +242,15 @@ static enum ksm_outcome ksm_twin_merge(struct ksm_scan *scan,
 	struct ksm_frame *frame;
 	enum ksm_outcome outcome;
 
-	/* a frame for one page alone would free nothing */
+	if (!scan->limit.may_sleep) {
+		/* a frame for one of the two alone would free nothing */
+		if (READ_ONCE(scan->slot->notifier_blocks) ||
+		    READ_ONCE(slot->notifier_blocks))
+			return KSM_BUSY;
+		outcome = ksm_twin_needs_split(scan, &m->kp, twin);
+		if (outcome != KSM_MERGED)
+			return outcome;
+	}
 	outcome = ksm_page_room(scan, slot, twin);
 	if (outcome == KSM_MERGED)
 		outcome = ksm_merge_fresh(scan, &m->kp, m->sample, m->digest,
@@ -263,13 +294,11 @@ static enum ksm_outcome ksm_match_twin(struct ksm_scan *scan,
 	if (READ_ONCE(other->slot->books.domain) != scan->domain ||
 	    !ksm_slot_runs(other->slot) || !(policy & KSM_T_ANON) || !vma ||
 	    !vma->anon_vma || !ksm_vma_eligible(policy, vma) ||
-	    !ksm_twin_get(&twin, &m->kp, vma, addr)) {
+	    !ksm_twin_get(scan, &twin, &m->kp, vma, addr)) {
 		ksm_page_forget(scan, other, j);
 		return KSM_NO_TWIN;
 	}
-	if (!scan->limit.may_sleep && ksm_page_may_sleep(&twin))
-		outcome = KSM_BUSY;
-	else if (ksm_twin_equal(scan, &m->kp, &twin))
+	if (ksm_twin_equal(scan, &m->kp, &twin))
 		outcome = ksm_twin_merge(scan, m, other, j, &twin);
 	else
 		ksm_twin_differs(scan, other, j, &twin);
@@ -418,7 +447,13 @@ static void ksm_match_settle(struct ksm_scan *scan, struct ksm_match *m,
 		block->ambiguous |= BIT_ULL(i);
 		break;
 	case KSM_UNMAPPED:
+		/* most likely, the split mapped the zero page */
+		scan->gain += scan->work - m->work;
 		ksm_page_forget(scan, block, i);
+		break;
+	case KSM_LARGE:
+		ksm_need_split_range(scan, &m->kp);
+		ksm_page_revisit(block, i);
 		break;
 	case KSM_NO_MEMORY:
 		scan->missed |= KSM_MISSED_MEMORY;
@@ -451,11 +486,7 @@ void ksm_match_page(struct ksm_scan *scan, struct vm_area_struct *vma,
 			ksm_page_revisit(block, i);
 		return;
 	}
-	if (!scan->limit.may_sleep && ksm_page_may_sleep(&m.kp)) {
-		/* left to ksmd, which would skip what was just sampled */
-		ksm_page_revisit(block, i);
-	} else if (ksm_match_read(scan, &m)) {
+	if (ksm_match_read(scan, &m))
 		ksm_match_settle(scan, &m, ksm_match_try(scan, &m));
-	}
 	ksm_page_put(&m.kp);
 }

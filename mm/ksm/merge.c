@@ -8,8 +8,9 @@
  * lock. If the page may then be held in another way, or a byte differs, the old
  * entry is restored. Fingerprints decide nothing.
  *
- * Only splitting a large folio and calling MMU notifiers may sleep here. A
- * caller that must not sleep calls ksm_page_may_sleep() first.
+ * Only splitting a large folio and calling MMU notifiers may sleep here. For a
+ * scan that must not, notifiers are called without blocking, and large folios
+ * are left as they are: see struct ksm_need_split.
  */
 #include <linux/highmem.h>
 #include <linux/mmu_notifier.h>
@@ -20,94 +21,6 @@
 #include "scan.h"
 
 #include <trace/events/ksm.h>
-
-/* ---------------------------------------------------------- a page at hand */
-
-/**
- * ksm_page_get - find the page of a process at an address
- * @kp: filled in
- * @vma: where
- * @addr: the address, in @vma
- *
- * Context: mmap_lock; does not sleep.
- * Return: true if there is an anonymous page, unmerged and in memory;
- * ksm_page_put() follows.
- */
-bool ksm_page_get(struct ksm_page *kp, struct vm_area_struct *vma,
-		  unsigned long addr)
-{
-	struct folio_walk fw;
-	struct folio *folio;
-	bool fit = false;
-
-	folio = folio_walk_start(&fw, vma, addr, 0);
-	if (!folio)
-		return false;
-	if (folio_test_anon(folio) && !folio_test_ksm(folio) &&
-	    !folio_is_zone_device(folio) && !PageHWPoison(fw.page)) {
-		folio_get(folio);
-		kp->vma = vma;
-		kp->addr = addr;
-		kp->folio = folio;
-		kp->page = fw.page;
-		fit = true;
-	}
-	folio_walk_end(&fw, vma);
-	return fit;
-}
-
-/**
- * ksm_page_put - drop the reference on a page
- * @kp: the page
- *
- * Context: any that may free a page.
- */
-void ksm_page_put(struct ksm_page *kp)
-{
-	folio_put(kp->folio);
-}
-
-/**
- * ksm_page_may_sleep - may merging this page sleep?
- * @kp: the page
- *
- * Context: mmap_lock, which keeps notifiers from coming or going.
- * Return: true if a large folio is to be split or a notifier to be called.
- */
-bool ksm_page_may_sleep(struct ksm_page *kp)
-{
-	return folio_test_large(kp->folio) || mm_has_notifiers(kp->vma->vm_mm);
-}
-
-/* Lock the page's folio for a merge; split it first if it is large. */
-static bool ksm_page_lock(struct ksm_page *kp)
-{
-	if (!folio_trylock(kp->folio))
-		return false;
-	if (folio_test_large(kp->folio)) {
-		if (!ksm_split_folio(kp->page)) {
-			folio_unlock(kp->folio);
-			return false;
-		}
-		kp->folio = page_folio(kp->page);
-	}
-	return true;
-}
-
-/**
- * ksm_page_split - split the large folio that a page is in
- * @kp: the page; the caller holds no other reference on the folio
- *
- * Context: sleeps.
- * Return: false if that is not possible now.
- */
-bool ksm_page_split(struct ksm_page *kp)
-{
-	if (!ksm_page_lock(kp))
-		return false;
-	folio_unlock(kp->folio);
-	return true;
-}
 
 /* --------------------------------------------------------- replacing a page */
 
@@ -230,6 +143,48 @@ static enum ksm_outcome ksm_replace_locked(struct ksm_scan *scan,
 }
 
 /*
+ * Most pages that are held can be told before the entry is cleared. Some
+ * notifiers cost far more than that, and memory of a device is held for long.
+ */
+static enum ksm_outcome ksm_check_held(struct ksm_scan *scan,
+				       struct folio *folio)
+{
+	if (!folio_test_lru(folio)) {
+		scan->missed |= KSM_MISSED_LRU;
+		return KSM_HELD;
+	}
+	if (folio_ref_count(folio) <= folio_mapcount(folio) + 1 +
+				      folio_test_swapcache(folio))
+		return KSM_MERGED;
+	scan->missed |= KSM_MISSED_HELD;
+	return KSM_HELD;
+}
+
+/* Call the MMU notifiers; KSM_MERGED if the end is to follow. */
+static enum ksm_outcome ksm_notify_start(struct ksm_scan *scan,
+					 struct ksm_page *kp,
+					 struct mmu_notifier_range *range)
+{
+	struct mm_struct *mm = kp->vma->vm_mm;
+	enum ksm_outcome outcome = ksm_check_held(scan, kp->folio);
+
+	if (outcome != KSM_MERGED)
+		return outcome;
+	if (!scan->limit.may_sleep && READ_ONCE(mm->ksm->notifier_blocks))
+		return KSM_BUSY;
+	mmu_notifier_range_init(range, MMU_NOTIFY_CLEAR, 0, mm, kp->addr,
+				kp->addr + PAGE_SIZE);
+	if (scan->limit.may_sleep) {
+		mmu_notifier_invalidate_range_start(range);
+		return KSM_MERGED;
+	}
+	if (!mmu_notifier_invalidate_range_start_nonblock(range))
+		return KSM_MERGED;
+	WRITE_ONCE(mm->ksm->notifier_blocks, true);
+	return KSM_BUSY;
+}
+
+/*
  * Make @kp's entry map @to, the zero page or a locked frame. The folio of @kp
  * is locked and small.
  */
@@ -248,9 +203,10 @@ static enum ksm_outcome ksm_replace(struct ksm_scan *scan, struct ksm_page *kp,
 	if (!folio_mapped(kp->folio))
 		return KSM_UNMAPPED;
 	if (notify) {
-		mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm,
-					kp->addr, kp->addr + PAGE_SIZE);
-		mmu_notifier_invalidate_range_start(&range);
+		outcome = ksm_notify_start(scan, kp, &range);
+		if (outcome != KSM_MERGED)
+			return outcome;
+		outcome = KSM_BUSY;
 	}
 	folio = folio_walk_start(&fw, vma, kp->addr, 0);
 	if (folio) {
@@ -310,9 +266,9 @@ enum ksm_outcome ksm_page_room(struct ksm_scan *scan, struct ksm_slot *slot,
  */
 enum ksm_outcome ksm_merge_zero(struct ksm_scan *scan, struct ksm_page *kp)
 {
-	enum ksm_outcome outcome = KSM_BUSY;
+	enum ksm_outcome outcome = ksm_page_lock(scan, kp);
 
-	if (ksm_page_lock(kp)) {
+	if (outcome == KSM_MERGED) {
 		outcome = ksm_replace(scan, kp, ZERO_PAGE(kp->addr), false);
 		folio_unlock(kp->folio);
 	}
@@ -363,8 +319,8 @@ enum ksm_outcome ksm_merge_into(struct ksm_scan *scan, struct ksm_slot *slot,
 	outcome = ksm_frame_usable(scan, frame, folio, slot);
 	if (outcome != KSM_MERGED)
 		goto unlock;
-	outcome = KSM_BUSY;
-	if (ksm_page_lock(kp)) {
+	outcome = ksm_page_lock(scan, kp);
+	if (outcome == KSM_MERGED) {
 		outcome = ksm_page_room(scan, slot, kp);
 		if (outcome == KSM_MERGED)
 			outcome = ksm_replace(scan, kp, folio_page(folio, 0),
@@ -411,10 +367,10 @@ static enum ksm_outcome ksm_merge_first(struct ksm_scan *scan,
 					struct ksm_frame *frame,
 					struct folio *folio)
 {
-	enum ksm_outcome outcome;
+	enum ksm_outcome outcome = ksm_page_lock(scan, kp);
 
-	if (!ksm_page_lock(kp))
-		return KSM_BUSY;
+	if (outcome != KSM_MERGED)
+		return outcome;
 	outcome = ksm_page_room(scan, scan->slot, kp);
 	if (outcome == KSM_MERGED &&
 	    ksm_charge_frame(scan->slot, kp->folio, folio))

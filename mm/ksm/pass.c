@@ -300,6 +300,7 @@ void ksm_pass_begin(struct ksm_slot *slot)
 	pass->unsure = 0;
 	pass->counted = 0;
 	/* writers set it before they change an entry; entries are read later */
+	WRITE_ONCE(slot->notifier_blocks, false);
 	pass->recheck = READ_ONCE(slot->recheck_next);
 	if (pass->recheck)
 		WRITE_ONCE(slot->recheck_next, false);

@@ -3,8 +3,8 @@
  * Types that only scanning uses: a slice, a visit to a block, a page at hand,
  * and the outcome of an attempt to merge it.
  *
- * All of them live on the stack of the scanning thread, under the mutex of the
- * slot's domain.
+ * All but struct ksm_large, which is also part of a writer's list, live on the
+ * stack of the scanning thread, under the mutex of the slot's domain.
  */
 #ifndef _MM_KSM_SCAN_H
 #define _MM_KSM_SCAN_H
@@ -29,6 +29,7 @@
  *	page
  * @KSM_UNMAPPED: the page has no mapping left; splitting its folio may have
  *	mapped the zero page
+ * @KSM_LARGE: a large folio must be split first, and the scan may not sleep
  *
  * Traced as the "error" of ksm_merge_one_page and ksm_merge_with_ksm_page.
  */
@@ -46,6 +47,7 @@ enum ksm_outcome {
 	KSM_NO_MEMORY,
 	KSM_NO_ROOM,
 	KSM_UNMAPPED,
+	KSM_LARGE,
 };
 
 /**
@@ -55,7 +57,9 @@ enum ksm_outcome {
  * @end: address to stop at
  * @window: neighbouring pages that are gathered under one page table lock, at
  *	most KSM_BLOCK_PAGES
- * @may_sleep: huge pages may be split and MMU notifiers called
+ * @may_sleep: large folios may be split, and MMU notifiers may block
+ * @may_put_off: without @may_sleep: memory can be put off until large folios
+ *	are split
  * @may_resume: the cursor is kept, so a visit may stop before all pages that
  *	are to be read whole were read
  * @count_related: the scan is part of a pass, which counts related mappings
@@ -66,8 +70,33 @@ struct ksm_limits {
 	unsigned long end;
 	unsigned int window;
 	bool may_sleep;
+	bool may_put_off;
 	bool may_resume;
 	bool count_related;
+};
+
+/**
+ * struct ksm_large - a page in a large folio
+ * @slot: the process that maps it, with a reference
+ * @addr: the page's address
+ */
+struct ksm_large {
+	struct ksm_slot *slot;
+	unsigned long addr;
+};
+
+/**
+ * struct ksm_need_split - memory that waits for large folios to be split
+ * @from: address of the page that could not be merged
+ * @until: end of its folio
+ * @large: what has to be split: the page's folio, its twin's, or both
+ * @nr: number of them; 0: nothing has to
+ */
+struct ksm_need_split {
+	unsigned long from;
+	unsigned long until;
+	struct ksm_large large[2];
+	unsigned int nr;
 };
 
 /**
@@ -82,6 +111,7 @@ struct ksm_limits {
  * @holes: empty upper page table entries passed
  * @fresh: frames drawn from the pool
  * @missed: why pages with a twin could not be merged, bits KSM_MISSED_*
+ * @need_split: what ended the slice, if limit.may_sleep is not set
  * @delta: changes of gauges, to be booked
  * @event: events, to be booked
  * @dead_recs: records to free once no lock is held
@@ -97,6 +127,7 @@ struct ksm_scan {
 	unsigned long holes;
 	unsigned int fresh;
 	unsigned int missed;
+	struct ksm_need_split need_split;
 	long delta[NR_KSM_GAUGES];
 	unsigned long event[NR_KSM_EVENTS];
 	struct hlist_head dead_recs;
@@ -184,15 +215,18 @@ void ksm_family_count(struct ksm_scan *scan, struct vm_area_struct *vma,
 		      pmd_t *pmd, unsigned long addr, unsigned long end);
 
 /* split.c */
-bool ksm_split_folio(struct page *page);
 bool ksm_splitting(void);
-
-/* merge.c */
 bool ksm_page_get(struct ksm_page *kp, struct vm_area_struct *vma,
 		  unsigned long addr);
 void ksm_page_put(struct ksm_page *kp);
-bool ksm_page_may_sleep(struct ksm_page *kp);
-bool ksm_page_split(struct ksm_page *kp);
+enum ksm_outcome ksm_page_needs_split(struct ksm_scan *scan,
+				      struct ksm_page *kp, int refs);
+void ksm_need_split_add(struct ksm_scan *scan, struct ksm_page *kp);
+void ksm_need_split_range(struct ksm_scan *scan, struct ksm_page *kp);
+enum ksm_outcome ksm_page_lock(struct ksm_scan *scan, struct ksm_page *kp);
+bool ksm_page_split(struct ksm_scan *scan, struct ksm_page *kp);
+
+/* merge.c */
 enum ksm_outcome ksm_page_room(struct ksm_scan *scan, struct ksm_slot *slot,
 			       struct ksm_page *kp);
 enum ksm_outcome ksm_merge_zero(struct ksm_scan *scan, struct ksm_page *kp);
@@ -224,5 +258,13 @@ void ksm_visit_finish(struct ksm_scan *scan, struct vm_area_struct *vma,
 
 /* walk.c */
 bool ksm_walk_slot(struct ksm_scan *scan);
+
+/* split-req.c */
+struct ksm_split_reqs *ksm_split_reqs_alloc(void);
+bool ksm_split_reqs_add(struct ksm_split_reqs *reqs, struct ksm_slot *slot,
+			struct ksm_need_split *need);
+bool ksm_split_reqs_wait(struct ksm_split_reqs *reqs);
+void ksm_split_reqs_free(struct ksm_split_reqs *reqs);
+void ksm_split_reqs_serve(struct ksm_scan *scan);
 
 #endif /* _MM_KSM_SCAN_H */

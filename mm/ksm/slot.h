@@ -240,6 +240,8 @@ struct ksm_pass {
  * @asked: some range of the mm was MADV_MERGEABLE at some time (mmap_lock)
  * @recheck_next: pages moved or were given up: the next pass skips nothing;
  *	set anywhere, with WRITE_ONCE()
+ * @notifier_blocks: since the last pass began, an MMU notifier of the mm would
+ *	have had to block; set anywhere, with WRITE_ONCE()
  * @books: where it belongs, and counts
  * @queue: what the scanner sees
  * @undo: merging to undo
@@ -257,6 +259,7 @@ struct ksm_slot {
 	unsigned long seq;
 	bool asked;
 	bool recheck_next;
+	bool notifier_blocks;
 	struct ksm_slot_books books;
 	struct ksm_slot_queue queue;
 	struct ksm_slot_undo undo;

@@ -35,6 +35,12 @@
  */
 #define KSM_LOOK_CACHELINES	8
 
+/*
+ * Splitting a large folio, for each page: struct page, the entry cleared and set
+ * again, and the first bytes, which are checked for zeroes.
+ */
+#define KSM_SPLIT_CACHELINES	4
+
 /* Pages of a block, see struct ksm_block. */
 #define KSM_BLOCK_PAGES		64
 

@@ -318,6 +318,13 @@ static void ksm_visit_prefetch_next(struct ksm_visit *v)
 		prefetch(page_address(page) + line * KSM_CACHELINE);
 }
 
+/* The slice ends here: have the pages that are not read visited again. */
+static void ksm_visit_revisit_rest(struct ksm_visit *v)
+{
+	for (; v->read_whole; v->read_whole &= v->read_whole - 1)
+		ksm_page_revisit(v->block, __ffs64(v->read_whole));
+}
+
 /*
  * Reading pages whole is costly: the slice may end before all were read. The
  * next slice then begins with the rest.
@@ -334,6 +341,8 @@ static void ksm_visit_read(struct ksm_scan *scan, struct vm_area_struct *vma,
 		/* after one at least, so that a small budget makes progress */
 		if (scan->limit.may_resume && ksm_scan_spent(scan))
 			break;
+		if (scan->need_split.nr)
+			ksm_visit_revisit_rest(v);
 	}
 	scan->cursor.unread = v->read_whole;
 }

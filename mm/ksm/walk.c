@@ -203,7 +203,7 @@ static void ksm_walk_window(struct ksm_scan *scan, struct vm_area_struct *vma,
 /* Is the slice over, for one of the reasons above or a limit? */
 static bool ksm_walk_enough(struct ksm_scan *scan)
 {
-	return scan->cursor.unread ||
+	return scan->cursor.unread || scan->need_split.nr ||
 	       scan->work >= scan->limit.budget || need_resched() ||
 	       ksm_scan_passed(scan) >= scan->limit.pages ||
 	       scan->fresh >= KSM_BLOCK_PAGES ||

@@ -93,9 +93,15 @@ static void ksm_zero_merge_page(struct ksm_scan *scan, struct ksm_page *kp,
 		scan->event[KSM_E_MERGED]++;
 		scan->gain += scan->work - work + KSM_SAMPLE_CACHELINES;
 		break;
-	case KSM_DIFFERS:
 	case KSM_UNMAPPED:
-		/* written to since; or the split mapped the zero page */
+		/* most likely, the split mapped the zero page */
+		scan->gain += scan->work - work;
+		break;
+	case KSM_DIFFERS:
+		/* written to since */
+		break;
+	case KSM_LARGE:
+		ksm_need_split_range(scan, kp);
 		break;
 	default:
 		scan->event[KSM_E_FAILED]++;
@@ -118,7 +124,7 @@ void ksm_zero_merge(struct ksm_scan *scan, struct vm_area_struct *vma,
 
 	if (mm_forbids_zeropage(vma->vm_mm))
 		return;
-	for (; v->zero; v->zero &= v->zero - 1) {
+	for (; v->zero && !scan->need_split.nr; v->zero &= v->zero - 1) {
 		unsigned long work = scan->work;
 
 		/* the split of a huge page may have replaced it already */
@@ -126,9 +132,7 @@ void ksm_zero_merge(struct ksm_scan *scan, struct vm_area_struct *vma,
 		if (!ksm_page_get(&kp, vma, v->base +
 				  __ffs64(v->zero) * PAGE_SIZE))
 			continue;
-		/* what may sleep is left to ksmd */
-		if ((scan->limit.may_sleep || !ksm_page_may_sleep(&kp)) &&
-		    ksm_zero_read(scan, kp.page))
+		if (ksm_zero_read(scan, kp.page))
 			ksm_zero_merge_page(scan, &kp, work);
 		ksm_page_put(&kp);
 	}

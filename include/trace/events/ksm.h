@@ -31,6 +31,7 @@ TRACE_DEFINE_ENUM(KSM_LEAVING);
 TRACE_DEFINE_ENUM(KSM_NO_MEMORY);
 TRACE_DEFINE_ENUM(KSM_NO_ROOM);
 TRACE_DEFINE_ENUM(KSM_UNMAPPED);
+TRACE_DEFINE_ENUM(KSM_LARGE);
 
 #define show_ksm_outcome(outcome)					\
 	__print_symbolic(outcome,					\
@@ -46,7 +47,8 @@ TRACE_DEFINE_ENUM(KSM_UNMAPPED);
 			 { KSM_LEAVING, "leaving" },			\
 			 { KSM_NO_MEMORY, "no_memory" },		\
 			 { KSM_NO_ROOM, "no_room" },			\
-			 { KSM_UNMAPPED, "unmapped" })
+			 { KSM_UNMAPPED, "unmapped" },			\
+			 { KSM_LARGE, "large" })
 
 /* A pass over one process: the round that it began in, and tracked pages. */
 DECLARE_EVENT_CLASS(ksm_scan_template,
