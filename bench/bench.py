@@ -15,6 +15,9 @@ parts:
   threads  how much faster two scanner threads scan two domains than one
   slices   how long a scanner thread holds on to random pages, and to pages made
            to be hard to tell apart
+  restore  time and CPU time until what was restored is shared, by two writes to
+           memory.ksm.scan and by the scanner alone, on both kernels in turn;
+           emulated, so only comparable with one another
   cost     cost to the processes that are scanned and merged, on both kernels in
            turn; emulated, so only comparable with one another
   scan     cost of scanning and merging per page, on both kernels in turn, in
@@ -199,8 +202,28 @@ def cost() -> Iterable[Row]:
         yield cost_row(figure, data)
 
 
+def restore() -> Iterable[Row]:
+    compile_c("restore", flags=["-static"])
+    ways = {"stock": ("fast",), "ksm": ("writes", "ksmd", "fast")}
+    data = in_turn("sharing after a restore", lambda kernel: table.medians(run(
+        kernel, " && ".join(f"/mnt/share/restore {way}" for way in ways[kernel]), mem="3G")))
+    save("restore", data)
+    stock, ours = ({name: [turn[name] for turn in data[kernel]] for name in data[kernel][0]}
+                   for kernel in ("stock", "ksm"))
+    cpu = [own + ksmd for own, ksmd in zip(ours["writes_own_s"], ours["writes_ksmd_s"])]
+    yield table.row("shared by two writes, 1 GiB", "percent", ours["writes_percent"],
+                    target=table.at_least(95))
+    yield table.row("two writes", "s", ours["writes_s"], stock["fast_s"])
+    yield table.row("two writes, CPU", "s", cpu, stock["fast_ksmd_s"],
+                    table.times(1.2, "ksmd", statistics.median(ours["fast_ksmd_s"])))
+    yield table.row("90% by ksmd without a pause", "s", ours["fast_s"], stock["fast_s"])
+    yield table.row("90% by ksmd without a pause, CPU", "s", ours["fast_ksmd_s"],
+                    stock["fast_ksmd_s"])
+    yield table.row("90% by ksmd at its defaults", "s", ours["ksmd_s"])
+
+
 PARTS = {"insns": insns, "read": read, "idle": idle, "shares": shares,
-         "advisor": advisor, "threads": threads, "slices": slices, "cost": cost}
+         "advisor": advisor, "threads": threads, "slices": slices, "restore": restore, "cost": cost}
 NAMES = (*PARTS, "scan")
 
 

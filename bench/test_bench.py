@@ -237,6 +237,9 @@ class Guest(unittest.TestCase):
 class Parts(unittest.TestCase):
     """The rows of each part, from what its program prints."""
 
+    RESTORE = ("fast_s 40\nfast_ksmd_s 38\n",
+               "writes_percent 99\nwrites_own_s 8\nwrites_s 10\nwrites_ksmd_s 1\n"
+               "ksmd_s 60\nksmd_ksmd_s 9\nfast_s 9\nfast_ksmd_s 8\n")
     COST = "".join(f"{what}_{when}_ns {ns}\n" for what in ("touch", "twin", "cow")
                    for when, ns in (("scanned", 130), ("alone", 100))) + "unmerge_ns 5\nrmap_ns 7\n"
     INSNS = "".join(f"{name} 1000.00\n" for name in
@@ -296,6 +299,12 @@ class Parts(unittest.TestCase):
             ("99% of 2 slices, hostile", "90", "no"),
             ("longest of 2 slices, hostile", "90", "no")])
 
+    def test_restore(self):
+        rows = by_figure(self.rows(bench.restore, *self.RESTORE * host.TURNS))
+        self.assertEqual(rows["shared by two writes, 1 GiB"].met, "yes")
+        cpu = rows["two writes, CPU"]
+        self.assertEqual((cpu.ours, cpu.stock, cpu.met), ("9", "38", "yes"))
+
     def test_cost(self):
         rows = by_figure(self.rows(bench.cost, *[self.COST] * 2 * host.TURNS))
         self.assertEqual(rows["a page that run=2 gives back"].met, "yes")
@@ -309,6 +318,7 @@ class Parts(unittest.TestCase):
                 *self.rows(bench.advisor, self.ADVISOR),
                 *self.rows(bench.threads, json.dumps({"1": [10], "2": [20]})),
                 *self.rows(bench.slices, self.SLICES),
+                *self.rows(bench.restore, *self.RESTORE * host.TURNS),
                 *self.rows(bench.cost, *[self.COST] * 2 * host.TURNS),
                 *scan.rows(scan_results())]
         code = [(re.sub(r"\d+ slices", "N slices", row.figure), row.target)
