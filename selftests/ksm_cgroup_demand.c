@@ -61,6 +61,18 @@ static void two_writes(void)
 	cg_scan(cg, "max");
 }
 
+/*
+ * Two writes are enough, unless ksmd gets no CPU for so long that they give up:
+ * some more are allowed for a busy machine.
+ */
+#define WRITE_UNTIL(cond) do {						\
+	int __nr;							\
+									\
+	two_writes();							\
+	for (__nr = 0; __nr < 3 && !(cond); __nr++)			\
+		cg_scan(cg, "max");					\
+} while (0)
+
 static void huge_pages(void)
 {
 	struct worker *a, *b;
@@ -69,7 +81,7 @@ static void huge_pages(void)
 	a = huge_worker(cg, N, 100, 1);
 	b = huge_worker(cg, N, 100, 1);
 	ksmd_lazy();
-	two_writes();
+	WRITE_UNTIL(w_same(a, b, 0) >= MOST);
 	CHECK_GE(w_same(a, b, 0), MOST);
 	ksm_stop();
 	w_verify(a);
@@ -85,7 +97,7 @@ static void huge_and_small(void)
 	a = huge_worker(cg, N, 100, 1);
 	b = w_dup(cg, N, 100, 1);
 	ksmd_lazy();
-	two_writes();
+	WRITE_UNTIL(w_same(a, b, 0) >= MOST);
 	CHECK_GE(w_same(a, b, 0), MOST);
 	ksm_stop();
 	w_verify(a);
@@ -105,7 +117,7 @@ static void within(void)
 	if (w_count(a, 0, F_HUGE) != HUGE_NR)
 		ksm_skip("no huge pages");
 	ksmd_lazy();
-	two_writes();
+	WRITE_UNTIL(w_merged(a) >= HUGE_NR * 95 / 100);
 	CHECK_GE(w_merged(a), HUGE_NR * 95 / 100);
 	ksm_stop();
 	w_verify(a);
@@ -135,7 +147,7 @@ static void zeroes(void)
 	w_madv(a, 0, MADV_MERGEABLE);
 	ksm_set("use_zero_pages", 1);
 	ksmd_lazy();
-	two_writes();
+	WRITE_UNTIL(w_zeroes(a) >= MOST);
 	CHECK_GE(w_zeroes(a), MOST);
 	ksm_stop();
 	w_verify(a);
@@ -152,7 +164,7 @@ static void only_zeroes(void)
 	w_map(a, N, MAP_HUGE);
 	w_set(a, 0, 0, N, 0, 0);
 	ksmd_lazy();
-	two_writes();
+	WRITE_UNTIL(w_zeroes(a) >= MOST);
 	CHECK_GE(w_zeroes(a), MOST);
 	ksm_stop();
 	w_verify(a);
@@ -170,7 +182,7 @@ static void many(void)
 	for (i = 0; i < 8; i++)
 		b[i] = huge_worker(cg, HUGE_NR, 100, 1);
 	ksmd_lazy();
-	two_writes();
+	WRITE_UNTIL(w_merged(a) >= pages * 95 / 100);
 	CHECK_GE(w_merged(a), pages * 95 / 100);
 	for (i = 1; i < 8; i++)
 		CHECK_GE(w_same(b[0], b[i], 0), HUGE_NR * 95 / 100, "%d", i);
@@ -186,13 +198,13 @@ static void sizes(void)
 	struct worker *a;
 
 	need_demand("1");
-	a = huge_worker(cg, N, 7, 0);
+	a = huge_worker(cg, 32 * HUGE_NR, 7, 0);
 	ksmd_lazy();
 	cg_scan(cg, "max");
 	cg_scan(cg, "3M");
 	CHECK_GE(w_merged(a), HUGE_NR);
-	/* two of four, and what ksmd itself may come to */
-	CHECK_LE(w_merged(a), 3 * HUGE_NR);
+	/* two of 32, and far less than that by ksmd itself */
+	CHECK_LE(w_merged(a), 16 * HUGE_NR);
 	ksm_stop();
 	w_verify(a);
 }
@@ -243,7 +255,7 @@ static void huge_with_notifiers(void)
 	mirrored(a);
 	mirrored(b);
 	ksmd_lazy();
-	two_writes();
+	WRITE_UNTIL(w_same(a, b, 0) >= MOST);
 	CHECK_GE(w_same(a, b, 0), MOST);
 	ksm_stop();
 	w_verify(a);
