@@ -36,7 +36,7 @@
 #define KSM_DEMAND_TRIES	(HZ / 10)
 
 /* Ranges put off at a time; each waits for one or two splits. */
-#define KSM_DEMAND_RANGES	64
+#define KSM_DEMAND_RANGES	(KSM_SPLIT_REQS_MAX / 2)
 
 /**
  * struct ksm_range - some memory of a process
@@ -167,7 +167,7 @@ static void ksm_retry_free(struct ksm_retry *retry)
 	kfree(retry);
 }
 
-/* The ranges put off; NULL if the present one cannot be. */
+/* Where ranges can be put off now; NULL: nowhere. */
 static struct ksm_retry *ksm_demand_ranges(struct ksm_demand *demand)
 {
 	if (demand->retrying || demand->alone)
@@ -177,27 +177,23 @@ static struct ksm_retry *ksm_demand_ranges(struct ksm_demand *demand)
 	return demand->retry;
 }
 
-/* Put off a range, or leave it to ksmd's own scan. */
+/* Put off the range that ended a step. */
 static void ksm_demand_put_off(struct ksm_demand *demand, struct ksm_slot *slot,
 			       struct ksm_cursor *cursor,
 			       struct ksm_need_split *need)
 {
-	struct ksm_retry *retry = ksm_demand_ranges(demand);
+	struct ksm_retry *retry = demand->retry;
 	unsigned long until = max(need->until, cursor->addr);
 	unsigned long pages = (until - cursor->addr) >> PAGE_SHIFT;
 
-	if (retry && retry->nr < KSM_DEMAND_RANGES &&
-	    ksm_split_reqs_add(retry->reqs, slot, need)) {
-		kref_get(&slot->ref);
-		retry->range[retry->nr++] = (struct ksm_range) {
-			.slot = slot,
-			.from = need->from,
-			.until = until,
-		};
-		demand->pages -= min(demand->pages, pages);
-	}
-	while (need->nr)
-		ksm_slot_put(need->large[--need->nr].slot);
+	ksm_split_reqs_add(retry->reqs, slot, need);
+	kref_get(&slot->ref);
+	retry->range[retry->nr++] = (struct ksm_range) {
+		.slot = slot,
+		.from = need->from,
+		.until = until,
+	};
+	demand->pages -= min(demand->pages, pages);
 	cursor->addr = until;
 }
 

@@ -143,8 +143,8 @@ static enum ksm_outcome ksm_replace_locked(struct ksm_scan *scan,
 }
 
 /*
- * Most pages that are held can be told before the entry is cleared. Some
- * notifiers cost far more than that, and memory of a device is held for long.
+ * Before a notifier is called: most pages that are held are told here. Some
+ * notifiers cost far more than this, and what a device uses stays held.
  */
 static enum ksm_outcome ksm_check_held(struct ksm_scan *scan,
 				       struct folio *folio)

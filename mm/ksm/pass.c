@@ -299,8 +299,8 @@ void ksm_pass_begin(struct ksm_slot *slot)
 	pass->related = 0;
 	pass->unsure = 0;
 	pass->counted = 0;
-	/* writers set it before they change an entry; entries are read later */
 	WRITE_ONCE(slot->notifier_blocks, false);
+	/* writers set it before they change an entry; entries are read later */
 	pass->recheck = READ_ONCE(slot->recheck_next);
 	if (pass->recheck)
 		WRITE_ONCE(slot->recheck_next, false);

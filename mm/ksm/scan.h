@@ -214,7 +214,7 @@ void ksm_family_merged(struct ksm_page *kp, bool related);
 void ksm_family_count(struct ksm_scan *scan, struct vm_area_struct *vma,
 		      pmd_t *pmd, unsigned long addr, unsigned long end);
 
-/* split.c */
+/* page.c */
 bool ksm_splitting(void);
 bool ksm_page_get(struct ksm_page *kp, struct vm_area_struct *vma,
 		  unsigned long addr);
@@ -260,8 +260,10 @@ void ksm_visit_finish(struct ksm_scan *scan, struct vm_area_struct *vma,
 bool ksm_walk_slot(struct ksm_scan *scan);
 
 /* split-req.c */
+/* Folios that a writer may list before it waits. */
+#define KSM_SPLIT_REQS_MAX	128
 struct ksm_split_reqs *ksm_split_reqs_alloc(void);
-bool ksm_split_reqs_add(struct ksm_split_reqs *reqs, struct ksm_slot *slot,
+void ksm_split_reqs_add(struct ksm_split_reqs *reqs, struct ksm_slot *slot,
 			struct ksm_need_split *need);
 bool ksm_split_reqs_wait(struct ksm_split_reqs *reqs);
 void ksm_split_reqs_free(struct ksm_split_reqs *reqs);

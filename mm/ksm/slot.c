@@ -206,7 +206,7 @@ void ksm_slot_refresh(struct ksm_slot *slot)
 	struct ksm_group *group = slot->books.group;
 	unsigned int scope = ksm_slot_scope(slot);
 	unsigned int was = slot->queue.scope;
-	bool renew;
+	bool more;
 
 	lockdep_assert_held(&ksm_lock);
 	if (slot->queue.state == KSM_SLOT_NEW ||
@@ -215,11 +215,11 @@ void ksm_slot_refresh(struct ksm_slot *slot)
 	if (was & ~scope & (KSM_P_FORCED | KSM_T_WIDENING))
 		WRITE_ONCE(slot->undo.narrowed, slot->undo.narrowed + 1);
 	/* the round may have passed it before it was parked */
-	renew = scope & ~was || slot->queue.state == KSM_SLOT_PARKED;
+	more = scope & ~was || slot->queue.state == KSM_SLOT_PARKED;
 	slot->queue.scope = scope;
 	ksm_slot_set_state(slot, ksm_mm_wanted(slot->mm, group) ?
 			   KSM_SLOT_ACTIVE : KSM_SLOT_PARKED);
-	if (renew)
+	if (more)
 		ksm_pass_invalidate(slot);
 	ksm_slot_judge(slot);
 }

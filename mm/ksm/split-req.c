@@ -18,8 +18,6 @@
 
 #include "scan.h"
 
-/* Folios that a writer lists at a time: two for each range it puts off. */
-#define KSM_SPLIT_REQS_MAX	128
 /* Without any progress, a writer gives up after this time. */
 #define KSM_SPLIT_REQS_WAIT	(3 * HZ)
 
@@ -84,18 +82,16 @@ static void ksm_split_reqs_put(struct ksm_split_reqs *reqs)
  * ksm_split_reqs_add - request the splits that a scan needs
  * @reqs: the list
  * @slot: the slot that is being scanned
- * @need: what is to be split; the references move to the list
+ * @need: what is to be split, with room for it on the list; the references move
+ *	to the list
  *
  * Context: takes ksm_lock.
- * Return: true if listed; false if the list is full, with @need unchanged.
  */
-bool ksm_split_reqs_add(struct ksm_split_reqs *reqs, struct ksm_slot *slot,
+void ksm_split_reqs_add(struct ksm_split_reqs *reqs, struct ksm_slot *slot,
 			struct ksm_need_split *need)
 {
 	struct ksm_split_req *req;
 
-	if (reqs->nr + need->nr > KSM_SPLIT_REQS_MAX)
-		return false;
 	spin_lock(&ksm_lock);
 	while (need->nr) {
 		req = &reqs->req[reqs->nr++];
@@ -106,7 +102,6 @@ bool ksm_split_reqs_add(struct ksm_split_reqs *reqs, struct ksm_slot *slot,
 		reqs->left++;
 	}
 	spin_unlock(&ksm_lock);
-	return true;
 }
 
 /* Take back what ksmd is not serving. */

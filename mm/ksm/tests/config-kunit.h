@@ -186,7 +186,7 @@ static void ksm_config_test_stale(struct kunit *test)
 }
 
 /* Does the round wait for a slot that it had passed before this change? */
-static bool ksm_ct_renews(struct ksm_slot *slot)
+static bool ksm_ct_invalidates(struct ksm_slot *slot)
 {
 	struct ksm_group *group = slot->books.group;
 	bool waits;
@@ -196,16 +196,16 @@ static bool ksm_ct_renews(struct ksm_slot *slot)
 	ksm_slot_join(slot, group);
 	waits = ksm_round_waits_for(slot);
 	spin_unlock(&ksm_lock);
-	/* no pass that is under way counts then */
+	/* no pass that began earlier counts */
 	return waits && !slot->queue.round &&
 	       group->queue.unpassed == group->queue.nr_slots;
 }
 
 /*
- * A pass counts for a round only with all that takes part at its end, so that
- * two rises of full_scans after any change are enough.
+ * Where more takes part, the round waits for a new pass: two rises of full_scans
+ * after the change are enough.
  */
-static void ksm_config_test_renew(struct kunit *test)
+static void ksm_config_test_invalidate(struct kunit *test)
 {
 	struct ksm_ct *ct = ksm_ct_make(test);
 	struct ksm_group *group = &ct->pod;
@@ -215,15 +215,15 @@ static void ksm_config_test_renew(struct kunit *test)
 	ksm_ct_write(group, KSM_MADVISE, true, &ct->named[0]);
 	slot = ksm_ct_slot(test, group);
 	slot->asked = true;
-	KUNIT_EXPECT_TRUE(test, ksm_ct_renews(slot));
-	KUNIT_EXPECT_FALSE(test, ksm_ct_renews(slot));
+	KUNIT_EXPECT_TRUE(test, ksm_ct_invalidates(slot));
+	KUNIT_EXPECT_FALSE(test, ksm_ct_invalidates(slot));
 	ksm_ct_write(group, KSM_ALWAYS, true, &ct->named[0]);
-	KUNIT_EXPECT_TRUE(test, ksm_ct_renews(slot));
-	KUNIT_EXPECT_FALSE(test, ksm_ct_renews(slot));
+	KUNIT_EXPECT_TRUE(test, ksm_ct_invalidates(slot));
+	KUNIT_EXPECT_FALSE(test, ksm_ct_invalidates(slot));
 	group->effective.types = KSM_T_ANON | KSM_T_ZERO;
-	KUNIT_EXPECT_TRUE(test, ksm_ct_renews(slot));
+	KUNIT_EXPECT_TRUE(test, ksm_ct_invalidates(slot));
 	group->effective.types = KSM_T_ANON;
-	KUNIT_EXPECT_FALSE(test, ksm_ct_renews(slot));
+	KUNIT_EXPECT_FALSE(test, ksm_ct_invalidates(slot));
 	/* off and on within the round; the worker must not see this mm */
 	ksm_pass_skip(slot);
 	spin_lock(&ksm_lock);
@@ -231,16 +231,16 @@ static void ksm_config_test_renew(struct kunit *test)
 	slot->queue.state = KSM_SLOT_PARKED;
 	ksm_queue_add(slot);
 	spin_unlock(&ksm_lock);
-	KUNIT_EXPECT_TRUE(test, ksm_ct_renews(slot));
+	KUNIT_EXPECT_TRUE(test, ksm_ct_invalidates(slot));
 	/* other memory to merge with */
 	ksm_ct_write(group, KSM_ALWAYS, true, &ct->named[1]);
-	KUNIT_EXPECT_TRUE(test, ksm_ct_renews(slot));
-	KUNIT_EXPECT_FALSE(test, ksm_ct_renews(slot));
+	KUNIT_EXPECT_TRUE(test, ksm_ct_invalidates(slot));
+	KUNIT_EXPECT_FALSE(test, ksm_ct_invalidates(slot));
 
 	/* changes without end keep no round from ending */
 	for (i = 0; i < 100; i++) {
 		ksm_ct_write(group, KSM_ALWAYS, true, &ct->named[i % 2]);
-		nr += ksm_ct_renews(slot);
+		nr += ksm_ct_invalidates(slot);
 	}
 	KUNIT_EXPECT_GT(test, nr, 0);
 	KUNIT_EXPECT_LE(test, nr, 16);
@@ -252,7 +252,7 @@ static struct kunit_case ksm_config_test_cases[] = {
 	KUNIT_CASE(ksm_config_test_no_effect),
 	KUNIT_CASE(ksm_config_test_below),
 	KUNIT_CASE(ksm_config_test_stale),
-	KUNIT_CASE(ksm_config_test_renew),
+	KUNIT_CASE(ksm_config_test_invalidate),
 	{}
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A page at hand: it is found, and its folio locked. A large folio is split
- * first; a scan that must not sleep only notes which folios need it.
+ * A page at hand: find it, and lock its folio for a merge. A large folio is
+ * split first; a scan that must not sleep only notes which folios need it.
  *
  * A split maps the shared zero page for each page of zeroes, wherever the folio
  * is mapped. If the engine splits the folio, that is merging, and counted as
