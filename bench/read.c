@@ -6,17 +6,14 @@
  * hundredth of the processes.
  */
 #define _GNU_SOURCE
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "file.h"
 
 #define TOP	"/sys/fs/cgroup/ksmbench"
 #define KSM	"/sys/kernel/mm/ksm/"
@@ -25,32 +22,6 @@
 #define BUSY	100		/* cgroups with processes */
 
 static long cgroups, processes, pages;
-
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static void put(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY);
-
-	if (fd < 0 || write(fd, value, strlen(value)) < 0)
-		die(path);
-	close(fd);
-}
-
-static long get(const char *path)
-{
-	char buf[32] = "";
-	int fd = open(path, O_RDONLY);
-
-	if (fd < 0 || read(fd, buf, sizeof(buf) - 1) < 0)
-		die(path);
-	close(fd);
-	return atol(buf);
-}
 
 static void add_cgroups(long nr)
 {
