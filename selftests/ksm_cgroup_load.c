@@ -342,7 +342,7 @@ static void changing(void)
 		ksm_batch();
 	}
 	CHECK_GE(ksm_get("full_scans"), scans + 2, "%d changes", i);
-	CHECK_GE(i, 8, "a pass takes more than a batch");
+	CHECK_GE(i, 16, "a pass takes more than a batch");
 }
 
 static const struct ksm_case cases[] = {
