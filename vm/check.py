@@ -34,8 +34,10 @@ BOOTS = 13              # of one machine, until its tests are given up
 # Merging begins while nothing else runs: the engine patches the kernel then, and the
 # emulator may fail that beside programs that exit (vm/int3.py). Tests of that very
 # moment have a machine whose command line says "fresh".
-BEGIN = """cd /mnt/share/ksm_cgroup && echo 1 >/sys/kernel/mm/ksm/run && ./ksm_launch sleep 2
-echo 0 >/sys/kernel/mm/ksm/run"""
+BEGIN = """cd /sys/kernel/mm/ksm && echo 1 >run
+/mnt/share/ksm_cgroup/ksm_launch sleep 600 &
+until [ "$(cat full_scans)" -gt 0 ]; do sleep 0.1; done
+kill $! && wait; echo 0 >run"""
 
 # -- the table
 
@@ -185,6 +187,14 @@ def judge(test: Test, kernel: str, output: str, outcome: Outcome, count: Count,
 # -- running
 
 
+def begin_merging(vm: Machine, kernel: str, count: Count) -> None:
+    outcome = vm.run(BEGIN, BOUND * SLOWER.get(kernel, 1))
+    if outcome.trouble or outcome.status != 0:
+        text = outcome.trouble[0][0] if outcome.trouble else "merging does not begin"
+        count.add(f"{kernel}/begin", Result("", "fail", text))
+        print(indented("> ", text), end="", flush=True)
+
+
 def run_group(kernel: str, shape: Shape, tests: list[Test], count: Count) -> None:
     """The tests of one machine; one that took it down costs another boot."""
     pending = list(tests)
@@ -207,7 +217,7 @@ def run_group(kernel: str, shape: Shape, tests: list[Test], count: Count) -> Non
                 for _, text in trouble:
                     print(indented("> ", text), end="", flush=True)
                 if "fresh" not in shape.append:
-                    vm.run(BEGIN)
+                    begin_merging(vm, kernel, count)
                 while pending and vm.alive:
                     run_one(vm, kernel, pending.pop(0), count)
         except VMError as error:
