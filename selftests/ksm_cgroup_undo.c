@@ -191,6 +191,8 @@ static void stuck(void)
 		cg_set(full, "memory.swap.max", "0");
 	snprintf(buf, sizeof(buf), "%ld", (long)(ROOM * PAGE_SZ));
 	cg_set(full, "memory.max", buf);
+	/* their own page faults would find no room, either */
+	cg_set(full, "cgroup.freeze", "1");
 	for (i = 0; i < STUCK; i++)
 		NEED_OK(cg_move(full, w[i]->pid));
 	/* a page that there is room for serves all of the family */
@@ -202,6 +204,7 @@ static void stuck(void)
 	/* with room, the worker finishes without a write */
 	cg_set(full, "memory.max", "max");
 	CHECK_WAIT_EQ(cg_stat(full, "pages_foreign"), 0);
+	cg_set(full, "cgroup.freeze", "0");
 	for (i = 0; i < STUCK; i++)
 		w_verify(w[i]);
 	w_verify(few[0]);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "ksmturn.h"
@@ -30,14 +31,18 @@ struct told *told;
 
 static void stay(const char *in, enum stays how, long pages)
 {
-	char *area = mmap(NULL, pages * PAGE_SZ, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int fd = epoll_create1(EPOLL_CLOEXEC);
 	struct epoll_event event;
+	char *area;
 	long i = 0;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (area == MAP_FAILED || fd < 0 || cg_move(in, getpid()))
+	/* nothing else merges: in a full cgroup, writes would find no room */
+	if (fd < 0 || mlockall(MCL_CURRENT))
+		_exit(1);
+	area = mmap(NULL, pages * PAGE_SZ, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (area == MAP_FAILED || cg_move(in, getpid()))
 		_exit(1);
 	memset(area, FILL, pages * PAGE_SZ);
 	__atomic_store_n(&told->ready, true, __ATOMIC_RELEASE);
