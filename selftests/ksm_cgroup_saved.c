@@ -352,6 +352,28 @@ static void child_opted_out(void)
 	nothing_left();
 }
 
+/* So does one in whose cgroup only zeroes are merged. */
+static void child_without_anon(void)
+{
+	const char *zeroes;
+	int i;
+
+	families(TAG, 1);
+	zeroes = cg_ksm(NULL, "z", "1");
+	if (!cg_has(zeroes, "memory.ksm.types"))
+		ksm_skip("no memory.ksm.types");
+	cg_set(zeroes, "memory.ksm.types", "+zero -anon");
+	for (i = 0; i < 2; i++) {
+		w[i][1] = w_fork(w[i][0]);
+		NEED_OK(cg_move(zeroes, w[i][1]->pid));
+	}
+	begin();
+	CHECK_GE(cg_stat(cg, "ksm_merging_pages"), 2 * N);
+	CHECK_LE(cg_stat(cg, "pages_saved"), -N + N / 20);
+	CHECK_GE(unmerged.anon - held_now().anon, -N - N / 20);
+	nothing_left();
+}
+
 /* The figures move with the process, and add up. */
 static void sums(void)
 {
@@ -394,6 +416,7 @@ static const struct ksm_case cases[] = {
 	{ "equal pages that children wrote separately", written_separately },
 	{ "zeroes that children wrote separately", zeroed_separately },
 	{ "a child that opted out keeps its pages", child_opted_out },
+	{ "a child without \"anon\" keeps its pages", child_without_anon },
 	{ "cgroups add up", sums },
 };
 

@@ -43,10 +43,12 @@
  * @what: what each page maps, only to be compared: the zero page, a content, or
  *	a frame that is the last of its content
  * @merged: pages with a @what
+ * @zero: of these, those that map the zero page
  * @want: of these, those to find a relative for
  * @left: work that may still be done, may become negative
  *
- * @merged and @want are bit masks of pages, the window's first one in bit 0.
+ * @merged, @zero and @want are bit masks of pages, the window's first one in
+ * bit 0.
  */
 struct ksm_window {
 	struct ksm_scan *scan;
@@ -56,6 +58,7 @@ struct ksm_window {
 	unsigned int nr;
 	const void *what[KSM_BLOCK_PAGES];
 	u64 merged;
+	u64 zero;
 	u64 want;
 	int left;
 };
@@ -146,6 +149,8 @@ static u64 ksm_win_gather(struct ksm_window *win, pmd_t *pmd)
 					    win->addr + i * PAGE_SIZE, pte);
 		if (win->what[i])
 			win->merged |= BIT_ULL(i);
+		if (win->what[i] == ZERO_PAGE(0))
+			win->zero |= BIT_ULL(i);
 	}
 	pte_unmap_unlock(start, ptl);
 	win->scan->work += DIV_ROUND_UP(win->nr, KSM_WALK_ENTRIES) +
@@ -173,11 +178,18 @@ static u64 ksm_win_own(struct ksm_window *win, struct ksm_slot *slot,
 	return block ? own | block->own << (KSM_BLOCK_PAGES - shift) : own;
 }
 
-/* Does this memory take no part, so it keeps the pages that it had? */
-static bool ksm_vma_excluded(struct vm_area_struct *vma, struct ksm_slot *slot)
+/* The pages of the window that this memory of a relative keeps unmerged. */
+static u64 ksm_win_unmerged(struct ksm_window *win, struct vm_area_struct *vma,
+			    struct ksm_slot *slot)
 {
-	return !slot || READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE ||
-	       !ksm_vma_eligible(ksm_slot_policy(slot), vma);
+	unsigned int policy;
+
+	if (!slot || READ_ONCE(slot->queue.state) != KSM_SLOT_ACTIVE)
+		return U64_MAX;
+	policy = ksm_slot_policy(slot);
+	if (!ksm_vma_eligible(policy, vma))
+		return U64_MAX;
+	return policy & KSM_T_ANON ? 0 : ~win->zero;
 }
 
 /* Is this an anonymous page that fork shared and nothing wrote since? */
@@ -192,12 +204,12 @@ static bool ksm_win_kept(struct vm_area_struct *vma, unsigned long addr,
 
 /*
  * Compare with one page table of a relative, which has page @i of the window at
- * @addr: the pages of @look from @i to before @end. Returns those that are
- * related to the relative's.
+ * @addr: the pages of @same and @kept from @i to before @end. Returns those of
+ * @same that have the same content there, and those of @kept that are kept.
  */
 static u64 ksm_win_table(struct ksm_window *win, struct vm_area_struct *vma,
 			 unsigned long addr, unsigned int i, unsigned int end,
-			 u64 look, bool excluded)
+			 u64 same, u64 kept)
 {
 	spinlock_t *ptl;	/* of the page table */
 	pte_t *start, *ptep, pte;
@@ -212,10 +224,12 @@ static u64 ksm_win_table(struct ksm_window *win, struct vm_area_struct *vma,
 	win->scan->work += DIV_ROUND_UP(end - i, KSM_WALK_ENTRIES);
 	for (ptep = start; i < end; i++, ptep++, addr += PAGE_SIZE) {
 		pte = ptep_get(ptep);
-		if (!(look & BIT_ULL(i)) || !pte_present(pte))
+		if (!((same | kept) & BIT_ULL(i)) || !pte_present(pte))
 			continue;
-		if (ksm_win_what(win->scan->domain, vma, addr, pte) ==
-		    win->what[i] || (excluded && ksm_win_kept(vma, addr, pte)))
+		if ((same & BIT_ULL(i) &&
+		     ksm_win_what(win->scan->domain, vma, addr, pte) ==
+		     win->what[i]) ||
+		    (kept & BIT_ULL(i) && ksm_win_kept(vma, addr, pte)))
 			found |= BIT_ULL(i);
 	}
 	pte_unmap_unlock(start, ptl);
@@ -233,19 +247,19 @@ static void ksm_win_check(struct ksm_window *win, struct vm_area_struct *vma)
 	unsigned int i = vma->vm_pgoff > pgoff ? vma->vm_pgoff - pgoff : 0;
 	unsigned int end = min_t(pgoff_t, win->nr,
 				 vma->vm_pgoff + vma_pages(vma) - pgoff);
-	bool excluded = ksm_vma_excluded(vma, slot);
-	u64 look = win->want & ksm_win_bits(i, end);
+	u64 same = win->want & ksm_win_bits(i, end);
+	u64 unmerged = ksm_win_unmerged(win, vma, slot);
+	u64 kept = same & unmerged;
 	unsigned int next;
 	unsigned long at;
 
-	if (!excluded && slot->seq > win->scan->slot->seq)
-		look &= ksm_win_own(win, slot, base);
-	for (; look && i < end; i = next) {
+	if (unmerged != U64_MAX && slot->seq > win->scan->slot->seq)
+		same &= ksm_win_own(win, slot, base);
+	for (; (same | kept) && i < end; i = next) {
 		at = base + i * PAGE_SIZE;
 		next = i + ((pmd_addr_end(at, base + end * PAGE_SIZE) - at) >>
 			    PAGE_SHIFT);
-		win->want &= ~ksm_win_table(win, vma, at, i, next, look,
-					    excluded);
+		win->want &= ~ksm_win_table(win, vma, at, i, next, same, kept);
 	}
 }
 
