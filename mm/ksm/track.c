@@ -17,7 +17,7 @@
 struct kmem_cache *ksm_block_cache;
 
 /* Blocks to drop under one hold of the domain's mutex. */
-#define KSM_DROP_BLOCKS	64
+#define KSM_DROP_BLOCKS	8
 
 /*
  * A block, its part of a node of the domain's array of blocks, and a bucket of
