@@ -453,3 +453,5 @@ enum ksm_outcome ksm_merge_fresh(struct ksm_scan *scan, struct ksm_page *kp,
 	*result = frame;
 	return KSM_MERGED;
 }
+
+#include "tests/notifier-kunit.h"
