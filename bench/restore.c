@@ -5,9 +5,10 @@
  * are shared.
  *
  * Argument: "writes" for two writes of max to memory.ksm.scan, with ksmd at its
- * defaults; "ksmd" for ksmd alone at its defaults; "fast" for ksmd alone without
- * a pause. The stock kernel knows only the last two. Prints lines of "name
- * value".
+ * defaults; "alone" for two writes while ksmd scans next to nothing, but splits
+ * huge pages for them; "ksmd" for ksmd alone at its defaults; "fast" for ksmd
+ * alone without a pause. The stock kernel knows only the last two. Prints lines
+ * of "name value".
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -116,7 +117,9 @@ static long shared(void)
 int main(int argc, char **argv)
 {
 	const char *how = argc > 1 ? argv[1] : "";
+	bool alone = !strcmp(how, "alone");
 	double start, cpu, ksmd;
+	char pages[16];
 
 	mkdir(BOX, 0755);
 	put(CG "/cgroup.subtree_control", "+memory");
@@ -129,10 +132,13 @@ int main(int argc, char **argv)
 		put(KSM "pages_to_scan", "1000000");
 		put(KSM "sleep_millisecs", "0");
 	}
+	snprintf(pages, sizeof(pages), "%ld", get(KSM "pages_to_scan"));
+	if (alone)
+		put(KSM "pages_to_scan", "1");
 	ksmd = ksmd_cpu();
 	start = now();
 	begin();
-	if (!strcmp(how, "writes")) {
+	if (alone || !strcmp(how, "writes")) {
 		cpu = own_cpu();
 		put(BOX "/memory.ksm.scan", "max");
 		put(BOX "/memory.ksm.scan", "max");
@@ -150,5 +156,6 @@ int main(int argc, char **argv)
 	}
 	printf("%s_s %f\n", how, now() - start);
 	printf("%s_ksmd_s %f\n", how, ksmd_cpu() - ksmd);
+	put(KSM "pages_to_scan", pages);
 	return 0;
 }

@@ -239,7 +239,11 @@ class Parts(unittest.TestCase):
 
     RESTORE = ("fast_s 40\nfast_ksmd_s 38\n",
                "writes_percent 99\nwrites_own_s 8\nwrites_s 10\nwrites_ksmd_s 1\n"
+               "alone_percent 99\nalone_own_s 9\nalone_s 20\nalone_ksmd_s 1\n"
                "ksmd_s 60\nksmd_ksmd_s 9\nfast_s 9\nfast_ksmd_s 8\n")
+    EXITS = "".join(f"{when}_{whose}_us {us}\n"
+                    for when, us in (("before", 10), ("unmap", 20), ("off", 20001), ("exit", 30))
+                    for whose in ("same", "other"))
     COST = "".join(f"{what}_{when}_ns {ns}\n" for what in ("touch", "twin", "cow")
                    for when, ns in (("scanned", 130), ("alone", 100))) + "unmerge_ns 5\nrmap_ns 7\n"
     INSNS = "".join(f"{name} 1000.00\n" for name in
@@ -277,6 +281,12 @@ class Parts(unittest.TestCase):
                          [("memory.ksm.stat, 100 cgroups, the one above", "150"),
                           ("memory.ksm.stat, 100 cgroups, one of them", "12.5")])
 
+    def test_exits(self):
+        rows = by_figure(self.rows(bench.exits, *[self.EXITS] * host.TURNS))
+        self.assertEqual(rows["longest write in its domain, while it is scanned"].met, "")
+        self.assertEqual(rows["longest write in another domain, as it is unmapped"].met, "yes")
+        self.assertEqual(rows["longest write in another domain, as it is switched off"].met, "no")
+
     def test_shares(self):
         rows = self.rows(bench.shares, json.dumps(self.SHARES))
         self.assertEqual(len(rows), len(shares.PHASES))
@@ -304,6 +314,8 @@ class Parts(unittest.TestCase):
         self.assertEqual(rows["shared by two writes, 1 GiB"].met, "yes")
         cpu = rows["two writes, CPU"]
         self.assertEqual((cpu.ours, cpu.stock, cpu.met), ("9", "38", "yes"))
+        alone = rows["two writes, ksmd scans nothing else, CPU"]
+        self.assertEqual((alone.ours, alone.met), ("10", ""))
 
     def test_cost(self):
         rows = by_figure(self.rows(bench.cost, *[self.COST] * 2 * host.TURNS))
@@ -314,6 +326,7 @@ class Parts(unittest.TestCase):
     def test_readme(self):
         """bench/README.md has exactly the targets of the code."""
         rows = [*self.rows(bench.insns, *[self.INSNS] * 2 * host.TURNS),
+                *self.rows(bench.exits, *[self.EXITS] * host.TURNS),
                 *self.rows(bench.shares, json.dumps(self.SHARES)),
                 *self.rows(bench.advisor, self.ADVISOR),
                 *self.rows(bench.threads, json.dumps({"1": [10], "2": [20]})),
