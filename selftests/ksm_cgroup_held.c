@@ -96,27 +96,17 @@ static void hold(int go)
 	pause();
 }
 
-static void with_cpu(const char *cg)
-{
-	cg_put(cg, "cgroup.subtree_control", "+cpu");
-}
-
 /*
  * From here to release(), no check may end the case: the setup of the next case
  * would wait for the lock.
  */
 static void begin_as(bool withholds)
 {
-	char above[300];
 	int go[2];
 
 	up = cg_ksm(NULL, "up", "1");
-	snprintf(above, sizeof(above), "%s", up);
-	*strrchr(above, '/') = '\0';
-	with_cpu(CGROOT);
-	with_cpu(above);
 	held = cg_new(up, "held");
-	with_cpu(up);
+	cg_control(up, "+cpu");
 	cg_need(held, "cpu.max");
 	if (!holder)
 		holder = mmap(NULL, sizeof(*holder), PROT_READ | PROT_WRITE,

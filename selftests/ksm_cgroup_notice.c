@@ -298,6 +298,70 @@ static void collapsed(void)
 	trio_intact();
 }
 
+#define KHUGEPAGED	"/sys/kernel/mm/transparent_hugepage/khugepaged/"
+
+/* Set a number in a file; returns the one that it replaces. */
+static long long exchange(const char *path, long long value)
+{
+	char buf[32];
+	long long old;
+
+	NEED_GT(file_get(path, buf, sizeof(buf)), 0, "%s", path);
+	old = strtoll(buf, NULL, 10);
+	snprintf(buf, sizeof(buf), "%lld", value);
+	NEED_OK(file_put(path, buf), "%lld to %s", value, path);
+	return old;
+}
+
+static long long khugepaged_scans(void)
+{
+	char buf[32];
+
+	NEED_GT(file_get(KHUGEPAGED "full_scans", buf, sizeof(buf)), 0);
+	return strtoll(buf, NULL, 10);
+}
+
+/* khugepaged looks at everything twice: the first scan began earlier. */
+static void khugepaged_twice(void)
+{
+	long long sleep = exchange(KHUGEPAGED "scan_sleep_millisecs", 1);
+	long long pages = exchange(KHUGEPAGED "pages_to_scan", 1 << 20);
+	long long before = khugepaged_scans();
+
+	CHECK_WAIT_GE(khugepaged_scans(), before + 2);
+	exchange(KHUGEPAGED "pages_to_scan", pages);
+	exchange(KHUGEPAGED "scan_sleep_millisecs", sleep);
+}
+
+/* Of two ranges, the first one has a merged page too many. */
+static void left_by_khugepaged(void)
+{
+	char most[32];
+	long shared;
+	int i;
+
+	trio_group();
+	if (file_get(KHUGEPAGED "max_ptes_shared", most, sizeof(most)) <= 0)
+		ksm_skip("no transparent huge pages");
+	shared = strtol(most, NULL, 10);
+	for (i = 0; i < 2; i++) {
+		w[i] = trio_member(2 * HUGE_NR, MAP_HUGE);
+		w_set(w[i], 0, 0, 2 * HUGE_NR, TAG, 1);
+	}
+	w[2] = w[1];
+	ksm_settle();
+	NEED_EQ(w_same(w[0], w[1], 0), 2 * HUGE_NR);
+	w_set(w[0], 0, 0, HUGE_NR - shared - 1, LONE_TAG, 1);
+	w_set(w[0], 0, HUGE_NR, HUGE_NR - shared, LONE_TAG + HUGE_NR, 1);
+	NEED_EQ(w_same(w[0], w[1], 0), 2 * shared + 1);
+	khugepaged_twice();
+	CHECK_EQ(w_count(w[0], 0, F_HUGE), HUGE_NR);
+	CHECK(!(w_frame(w[0], 0, 0).flags & F_HUGE), "with a page too many");
+	CHECK_EQ(w_same(w[0], w[1], 0), shared + 1);
+	CHECK_EQ(w_count(w[1], 0, F_HUGE), 0, "all merged");
+	trio_intact();
+}
+
 #define BIG	2048
 
 static int ticks;
@@ -375,6 +439,7 @@ static const struct ksm_case cases[] = {
 	{ "vmsplice", spliced },
 	{ "MADV_COLD and MADV_PAGEOUT", paged_out },
 	{ "MADV_COLLAPSE", collapsed },
+	{ "khugepaged and max_ptes_shared", left_by_khugepaged },
 	{ "mremap takes memory, and no signal ends it", remapped },
 };
 

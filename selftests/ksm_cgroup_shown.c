@@ -322,12 +322,47 @@ static void bound_to_nodes(void)
 	trio_again();
 }
 
+/* As bound_to_nodes(), by cpuset.mems. */
+static void in_cpusets(void)
+{
+	const char *cg[2];
+	long away = 0;
+	int i;
+
+	need_nodes();
+	trio_group();
+	cg[0] = cg_letter(trio_cg, 0);
+	cg[1] = cg_letter(trio_cg, 1);
+	cg_control(trio_cg, "+cpuset");
+	cg_need(cg[0], "cpuset.mems");
+	cg_set(cg[0], "cpuset.mems", "0");
+	cg_set(cg[1], "cpuset.mems", "1");
+	for (i = 0; i < 3; i++) {
+		w[i] = w_new(cg[i > 0]);
+		w_map(w[i], N, MAP_PLAIN);
+		w_set(w[i], 0, 0, N, TAG, 1);
+		NEED_EQ(on_node(w[i], i > 0), N);
+	}
+	ksm_settle();
+	trio_shares("merged across cpusets");
+	for (i = 0; i < 3; i++)
+		away += on_node(w[i], !i);
+	CHECK_GE(away, N, "pages on a node that their cpuset leaves out");
+	/* what the process unshares follows its cpuset */
+	for (i = 0; i < 3; i++) {
+		w_set(w[i], 0, 0, N, LONE_TAG, 1);
+		CHECK_EQ(on_node(w[i], i > 0), N, "process %d, written", i);
+	}
+	trio_again();
+}
+
 static const struct ksm_case cases[] = {
 	{ "smaps and pagemap show sharing", shown_as_shared },
 	{ "mincore and PAGEMAP_SCAN answer alike", shown_alike },
 	{ "the zero page is not in Rss", zero_pages },
 	{ "not moved between nodes", moved_between_nodes },
 	{ "bound to a node, and merged across nodes", bound_to_nodes },
+	{ "merged across cpusets", in_cpusets },
 };
 
 int main(int argc, char **argv)

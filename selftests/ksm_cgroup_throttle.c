@@ -75,14 +75,8 @@ static const char *up, *slow;
 /* A cgroup for writers, and one for its siblings. */
 static void slow_group(void)
 {
-	char above[300];
-
 	up = cg_ksm(NULL, "up", "1");
-	cg_put(CGROOT, "cgroup.subtree_control", "+cpu");
-	snprintf(above, sizeof(above), "%s", up);
-	*strrchr(above, '/') = '\0';
-	cg_put(above, "cgroup.subtree_control", "+cpu");
-	cg_set(up, "cgroup.subtree_control", "+cpu");
+	cg_control(up, "+cpu");
 	slow = cg_new(up, "slow");
 	cg_set(slow, "cpu.max", "1000 1000000");
 }

@@ -125,6 +125,20 @@ const char *cg_get(const char *cg, const char *file)
 	return buf;
 }
 
+void cg_control(const char *cg, const char *controller)
+{
+	char path[256];
+	size_t len = strlen(CGROOT);
+
+	do {
+		snprintf(path, sizeof(path), "%.*s", (int)len, cg);
+		cg_put(path, "cgroup.subtree_control", controller);
+		if (cg[len])
+			len++;
+		len += strcspn(cg + len, "/");
+	} while (strlen(path) < strlen(cg));
+}
+
 bool cg_has(const char *cg, const char *file)
 {
 	return !access(cg_path(cg, file), F_OK);

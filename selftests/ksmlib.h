@@ -273,6 +273,8 @@ void cg_set(const char *cg, const char *file, const char *value);
 const char *cg_get(const char *cg, const char *file);	/* static, no newline */
 bool cg_has(const char *cg, const char *file);
 void cg_need(const char *cg, const char *file);		/* else skip */
+/* "+cpu" for the children of @cg; it may not exist here */
+void cg_control(const char *cg, const char *controller);
 long long cg_stat(const char *cg, const char *key);	/* memory.ksm.stat */
 long long cg_dying(const char *cg);
 long long cg_key(const char *cg, const char *file, const char *key);
