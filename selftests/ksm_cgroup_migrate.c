@@ -7,11 +7,17 @@
  *
  * vm: nodes=2 append=movablecore=768M timeout=600
  */
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
+#include "ksmpagemap.h"
 #include "ksmtrio.h"
 
 static void out_and_in(void)
@@ -74,6 +80,105 @@ static void migrated(void)
 		CHECK_EQ(w_frame(w[1], 0, 0).pfn, before[0].pfn);
 	}
 	trio_again();
+}
+
+#define WATCHED	2048		/* pages */
+
+/* Keep moving the parent's pages between two nodes. */
+static pid_t mover(void *area)
+{
+	static int nodes[WATCHED], status[WATCHED];
+	static void *at[WATCHED];
+	int i, node = 0;
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (i = 0; i < WATCHED; i++)
+		at[i] = area + i * PAGE_SZ;
+	for (;; node = !node) {
+		for (i = 0; i < WATCHED; i++)
+			nodes[i] = node;
+		syscall(SYS_move_pages, getppid(), (long)WATCHED, at, nodes, status,
+			1 << 1 /* MPOL_MF_MOVE */);
+	}
+}
+
+/* Have the writes to an area noted for PAGEMAP_SCAN. */
+static int watch(void *area)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED,
+	};
+	struct uffdio_register reg = {
+		.range = { (unsigned long)area, WATCHED * PAGE_SZ },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) ||
+	    ioctl(fd, UFFDIO_REGISTER, &reg))
+		ksm_skip("writes cannot be noted: %s", strerror(errno));
+	return fd;
+}
+
+/* Pages that were written to since the last call; they are protected again. */
+static long written(int pagemap, void *area)
+{
+	static struct page_region region[WATCHED];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+		.start = (unsigned long)area,
+		.end = (unsigned long)area + WATCHED * PAGE_SZ,
+		.vec = (unsigned long)region,
+		.vec_len = WATCHED,
+		.category_mask = PAGE_IS_WRITTEN,
+		.return_mask = PAGE_IS_WRITTEN,
+	};
+	int i, nr = ioctl(pagemap, PAGEMAP_SCAN, &arg);
+	long n = 0;
+
+	NEED_GE(nr, 0, "PAGEMAP_SCAN: %s", strerror(errno));
+	for (i = 0; i < nr; i++)
+		n += (region[i].end - region[i].start) / PAGE_SZ;
+	return n;
+}
+
+/* A migration, or the split of a huge page, does not look like a write. */
+static void watched_and_migrated(void)
+{
+	char *area = mmap(NULL, WATCHED * PAGE_SZ, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), fd, i;
+	pid_t pid;
+	long round, noted = 0;
+
+	NEED(area != MAP_FAILED && pagemap >= 0, "%s", strerror(errno));
+	if (access("/sys/devices/system/node/node1", F_OK))
+		ksm_skip("one node only");
+	for (i = 0; i < WATCHED; i++)
+		area[i * PAGE_SZ] = 1;
+	fd = watch(area);
+	pid = mover(area);
+	NEED_GE(pid, 0, "fork");
+	for (round = 0; round < 200; round++) {
+		for (i = 0; i < WATCHED; i++)
+			area[i * PAGE_SZ]++;
+		/* writes wait for a migration; be anywhere in the next one */
+		usleep(ksm_random() % 8000);
+		CHECK_EQ(written(pagemap, area), WATCHED, "written");
+		usleep(2000);
+		noted += written(pagemap, area);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	CHECK_EQ(noted, 0, "pages to which nothing was written");
+	close(fd);
+	close(pagemap);
+	munmap(area, WATCHED * PAGE_SZ);
 }
 
 static void compacted(void)
@@ -332,6 +437,7 @@ static void poisoned(void)
 static const struct ksm_case cases[] = {
 	{ "swapped out and in", out_and_in },
 	{ "migrated to another node", migrated },
+	{ "only writes are noted while pages migrate", watched_and_migrated },
 	{ "compaction", compacted },
 	{ "memory offlined", offlined },
 	{ "memory offlined under the scanner's stock", offlined_from_stock },

@@ -9,31 +9,13 @@
  */
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/fs.h>
 #include <linux/mempolicy.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
+#include "ksmpagemap.h"
 #include "ksmtrio.h"
-
-#ifndef PAGEMAP_SCAN		/* since 6.7 */
-struct page_region {
-	__u64 start, end, categories;
-};
-
-struct pm_scan_arg {
-	__u64 size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	__u64 category_inverted, category_mask, category_anyof_mask;
-	__u64 return_mask;
-};
-
-#define PAGEMAP_SCAN	_IOWR('f', 16, struct pm_scan_arg)
-#define PAGE_IS_FILE	BIT(2)
-#define PAGE_IS_PRESENT	BIT(3)
-#define PAGE_IS_PFNZERO	BIT(5)
-#endif
 
 #define PM_EXCLUSIVE	BIT_ULL(56)
 #define LEN	((long)(N * PAGE_SZ))
