@@ -374,6 +374,74 @@ static void child_without_anon(void)
 	nothing_left();
 }
 
+/* What passes do not look at any more stays merged, and counted. */
+static void not_visited(const char *types)
+{
+	families(TAG, 1);
+	begin();
+	fork_all();
+	merge();
+	saved_is(N, "merged");
+	cg_need(cg, "memory.ksm.types");
+	cg_set(cg, "memory.ksm.types", types);
+	ksm_pass(3);
+	ksm_stop();
+	NEED_GE(cg_stat(cg, "ksm_merging_pages"), 2 * (1 + CHILDREN) * N);
+	near(cg_stat(cg, "pages_saved"), N, types);
+	cg_set(cg, "memory.ksm.types", "inherit");
+	merge();
+	near(cg_stat(cg, "pages_saved"), N, "again");
+	nothing_left();
+}
+
+static void without_types(void)
+{
+	not_visited("-anon");
+}
+
+static void zeroes_alone(void)
+{
+	not_visited("+zero -anon");
+}
+
+/* In one relative of each family, and then in all. */
+static void set_aside(void)
+{
+	int i, j;
+
+	families(TAG, 1);
+	begin();
+	fork_all();
+	merge();
+	saved_is(N, "merged");
+	for (j = CHILDREN; j >= 0; j--) {
+		for (i = 0; i < 2; i++)
+			w_madv(w[i][j], 0, MADV_DONTDUMP);
+		ksm_pass(2);
+		near(cg_stat(cg, "pages_saved"), N, "MADV_DONTDUMP");
+	}
+	ksm_stop();
+	nothing_left();
+}
+
+/* Mappings that fork made cannot be recorded. */
+static void no_records(void)
+{
+	families(TAG, 1);
+	begin();
+	fail_below(FAIL_SLAB, "ksm_rec_add", false);
+	fork_all();
+	ksm_pass(2);
+	ksm_stop();
+	NEED_GT(fail_hits(), 0);
+	fail_end();
+	NEED_GE(cg_stat(cg, "ksm_merging_pages"), 2 * (1 + CHILDREN) * N);
+	near(cg_stat(cg, "pages_saved"), N, "no records");
+	merge();
+	near(cg_stat(cg, "pages_saved"), N, "all recorded");
+	nothing_left();
+}
+
 /* The figures move with the process, and add up. */
 static void sums(void)
 {
@@ -417,6 +485,10 @@ static const struct ksm_case cases[] = {
 	{ "zeroes that children wrote separately", zeroed_separately },
 	{ "a child that opted out keeps its pages", child_opted_out },
 	{ "a child without \"anon\" keeps its pages", child_without_anon },
+	{ "types without \"anon\"", without_types },
+	{ "types with \"zero\" alone", zeroes_alone },
+	{ "merged, and then set aside", set_aside },
+	{ "forked without memory for records", no_records },
 	{ "cgroups add up", sums },
 };
 

@@ -178,7 +178,7 @@ static u64 ksm_win_own(struct ksm_window *win, struct ksm_slot *slot,
 	return block ? own | block->own << (KSM_BLOCK_PAGES - shift) : own;
 }
 
-/* The pages of the window that this memory of a relative keeps unmerged. */
+/* The pages of the window that this memory of a relative does not merge. */
 static u64 ksm_win_unmerged(struct ksm_window *win, struct vm_area_struct *vma,
 			    struct ksm_slot *slot)
 {
@@ -247,13 +247,17 @@ static void ksm_win_check(struct ksm_window *win, struct vm_area_struct *vma)
 	unsigned int i = vma->vm_pgoff > pgoff ? vma->vm_pgoff - pgoff : 0;
 	unsigned int end = min_t(pgoff_t, win->nr,
 				 vma->vm_pgoff + vma_pages(vma) - pgoff);
-	u64 same = win->want & ksm_win_bits(i, end);
-	u64 unmerged = ksm_win_unmerged(win, vma, slot);
-	u64 kept = same & unmerged;
+	u64 same = win->want & ksm_win_bits(i, end), kept;
 	unsigned int next;
 	unsigned long at;
 
-	if (unmerged != U64_MAX && slot->seq > win->scan->slot->seq)
+	/* what an exiting relative still maps, it loses soon */
+	if (slot && READ_ONCE(slot->queue.state) == KSM_SLOT_DEAD)
+		return;
+	kept = same & ksm_win_unmerged(win, vma, slot);
+	if (!slot)
+		same = 0;
+	else if (slot->seq > win->scan->slot->seq)
 		same &= ksm_win_own(win, slot, base);
 	for (; (same | kept) && i < end; i = next) {
 		at = base + i * PAGE_SIZE;
@@ -310,6 +314,24 @@ static void ksm_win_count(struct ksm_window *win)
 }
 
 /**
+ * ksm_family_unsure - mappings that may be merged were not looked at
+ * @scan: the scan
+ * @vma: their VMA
+ * @nr: how many there are at most
+ *
+ * A pass keeps the earlier count as far as these allow.
+ *
+ * Context: domain->mutex, mmap_lock; does not sleep.
+ */
+void ksm_family_unsure(struct ksm_scan *scan, struct vm_area_struct *vma,
+		       unsigned long nr)
+{
+	if (nr && scan->limit.count_related && vma->anon_vma &&
+	    !ksm_vma_is_single(vma) && ksm_win_any(scan->slot))
+		scan->slot->pass.unsure += nr;
+}
+
+/**
  * ksm_family_count - count the related mappings of a window
  * @scan: the scan, of a pass
  * @vma: the window's VMA
@@ -338,6 +360,10 @@ void ksm_family_count(struct ksm_scan *scan, struct vm_area_struct *vma,
 	slot->pass.counted = end;
 	if (!ksm_vma_is_single(vma) && ksm_win_any(slot))
 		keep = ksm_win_gather(&win, pmd);
+	if (ksm_scan_zeroes(scan))
+		ksm_family_unsure(scan, vma, win.nr);
+	else
+		ksm_family_unsure(scan, vma, hweight64(scan->cursor.unread));
 	if (block)
 		block->own &= ~(ksm_win_bits(0, win.nr) << place) |
 			      keep << place;

@@ -112,6 +112,8 @@ static void ksm_meet_merged(struct ksm_scan *scan, struct vm_area_struct *vma,
 	if (frame->domain == scan->domain) {
 		recorded = ksm_charge_room(scan->slot) &&
 			   ksm_rec_add(scan, scan->slot, &kp, frame);
+		if (!recorded)
+			ksm_family_unsure(scan, vma, 1);
 		ksm_page_set(scan, block, i,
 			     recorded ? KSM_S_MERGED : KSM_S_VOLATILE);
 	}

@@ -211,6 +211,8 @@ static inline u64 ksm_key(u64 digest, struct page *page)
 
 /* family.c */
 void ksm_family_merged(struct ksm_page *kp, bool related);
+void ksm_family_unsure(struct ksm_scan *scan, struct vm_area_struct *vma,
+		       unsigned long nr);
 void ksm_family_count(struct ksm_scan *scan, struct vm_area_struct *vma,
 		      pmd_t *pmd, unsigned long addr, unsigned long end);
 

@@ -294,10 +294,8 @@ void ksm_visit_sample(struct ksm_scan *scan, struct ksm_visit *v)
 			continue;
 		if (!v->block)
 			v->block = ksm_block_make(scan, v->base);
-		if (!v->block) {
-			v->read_whole = 0;
+		if (!v->block)
 			return;
-		}
 		if (v->page[i])
 			ksm_visit_judge(scan, v, i);
 	}
@@ -360,8 +358,10 @@ void ksm_visit_finish(struct ksm_scan *scan, struct vm_area_struct *vma,
 {
 	unsigned int i;
 
-	if (!v->block)
+	if (!v->block) {
+		ksm_family_unsure(scan, vma, hweight64(v->read_whole));
 		return;
+	}
 	v->block->pass = scan->slot->pass.nr;
 	for (; v->stale; v->stale &= v->stale - 1) {
 		i = __ffs64(v->stale);

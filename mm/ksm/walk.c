@@ -308,10 +308,11 @@ bool ksm_walk_slot(struct ksm_scan *scan)
 		if (start >= scan->limit.end)
 			break;
 		scan->work++;
-		if (ksm_walk_takes(scan, vma) &&
-		    walk_page_range_vma(vma, start,
-					min(vma->vm_end, scan->limit.end),
-					&ksm_walk_ops, scan) > 0)
+		if (!ksm_walk_takes(scan, vma))
+			ksm_family_unsure(scan, vma, vma_pages(vma));
+		else if (walk_page_range_vma(vma, start,
+					     min(vma->vm_end, scan->limit.end),
+					     &ksm_walk_ops, scan) > 0)
 			return false;
 		cursor->addr = vma->vm_end;
 		if (ksm_walk_enough(scan))
