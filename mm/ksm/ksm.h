@@ -379,14 +379,13 @@ void ksm_review_return(struct llist_head *frames);
 
 /* orphan.c */
 extern struct kmem_cache *ksm_rec_cache;
-void ksm_rec_free(struct ksm_rec *rec);
 void ksm_recs_free(struct hlist_head *recs);
 bool ksm_rec_unlink(struct ksm_rec *rec, struct ksm_slot *slot,
 		    unsigned long *work);
 bool ksm_frame_has_orphans(const struct ksm_frame *frame);
 bool ksm_frame_check_orphans(struct ksm_frame *frame, struct folio *folio,
-			     unsigned long *work);
-bool ksm_frame_drop_recs(struct ksm_frame *frame);
+			     struct hlist_head *dead, unsigned long *work);
+bool ksm_frame_drop_recs(struct ksm_frame *frame, struct hlist_head *dead);
 
 /* rmap.c */
 bool ksm_rec_add(struct ksm_scan *scan, struct ksm_slot *slot,

@@ -40,28 +40,13 @@
 struct kmem_cache *ksm_rec_cache;
 
 /**
- * ksm_rec_free - free a record that is on no list
- * @rec: the record
- *
- * Context: sleeps, as dropping the last reference on an anon_vma may.
- */
-void ksm_rec_free(struct ksm_rec *rec)
-{
-	put_anon_vma(rec->anon_vma);
-	kmem_cache_free(ksm_rec_cache, rec);
-}
-
-static void ksm_orphan_free(struct ksm_rec *rec)
-{
-	ksm_uncharge_orphan(rec->charged);
-	ksm_rec_free(rec);
-}
-
-/**
  * ksm_recs_free - free records that were removed
  * @recs: the records
  *
- * Context: sleeps.
+ * Dropping the last reference on an anon_vma waits for a lock that a throttled
+ * process may hold.
+ *
+ * Context: sleeps; no lock that the scan waits for.
  */
 void ksm_recs_free(struct hlist_head *recs)
 {
@@ -69,10 +54,17 @@ void ksm_recs_free(struct hlist_head *recs)
 	struct ksm_rec *rec;
 
 	hlist_for_each_entry_safe(rec, next, recs, link) {
-		ksm_rec_free(rec);
+		put_anon_vma(rec->anon_vma);
+		kmem_cache_free(ksm_rec_cache, rec);
 		cond_resched();
 	}
 	INIT_HLIST_HEAD(recs);
+}
+
+static void ksm_orphan_dies(struct ksm_rec *rec, struct hlist_head *dead)
+{
+	ksm_uncharge_orphan(rec->charged);
+	hlist_add_head(&rec->link, dead);
 }
 
 /* ------------------------------------------------- is a record needed? */
@@ -287,7 +279,7 @@ static void ksm_orphans_check(struct ksm_frame *frame, struct hlist_head *dead,
 		if (ksm_orphan_needed(frame, rec, work))
 			continue;
 		rb_erase(node, &frame->orphans);
-		hlist_add_head(&rec->link, dead);
+		ksm_orphan_dies(rec, dead);
 	}
 	frame->next_orphan = node;
 }
@@ -296,6 +288,7 @@ static void ksm_orphans_check(struct ksm_frame *frame, struct hlist_head *dead,
  * ksm_frame_check_orphans - free the orphans of a frame that lead nowhere
  * @frame: the frame
  * @folio: its folio, with a reference
+ * @dead: records to free are added
  * @work: raised by what that takes, in cache lines
  *
  * Only tries locks, as reclaim may be throttled while it holds them.
@@ -305,12 +298,9 @@ static void ksm_orphans_check(struct ksm_frame *frame, struct hlist_head *dead,
  * checked, changes go on, or a lock was contended.
  */
 bool ksm_frame_check_orphans(struct ksm_frame *frame, struct folio *folio,
-			     unsigned long *work)
+			     struct hlist_head *dead, unsigned long *work)
 {
 	unsigned long before = *work;
-	struct hlist_node *next;
-	struct ksm_rec *rec;
-	HLIST_HEAD(dead);
 
 	if (!ksm_frame_has_orphans(frame))
 		return false;
@@ -318,13 +308,9 @@ bool ksm_frame_check_orphans(struct ksm_frame *frame, struct folio *folio,
 		return frame->changed;
 	if (!down_write_trylock(ksm_frame_sem(frame)))
 		return true;
-	ksm_deferred_move(frame, folio, &dead);
-	ksm_orphans_check(frame, &dead, work);
+	ksm_deferred_move(frame, folio, dead);
+	ksm_orphans_check(frame, dead, work);
 	up_write(ksm_frame_sem(frame));
-	hlist_for_each_entry_safe(rec, next, &dead, link) {
-		ksm_orphan_free(rec);
-		cond_resched();
-	}
 	frame->changes_needed += (*work - before) / KSM_LOOK_CACHELINES;
 	return frame->next_orphan || frame->changed ||
 	       atomic_read(&frame->changes);
@@ -333,11 +319,12 @@ bool ksm_frame_check_orphans(struct ksm_frame *frame, struct folio *folio,
 /**
  * ksm_frame_drop_recs - take all records off a frame that is about to be freed
  * @frame: the frame
+ * @dead: those that no slot owns are added, to be freed
  *
  * Context: domain->mutex; sleeps.
  * Return: false if a walker holds the records: nothing has changed.
  */
-bool ksm_frame_drop_recs(struct ksm_frame *frame)
+bool ksm_frame_drop_recs(struct ksm_frame *frame, struct hlist_head *dead)
 {
 	struct rb_root orphans = frame->orphans;
 	struct hlist_node *next;
@@ -357,7 +344,7 @@ bool ksm_frame_drop_recs(struct ksm_frame *frame)
 	while ((rec = frame->deferred)) {
 		frame->deferred = rec->next_deferred;
 		hlist_del(&rec->link);
-		ksm_rec_free(rec);
+		hlist_add_head(&rec->link, dead);
 		cond_resched();
 	}
 	hlist_for_each_entry_safe(rec, next, &recs, link) {
@@ -366,7 +353,7 @@ bool ksm_frame_drop_recs(struct ksm_frame *frame)
 		cond_resched();
 	}
 	rbtree_postorder_for_each_entry_safe(rec, pos, &orphans, orphan) {
-		ksm_orphan_free(rec);
+		ksm_orphan_dies(rec, dead);
 		cond_resched();
 	}
 	return true;

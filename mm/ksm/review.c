@@ -207,14 +207,26 @@ static bool ksm_review_unmapped(struct ksm_frame *frame, struct folio *folio)
 	return done;
 }
 
+/**
+ * struct ksm_review - a run of the worker, on its stack
+ * @again: frames to review again
+ * @drain: an LRU batch may hold one of these
+ * @dead: records to free once no lock is held
+ */
+struct ksm_review {
+	struct llist_head again;
+	bool drain;
+	struct hlist_head dead;
+};
+
 /* A review had no result: repeat it without waiting for a change? */
-static bool ksm_review_retry(struct ksm_frame *frame, struct folio *folio,
-			     bool *drain)
+static bool ksm_review_retry(struct ksm_review *review, struct ksm_frame *frame,
+			     struct folio *folio)
 {
 	bool mapped = atomic_read(&frame->mapped);
 
 	if (!folio_test_lru(folio) && !folio_test_hwpoison(folio))
-		*drain = true;
+		review->drain = true;
 	if (frame->tries < KSM_REVIEW_TRIES)
 		frame->tries++;
 	atomic_or(KSM_FRAME_PAYER, &frame->flags);
@@ -233,8 +245,8 @@ static void ksm_review_charge(struct folio *folio, unsigned long work)
 }
 
 /* Returns true if the frame is to be reviewed again without a change. */
-static bool ksm_review_folio(struct ksm_frame *frame, struct folio *folio,
-			     bool payer, bool *drain)
+static bool ksm_review_folio(struct ksm_review *review, struct ksm_frame *frame,
+			     struct folio *folio, bool payer)
 {
 	bool mapped = atomic_read(&frame->mapped), settled = true;
 	unsigned long work = KSM_LOOK_CACHELINES;
@@ -251,9 +263,10 @@ static bool ksm_review_folio(struct ksm_frame *frame, struct folio *folio,
 	if (settled)
 		frame->tries = 0;
 	else
-		again = ksm_review_retry(frame, folio, drain);
+		again = ksm_review_retry(review, frame, folio);
 	if (mapped)
-		again |= ksm_frame_check_orphans(frame, folio, &work);
+		again |= ksm_frame_check_orphans(frame, folio, &review->dead,
+						 &work);
 	if (settled && !ksm_frame_has_orphans(frame))
 		atomic_andnot(KSM_FRAME_WAITS, &frame->flags);
 	ksm_review_charge(folio, work);
@@ -264,19 +277,19 @@ static bool ksm_review_folio(struct ksm_frame *frame, struct folio *folio,
  * The folio is gone: free the frame unless it was queued again. Returns true if
  * it is to be reviewed again, as a walker holds its records.
  */
-static bool ksm_review_gone(struct ksm_frame *frame)
+static bool ksm_review_gone(struct ksm_review *review, struct ksm_frame *frame)
 {
 	if (atomic_read(&frame->mapped) ||
 	    atomic_fetch_or(KSM_FRAME_QUEUED, &frame->flags) & KSM_FRAME_QUEUED)
 		return false;
-	if (!ksm_frame_drop_recs(frame))
+	if (!ksm_frame_drop_recs(frame, &review->dead))
 		return true;
 	ksm_frame_free(frame);
 	return false;
 }
 
 /* Returns true if the frame is to be reviewed again. */
-static bool ksm_review_one(struct ksm_frame *frame, bool *drain)
+static bool ksm_review_one(struct ksm_review *review, struct ksm_frame *frame)
 {
 	struct ksm_domain *domain = frame->domain;
 	struct folio *folio;
@@ -290,12 +303,12 @@ static bool ksm_review_one(struct ksm_frame *frame, bool *drain)
 				    &frame->flags);
 	folio = ksm_frame_folio(frame);
 	if (folio) {
-		again = ksm_review_folio(frame, folio, flags & KSM_FRAME_PAYER,
-					 drain);
+		again = ksm_review_folio(review, frame, folio,
+					 flags & KSM_FRAME_PAYER);
 		folio_put(folio);
 	}
 	if (!folio || READ_ONCE(frame->pfn) == KSM_NO_PFN)
-		again = ksm_review_gone(frame);
+		again = ksm_review_gone(review, frame);
 	else if (again)
 		again = !(atomic_fetch_or(KSM_FRAME_QUEUED, &frame->flags) &
 			  KSM_FRAME_QUEUED);
@@ -313,11 +326,8 @@ static void ksm_review_prefetch(struct ksm_frame *frame)
 		prefetch(pfn_to_page(pfn));
 }
 
-/*
- * Review what is queued, once. @again gets frames to review again; @drain is
- * set if an LRU batch may hold one of these.
- */
-static void ksm_review_pass(struct llist_head *again, bool *drain)
+/* Review what is queued, once. */
+static void ksm_review_pass(struct ksm_review *review)
 {
 	struct ksm_frame *frame, *next;
 
@@ -325,9 +335,10 @@ static void ksm_review_pass(struct llist_head *again, bool *drain)
 		ksm_gate_read_lock();
 		if (frame->review.next)
 			ksm_review_prefetch(next);
-		if (ksm_review_one(frame, drain))
-			llist_add(&frame->review, again);
+		if (ksm_review_one(review, frame))
+			llist_add(&frame->review, &review->again);
 		ksm_gate_read_unlock();
+		ksm_recs_free(&review->dead);
 		cond_resched();
 	}
 }
@@ -345,14 +356,13 @@ static void ksm_review_drain(void)
 
 static void ksm_review_work_fn(struct work_struct *work)
 {
-	LLIST_HEAD(again);
-	bool drain = false;
+	struct ksm_review review = {};
 
-	ksm_review_pass(&again, &drain);
-	if (llist_empty(&again))
+	ksm_review_pass(&review);
+	if (llist_empty(&review.again))
 		return;
-	ksm_review_return(&again);
-	if (drain)
+	ksm_review_return(&review.again);
+	if (review.drain)
 		ksm_review_drain();
 	queue_delayed_work(system_unbound_wq, &ksm_review_work,
 			   KSM_REVIEW_AGAIN);

@@ -81,11 +81,11 @@ bool ksm_rec_add(struct ksm_scan *scan, struct ksm_slot *slot,
 
 /**
  * ksm_rec_del - delete the record of a slot's mapping
- * @scan: the scan, or NULL if the caller may sleep
+ * @scan: the scan
  * @slot: the slot
  * @addr: where
  *
- * Context: domain->mutex. Does not sleep with a @scan.
+ * Context: domain->mutex. Does not sleep.
  */
 void ksm_rec_del(struct ksm_scan *scan, struct ksm_slot *slot,
 		 unsigned long addr)
@@ -103,14 +103,9 @@ void ksm_rec_del(struct ksm_scan *scan, struct ksm_slot *slot,
 					   rec, slot->mm);
 		unlinked = ksm_rec_unlink(rec, slot, &work);
 	}
-	if (scan)
-		scan->work += work;
-	if (!unlinked)
-		return;
-	if (scan)
+	scan->work += work;
+	if (unlinked)
 		hlist_add_head(&rec->link, &scan->dead_recs);
-	else
-		ksm_rec_free(rec);
 }
 
 /* ---------------------------------------------------------------- walking */

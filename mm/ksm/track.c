@@ -31,7 +31,7 @@ struct kmem_cache *ksm_block_cache;
 static void ksm_track_mod(struct ksm_scan *scan, struct ksm_slot *slot,
 			  enum ksm_gauge gauge, long nr)
 {
-	if (scan && scan->slot == slot)
+	if (scan->slot == slot)
 		scan->delta[gauge] += nr;
 	else
 		ksm_slot_mod(slot, gauge, nr);
@@ -163,7 +163,7 @@ static bool ksm_state_aging(enum ksm_page_state state)
 
 /**
  * ksm_page_set - a page goes from one state to another
- * @scan: the scan; NULL if the caller may sleep
+ * @scan: the scan
  * @block: the page's block; sample and digest are as in the index if the old
  *	state is indexed, and as to be entered if only @state is
  * @i: which page
@@ -201,8 +201,7 @@ void ksm_page_set(struct ksm_scan *scan, struct ksm_block *block,
 			ksm_track_mod(scan, block->slot, KSM_G_UNSHARED, 1);
 		} else {
 			block->state[i] = KSM_S_VOLATILE;
-			if (scan)
-				scan->missed |= KSM_MISSED_MEMORY;
+			scan->missed |= KSM_MISSED_MEMORY;
 		}
 	}
 	if (block->state[i] == KSM_S_VOLATILE)
@@ -211,7 +210,7 @@ void ksm_page_set(struct ksm_scan *scan, struct ksm_block *block,
 
 /**
  * ksm_page_forget - forget a page that is gone, or takes no part any more
- * @scan: the scan; NULL if the caller may sleep
+ * @scan: the scan
  * @block: the page's block
  * @i: which page
  *
@@ -421,7 +420,7 @@ void ksm_track_sync(struct ksm_slot *slot)
 }
 
 /* Drop a batch of blocks under the domain's mutex; true if there is more. */
-static bool ksm_track_drop_some(struct ksm_slot *slot,
+static bool ksm_track_drop_some(struct ksm_scan *scan, struct ksm_slot *slot,
 				struct ksm_domain *domain)
 {
 	struct ksm_block *block;
@@ -433,7 +432,7 @@ static bool ksm_track_drop_some(struct ksm_slot *slot,
 	xa_for_each(&slot->track.blocks, index, block) {
 		if (nr++ == KSM_DROP_BLOCKS)
 			return true;
-		ksm_block_drop(NULL, block);
+		ksm_block_drop(scan, block);
 	}
 	ksm_pass_reset(slot);
 	spin_lock(&slot->books.lock);
@@ -447,12 +446,15 @@ static void ksm_track_drop_fn(struct work_struct *work)
 {
 	struct ksm_track_call *call = container_of(work, struct ksm_track_call,
 						   work);
+	/* of no slot: what changes is booked at once */
+	struct ksm_scan scan = {};
 	bool more = true;
 
 	while (more) {
 		mutex_lock(&call->domain->mutex);
-		more = ksm_track_drop_some(call->slot, call->domain);
+		more = ksm_track_drop_some(&scan, call->slot, call->domain);
 		mutex_unlock(&call->domain->mutex);
+		ksm_recs_free(&scan.dead_recs);
 		cond_resched();
 	}
 }
