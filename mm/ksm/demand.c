@@ -107,15 +107,21 @@ static void ksm_step_end(void)
 		preempt_enable();
 }
 
-/* Under the domain's mutex: 1 at the end of the slot, -EBUSY if it is busy. */
-static int ksm_step_walk(struct ksm_scan *scan)
+/*
+ * Under the domain's mutex: 1 at the end of the slot, -EBUSY if it is busy.
+ *
+ * -EBUSY as well if the slot is no longer served or has left the domain, as the
+ * writer may have been throttled since that was known: it looks again.
+ */
+static int ksm_step_walk(struct ksm_scan *scan, struct ksm_group *top)
 {
 	struct ksm_slot *slot = scan->slot;
 	struct mm_struct *mm = slot->mm;
 	int end = 1;
 
 	/* stopped: tried again, unless ksm_demand_check() ends the scan */
-	if (!ksm_slot_runs(slot))
+	if (!ksm_slot_runs(slot) || !ksm_slot_served(slot, top) ||
+	    READ_ONCE(slot->books.domain) != scan->domain)
 		return -EBUSY;
 	if (READ_ONCE(slot->books.gauge[KSM_G_FOREIGN]))
 		return 1;
@@ -129,7 +135,7 @@ static int ksm_step_walk(struct ksm_scan *scan)
 	return end;
 }
 
-static int ksm_step(struct ksm_scan *scan)
+static int ksm_step(struct ksm_scan *scan, struct ksm_group *top)
 {
 	int end = -EBUSY;
 
@@ -137,7 +143,7 @@ static int ksm_step(struct ksm_scan *scan)
 	if (!ksm_gate_read_trylock())
 		return end;
 	if (mutex_trylock(&scan->domain->mutex)) {
-		end = ksm_step_walk(scan);
+		end = ksm_step_walk(scan, top);
 		mutex_unlock(&scan->domain->mutex);
 	}
 	ksm_gate_read_unlock();
@@ -221,7 +227,7 @@ static int ksm_demand_step(struct ksm_demand *demand, struct ksm_slot *slot,
 	spin_unlock(&slot->books.lock);
 
 	ksm_step_begin();
-	end = ksm_step(&scan);
+	end = ksm_step(&scan, demand->top);
 	*cursor = scan.cursor;
 	if (!demand->retrying)
 		demand->pages -= ksm_scan_passed(&scan);

@@ -143,7 +143,8 @@ static bool ksm_scan_domain(struct ksm_scan *scan)
 
 	ksm_gate_read_lock();
 	mutex_lock(&domain->mutex);
-	if (ksm_slot_runs(slot) && ksm_track_enter(slot, domain))
+	if (ksm_slot_runs(slot) && READ_ONCE(slot->books.domain) == domain &&
+	    ksm_track_enter(slot, domain))
 		rotate = ksm_scan_locked(scan);
 	mutex_unlock(&domain->mutex);
 	ksm_gate_read_unlock();

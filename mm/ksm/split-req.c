@@ -236,4 +236,6 @@ void ksm_split_reqs_serve(struct ksm_scan *scan)
 		}
 		ksm_split_req_done(req);
 	}
+	/* what was held is no miss of the pass over the scanned slot */
+	scan->missed = 0;
 }
