@@ -3,6 +3,7 @@
  * Allocations that fail, by fault injection in one function of the engine.
  *
  * - a round that finds no memory is repeated, and counts in the end
+ * - no page is merged without a record of it
  * - a process that fork could not register is registered by a worker
  * - after a failure, frames charged to another cgroup are unshared first if
  *   something has changed since
@@ -73,6 +74,26 @@ static void no_frames(void)
 static void no_blocks(void)
 {
 	short_rounds("ksm_block_make", 20, 1);
+}
+
+/* Nothing is mapped that the reverse map would not lead to. */
+static void no_records(void)
+{
+	const char *cg = cg_ksm(NULL, "a", "1");
+	struct worker *w[2];
+
+	w_twins(w, cg, N, TAG);
+	fail_below(FAIL_SLAB, "ksm_rec_prepare", false);
+	ksm_pass(3);
+	ksm_stop();
+	NEED_GT(fail_hits(), 0);
+	fail_end();
+	CHECK_EQ(w_merged(w[0]), 0);
+	CHECK_EQ(w_merged(w[1]), 0);
+	ksm_settle();
+	CHECK_EQ(w_same(w[0], w[1], 0), N);
+	w_verify(w[0]);
+	w_verify(w[1]);
 }
 
 /* ---- fork ---- */
@@ -213,6 +234,7 @@ static void moved_while_pending(void)
 static const struct ksm_case cases[] = {
 	{ "a round without memory for frames is repeated", no_frames },
 	{ "a round without memory for blocks is repeated", no_blocks },
+	{ "a page whose record cannot be allocated is not merged", no_records },
 	{ "a worker registers what fork could not", fork_fails },
 	{ "frames that are borrowed since are unshared first",
 	  borrowed_since },

@@ -388,6 +388,13 @@ bool ksm_frame_check_orphans(struct ksm_frame *frame, struct folio *folio,
 bool ksm_frame_drop_recs(struct ksm_frame *frame, struct hlist_head *dead);
 
 /* rmap.c */
+struct ksm_rec *ksm_rec_prepare(struct ksm_scan *scan, struct ksm_slot *slot,
+				struct ksm_page *kp);
+void ksm_rec_cancel(struct ksm_slot *slot, struct ksm_page *kp,
+		    struct ksm_rec *rec);
+void ksm_rec_commit(struct ksm_scan *scan, struct ksm_slot *slot,
+		    struct ksm_page *kp, struct ksm_frame *frame,
+		    struct ksm_rec *rec);
 bool ksm_rec_add(struct ksm_scan *scan, struct ksm_slot *slot,
 		 struct ksm_page *kp, struct ksm_frame *frame);
 void ksm_rec_del(struct ksm_scan *scan, struct ksm_slot *slot,

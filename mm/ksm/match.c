@@ -72,14 +72,6 @@ void ksm_match_index_gain(struct ksm_scan *scan, struct ksm_block *block,
 
 /* ------------------------------------------------------- merged contents */
 
-/* A page merged without memory for its record gets one at a later visit. */
-static enum ksm_page_state ksm_merged_state(struct ksm_slot *slot,
-					    unsigned long addr)
-{
-	return xa_load(&slot->track.recs, addr >> PAGE_SHIFT) ? KSM_S_MERGED :
-								KSM_S_VOLATILE;
-}
-
 /* Record a merged frame that is mapped here already, by fork or from swap. */
 static void ksm_meet_merged(struct ksm_scan *scan, struct vm_area_struct *vma,
 			    struct ksm_block *block, unsigned int i)
@@ -266,7 +258,7 @@ static enum ksm_outcome ksm_twin_merge(struct ksm_scan *scan,
 		ksm_page_revisit(other, j);
 		return KSM_MERGED;
 	}
-	ksm_page_set(scan, other, j, ksm_merged_state(slot, twin->addr));
+	ksm_page_set(scan, other, j, KSM_S_MERGED);
 	if (slot == scan->slot)
 		scan->event[KSM_E_MERGED]++;
 	else
@@ -430,8 +422,7 @@ static void ksm_match_settle(struct ksm_scan *scan, struct ksm_match *m,
 		if (m->zero)
 			ksm_page_forget(scan, block, i);
 		else
-			ksm_page_set(scan, block, i,
-				     ksm_merged_state(scan->slot, m->kp.addr));
+			ksm_page_set(scan, block, i, KSM_S_MERGED);
 		break;
 	case KSM_NO_TWIN:
 	case KSM_FRAME_GONE:

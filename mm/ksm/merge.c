@@ -256,6 +256,31 @@ enum ksm_outcome ksm_page_room(struct ksm_scan *scan, struct ksm_slot *slot,
 	return KSM_HELD;
 }
 
+/*
+ * Map a locked frame for a page, as ksm_replace() does. The record comes first:
+ * without it, reclaim and migration would not find the mapping.
+ */
+static enum ksm_outcome ksm_map_frame(struct ksm_scan *scan,
+				      struct ksm_slot *slot,
+				      struct ksm_page *kp,
+				      struct ksm_frame *frame,
+				      struct folio *folio, bool copy)
+{
+	struct ksm_rec *rec = ksm_rec_prepare(scan, slot, kp);
+	enum ksm_outcome outcome;
+
+	if (!rec) {
+		scan->missed |= KSM_MISSED_MEMORY;
+		return KSM_NO_MEMORY;
+	}
+	outcome = ksm_replace(scan, kp, folio_page(folio, 0), copy);
+	if (outcome == KSM_MERGED)
+		ksm_rec_commit(scan, slot, kp, frame, rec);
+	else
+		ksm_rec_cancel(slot, kp, rec);
+	return outcome;
+}
+
 /**
  * ksm_merge_zero - map the zero page for a page of zeroes
  * @scan: the scan, of the slot that has the page
@@ -323,11 +348,8 @@ enum ksm_outcome ksm_merge_into(struct ksm_scan *scan, struct ksm_slot *slot,
 	if (outcome == KSM_MERGED) {
 		outcome = ksm_page_room(scan, slot, kp);
 		if (outcome == KSM_MERGED)
-			outcome = ksm_replace(scan, kp, folio_page(folio, 0),
-					      false);
-		/* without memory for a record, the next visit adds it */
-		if (outcome == KSM_MERGED)
-			ksm_rec_add(scan, slot, kp, frame);
+			outcome = ksm_map_frame(scan, slot, kp, frame, folio,
+						false);
 		folio_unlock(kp->folio);
 	}
 unlock:
@@ -376,9 +398,8 @@ static enum ksm_outcome ksm_merge_first(struct ksm_scan *scan,
 	    ksm_charge_frame(scan->slot, kp->folio, folio))
 		outcome = KSM_NO_ROOM;
 	if (outcome == KSM_MERGED)
-		outcome = ksm_replace(scan, kp, folio_page(folio, 0), true);
-	if (outcome == KSM_MERGED)
-		ksm_rec_add(scan, scan->slot, kp, frame);
+		outcome = ksm_map_frame(scan, scan->slot, kp, frame, folio,
+					true);
 	folio_unlock(kp->folio);
 	return outcome;
 }

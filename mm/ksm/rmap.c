@@ -4,7 +4,8 @@
  *
  * An ordinary anonymous folio belongs to one anon_vma, a merged one to any
  * number. So every mapping that the scanner makes or finds gets a record of its
- * anon_vma and its offset there. Mappings that fork makes are found through the
+ * anon_vma and its offset there, which is allocated before a mapping is made.
+ * Mappings that fork makes are found through the
  * parent's record, as the child's VMA is in the parent's anon_vma too. When the
  * parent's mapping goes and such relatives remain, its record stays with the
  * frame as an orphan, see orphan.c.
@@ -33,7 +34,81 @@
 /* ---------------------------------------------------------------- records */
 
 /**
- * ksm_rec_add - record that a slot maps a frame
+ * ksm_rec_prepare - allocate the record of a mapping that is to be made
+ * @scan: the scan
+ * @slot: the slot
+ * @kp: where
+ *
+ * The record of an earlier mapping there is deleted.
+ *
+ * Context: domain->mutex, mmap_lock of the slot's mm. Does not sleep.
+ * Return: what ksm_rec_commit() or ksm_rec_cancel() takes; NULL without memory.
+ */
+struct ksm_rec *ksm_rec_prepare(struct ksm_scan *scan, struct ksm_slot *slot,
+				struct ksm_page *kp)
+{
+	struct ksm_rec *rec;
+
+	ksm_rec_del(scan, slot, kp->addr);
+	rec = kmem_cache_alloc(ksm_rec_cache, KSM_GFP_MERGE);
+	if (!rec)
+		return NULL;
+	if (!xa_reserve(&slot->track.recs, kp->addr >> PAGE_SHIFT,
+			KSM_GFP_MERGE))
+		return rec;
+	kmem_cache_free(ksm_rec_cache, rec);
+	return NULL;
+}
+
+/**
+ * ksm_rec_cancel - the mapping was not made
+ * @slot: the slot
+ * @kp: where
+ * @rec: from ksm_rec_prepare()
+ *
+ * Context: domain->mutex, since ksm_rec_prepare().
+ */
+void ksm_rec_cancel(struct ksm_slot *slot, struct ksm_page *kp,
+		    struct ksm_rec *rec)
+{
+	xa_release(&slot->track.recs, kp->addr >> PAGE_SHIFT);
+	kmem_cache_free(ksm_rec_cache, rec);
+}
+
+/**
+ * ksm_rec_commit - record that a slot maps a frame
+ * @scan: the scan
+ * @slot: the slot
+ * @kp: where
+ * @frame: the frame
+ * @rec: from ksm_rec_prepare()
+ *
+ * Context: domain->mutex, since ksm_rec_prepare(); the frame's folio is locked,
+ * or mapped by the slot. Does not sleep.
+ */
+void ksm_rec_commit(struct ksm_scan *scan, struct ksm_slot *slot,
+		    struct ksm_page *kp, struct ksm_frame *frame,
+		    struct ksm_rec *rec)
+{
+	struct xarray *recs = &slot->track.recs;
+	long bytes = sizeof(*rec) + ksm_array_bytes(recs, kp->addr, PAGE_SHIFT);
+
+	rec->frame = frame;
+	rec->anon_vma = kp->vma->anon_vma;
+	rec->pgoff = linear_page_index(kp->vma, kp->addr);
+	get_anon_vma(rec->anon_vma);
+	/* reserved, so this allocates nothing */
+	xa_store(recs, kp->addr >> PAGE_SHIFT, rec, 0);
+	/* concurrent walkers see the record initialized or not at all */
+	hlist_add_head_rcu(&rec->link, &frame->recs);
+	ksm_slot_mod(slot, KSM_G_METADATA, bytes);
+	scan->work += KSM_REC_CACHELINES;
+	/* an orphan may no longer be needed, or a new payer be found */
+	ksm_frame_changed(frame);
+}
+
+/**
+ * ksm_rec_add - record that a slot maps a frame already
  * @scan: the scan
  * @slot: the slot
  * @kp: where
@@ -47,35 +122,15 @@
 bool ksm_rec_add(struct ksm_scan *scan, struct ksm_slot *slot,
 		 struct ksm_page *kp, struct ksm_frame *frame)
 {
-	struct xarray *recs = &slot->track.recs;
-	unsigned long index = kp->addr >> PAGE_SHIFT;
-	struct anon_vma *anon_vma = kp->vma->anon_vma;
-	struct ksm_rec *rec = xa_load(recs, index);
-	long bytes = sizeof(*rec);
+	struct ksm_rec *rec = xa_load(&slot->track.recs,
+				      kp->addr >> PAGE_SHIFT);
 
-	if (rec && rec->frame == frame && rec->anon_vma == anon_vma)
+	if (rec && rec->frame == frame && rec->anon_vma == kp->vma->anon_vma)
 		return true;
-	if (rec)
-		ksm_rec_del(scan, slot, kp->addr);
-
-	rec = kmem_cache_alloc(ksm_rec_cache, KSM_GFP_MERGE);
+	rec = ksm_rec_prepare(scan, slot, kp);
 	if (!rec)
 		return false;
-	bytes += ksm_array_bytes(recs, kp->addr, PAGE_SHIFT);
-	if (xa_err(xa_store(recs, index, rec, KSM_GFP_MERGE))) {
-		kmem_cache_free(ksm_rec_cache, rec);
-		return false;
-	}
-	get_anon_vma(anon_vma);
-	rec->frame = frame;
-	rec->anon_vma = anon_vma;
-	rec->pgoff = linear_page_index(kp->vma, kp->addr);
-	/* concurrent walkers see the record initialized or not at all */
-	hlist_add_head_rcu(&rec->link, &frame->recs);
-	ksm_slot_mod(slot, KSM_G_METADATA, bytes);
-	scan->work += KSM_REC_CACHELINES;
-	/* an orphan may no longer be needed, or a new payer be found */
-	ksm_frame_changed(frame);
+	ksm_rec_commit(scan, slot, kp, frame, rec);
 	return true;
 }
 
