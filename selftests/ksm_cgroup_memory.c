@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "ksmtrio.h"
@@ -401,6 +402,68 @@ static void zeroes(void)
 	trio_again();
 }
 
+/* Access pages as the kernel does for others, which marks them. */
+static void touch(struct worker *m, long first, long nr)
+{
+	static char to[N * PAGE_SZ];
+	struct iovec here = { to, nr * PAGE_SZ }, there = {
+		(void *)(m->area[0].addr + first * PAGE_SZ), nr * PAGE_SZ
+	};
+
+	NEED_EQ(process_vm_readv(m->pid, &here, 1, &there, 1, 0), nr * PAGE_SZ);
+}
+
+static long flagged(struct worker *m, long first, long nr, unsigned int flag)
+{
+	struct frame f[N];
+	long n = 0;
+
+	w_frames(m, 0, f);
+	while (nr--)
+		n += !!(f[first++].flags & flag);
+	return n;
+}
+
+/* What is in LRU batches gets on its list. */
+static void drain(void)
+{
+	NEED_OK(file_put("/proc/sys/vm/drop_caches", "1"));
+}
+
+/* Of each quarter, another process has the active or referenced pages. */
+static void ages(void)
+{
+	enum { Q = N / 4 };
+	char mglru[16] = "";
+	int i;
+
+	file_get("/sys/kernel/mm/lru_gen/enabled", mglru, sizeof(mglru));
+	if (strtol(mglru, NULL, 0))
+		ksm_skip("there is no active list with the multi-gen LRU");
+	trio_group();
+	trio_fill();
+	drain();
+	for (i = 0; i < 2; i++) {
+		touch(w[i], i * Q, Q);
+		touch(w[i], i * Q, Q);
+		touch(w[i], (2 + i) * Q, Q / 2);
+	}
+	drain();
+	for (i = 0; i < 2; i++) {
+		NEED_EQ(flagged(w[i], i * Q, Q, F_ACTIVE), Q);
+		NEED_EQ(flagged(w[!i], i * Q, Q, F_ACTIVE), 0);
+		NEED_EQ(flagged(w[i], (2 + i) * Q, Q, F_REFERENCED), Q / 2);
+	}
+	ksm_settle();
+	trio_shares("merged");
+	drain();
+	CHECK_EQ(flagged(w[0], 0, 2 * Q, F_ACTIVE), 2 * Q);
+	CHECK_EQ(flagged(w[0], 2 * Q, 2 * Q, F_ACTIVE), 0);
+	for (i = 2; i < 4; i++)
+		CHECK_EQ(flagged(w[0], i * Q, Q, F_REFERENCED), Q / 2);
+	trio_again();
+}
+
 static void few_sharers(void)
 {
 	struct frame f[3][N];
@@ -456,6 +519,7 @@ static const struct ksm_case cases[] = {
 	{ "moved by UFFDIO_MOVE while unshared", uffd_moved_meanwhile },
 	{ "soft-dirty bits are kept", soft_dirty },
 	{ "zero pages", zeroes },
+	{ "a frame is as young as the pages it replaces", ages },
 	{ "max_page_sharing", few_sharers },
 	{ "run=2", unmerged },
 };

@@ -189,6 +189,10 @@ static struct frame decode(u64 pm, int kflags, const struct vmas *m,
 		f.flags |= F_HUGE;
 	if (k & BIT_ULL(KPF_HWPOISON))
 		f.flags |= F_POISON;
+	if (k & BIT_ULL(KPF_REFERENCED))
+		f.flags |= F_REFERENCED;
+	if (k & BIT_ULL(KPF_ACTIVE))
+		f.flags |= F_ACTIVE;
 	return f;
 }
 

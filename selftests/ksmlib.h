@@ -432,6 +432,8 @@ void w_reset(void);
 #define F_SOFTDIRTY	BIT(4)
 #define F_UFFDWP	BIT(5)
 #define F_POISON	BIT(6)
+#define F_REFERENCED	BIT(7)
+#define F_ACTIVE	BIT(8)
 
 struct frame {
 	u64 pfn;		/* FRAME_NONE: not present */

@@ -256,6 +256,21 @@ enum ksm_outcome ksm_page_room(struct ksm_scan *scan, struct ksm_slot *slot,
 	return KSM_HELD;
 }
 
+/* A frame is as young as the youngest page it replaces. @fresh: on no LRU yet */
+static void ksm_frame_age(struct folio *folio, struct folio *old, bool fresh)
+{
+	if (folio_test_workingset(old))
+		folio_set_workingset(folio);
+	if (folio_test_referenced(old) || folio_test_active(old))
+		folio_set_referenced(folio);
+	if (!folio_test_active(old) || folio_test_active(folio))
+		return;
+	if (fresh)
+		folio_set_active(folio);
+	else
+		folio_mark_accessed(folio);
+}
+
 /*
  * Map a locked frame for a page, as ksm_replace() does. The record comes first:
  * without it, reclaim and migration would not find the mapping.
@@ -274,10 +289,12 @@ static enum ksm_outcome ksm_map_frame(struct ksm_scan *scan,
 		return KSM_NO_MEMORY;
 	}
 	outcome = ksm_replace(scan, kp, folio_page(folio, 0), copy);
-	if (outcome == KSM_MERGED)
+	if (outcome == KSM_MERGED) {
 		ksm_rec_commit(scan, slot, kp, frame, rec);
-	else
+		ksm_frame_age(folio, kp->folio, copy);
+	} else {
 		ksm_rec_cancel(slot, kp, rec);
+	}
 	return outcome;
 }
 
