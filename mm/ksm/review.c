@@ -154,8 +154,8 @@ static bool ksm_review_payer(struct ksm_frame *frame, struct folio *folio,
 		goto unlock;
 	looks = ksm_rmap_walk(folio, &rwc);
 	/*
-	 * An exiting process cannot become the payer, and a mapping without
-	 * memory for its record is not found: try again later. A mapping that
+	 * An exiting process cannot become the payer, and a mapping that has
+	 * no record yet may not be found: try again later. A mapping that
 	 * fork made can be found twice, by its own record and by the parent's.
 	 */
 	if (!heirs.kept)
