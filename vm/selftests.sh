@@ -58,7 +58,7 @@ userland() {
 	rm -rf "$share/userland" &&
 		cp -r selftests/userland "$share/" &&
 		cp build/tool/ksm-cgroup "$share/userland/" &&
-		cp Documentation/admin-guide/mm/ksm-cgroup-vm.rst "$share/userland/" &&
+		cp Documentation/admin-guide/mm/ksm-cgroup{,-vm}.rst "$share/userland/" &&
 		cp vm/merged.sh "$share/"
 }
 

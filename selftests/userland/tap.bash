@@ -142,6 +142,27 @@ is() {
 	[ "$1" = "$2" ] || { echo "it is '$1', not '$2'"; return 1; }
 }
 
+# find_page NAME: a page of the admin guide, in the source tree or beside the tests
+find_page() {
+	local here dir
+	here=$(cd "$(dirname "$0")" && pwd)
+	for dir in "$here/../../Documentation/admin-guide/mm" \
+		"$here/../../../../../Documentation/admin-guide/mm" "$here"; do
+		[ ! -e "$dir/$1" ] || { echo "$dir/$1"; return; }
+	done
+}
+
+# blocks PAGE FOLDER [SECTION]: its literal blocks, or those of one section, each
+# in a file of its own. What commands print is in blocks of another kind there.
+blocks() {
+	(cd "$2" && awk -v section="${3-}" '
+		/^=+$/ { here = section == "" || last == section }
+		{ last = $0 }
+		here && /::$/ { file = sprintf("block%02d", ++number); next }
+		file && /^(\t.*)?$/ { print >file; next }
+		{ file = "" }' "$1")
+}
+
 # Fills 16 MiB with the same bytes in every process, then touches nothing. Page
 # by page: a larger buffer, freed, would stay in the heap and be merged as well.
 # shellcheck disable=SC2034

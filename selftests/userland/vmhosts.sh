@@ -13,10 +13,7 @@
 
 export LC_ALL=C.UTF-8
 here=$(cd "$(dirname "$0")" && pwd)
-for dir in "$here/../../Documentation/admin-guide/mm" \
-	"$here/../../../../../Documentation/admin-guide/mm" "$here"; do
-	[ ! -e "$dir/ksm-cgroup-vm.rst" ] || page=$dir/ksm-cgroup-vm.rst
-done
+page=$(find_page ksm-cgroup-vm.rst)
 PATH=$here:$PATH
 slice=$cg/machine.slice
 work=$(mktemp -d)
@@ -30,14 +27,6 @@ cleanup() {
 	rm -rf "$work"
 	ksm_reset
 } 2>/dev/null
-
-# Literal blocks, each in a file of its own.
-blocks() {
-	cd "$work" || exit
-	awk '/::$/ { file = sprintf("block%02d", ++number); next }
-		file && /^(\t.*)?$/ { print >file; next }
-		{ file = "" }' "$page"
-}
 
 block() {
 	bash -e "$1"
@@ -55,9 +44,9 @@ value_is() {
 need_ksm
 command -v qemu-system-x86_64 >/dev/null || skip_all "no qemu-system-x86_64"
 command -v ksm-cgroup >/dev/null || skip_all "ksm-cgroup was not built"
-[ -n "${page-}" ] || skip_all "the page is not here"
-blocks
-files=(block*)
+[ -n "$page" ] || skip_all "the page is not here"
+blocks "$page" "$work"
+files=("$work"/block*)
 plan $((${#files[@]} + 9))
 trap cleanup EXIT
 ksm_reset
@@ -66,7 +55,7 @@ echo 0 >$ksm/use_zero_pages
 
 check "the page has commands" between ${#files[@]} 6 100
 for file in "${files[@]}"; do
-	check "$file: $(sed -n '2{s/#/./g;s/^\t//;p}' "$file")" block "$file"
+	check "${file##*/}: $(sed -n '2{s/#/./g;s/^\t//;p}' "$file")" block "$file"
 	case $(<"$file") in
 	*"enable --now"*)
 		check "the unit sets the value" value_is madvise ;;
