@@ -23,8 +23,10 @@ static void check_never(struct patient *patient)
 
 	if (patient->never) {
 		problem(patient, all ? GRADE_BLOCKS : GRADE_NOTE,
-			"%lld of %lld processes keep out by prctl(PR_SET_MEMORY_MERGE, 0); MemoryKSM=no in a unit does that, too",
-			patient->never, patient->readable);
+			"%lld of %lld %s out by prctl(PR_SET_MEMORY_MERGE, 0); MemoryKSM=no in a unit does that, too",
+			patient->never, patient->readable,
+			patient->readable == 1 ? "process keeps" :
+			patient->never == 1 ? "processes keeps" : "processes keep");
 		remedy(patient,
 		       "if they need not: drop that from the unit, or start them with 'ksm-cgroup run --default'");
 	}
@@ -37,8 +39,10 @@ static void check_left_out(struct patient *patient)
 	if (patient->group->effective != SETTING_ON || out <= 0)
 		return;
 	problem(patient, patient->taking_part ? GRADE_NOTE : GRADE_BLOCKS,
-		"%lld of %lld processes take no part: they have no memory of their own, or are not dumpable, which a 1 leaves alone",
-		out, patient->readable);
+		"%lld of %lld %s no part: without memory of its own, or not dumpable, which a 1 leaves alone",
+		out, patient->readable,
+		patient->readable == 1 ? "process takes" :
+		out == 1 ? "processes takes" : "processes take");
 	remedy(patient,
 	       "to merge them, make them ask: prctl(PR_SET_MEMORY_MERGE, 1) or 'ksm-cgroup run'; an exec that gains privilege drops the request; or, for all that are not dumpable: ksm-cgroup types %s +undumpable",
 	       patient->group->path);
@@ -84,8 +88,9 @@ void check_processes(struct patient *patient)
 	}
 	if (!patient->tree.ours && patient->readable && !patient->taking_part) {
 		problem(patient, GRADE_BLOCKS,
-			"none of %lld processes asks for merging, and this kernel merges only what asks",
-			patient->readable);
+			"none of %lld %s asks for merging, and this kernel merges only what asks",
+			patient->readable,
+			plural(patient->readable, "process", "processes"));
 		remedy(patient,
 		       "start them with 'ksm-cgroup run --merge -- COMMAND', or MemoryKSM=yes in the unit (systemd 256)");
 	}
@@ -160,6 +165,13 @@ void check_pending(struct patient *patient)
 		       "a worker unshares it; if the number stays, the host is short of memory");
 }
 
+static void remedy_not_scanned(struct patient *patient)
+{
+	remedy(patient,
+	       "look again once full_scans in memory.ksm.stat has risen by two, or run 'ksm-cgroup scan %s' twice; what the program refused, locked or marked as secret is never looked at",
+	       patient->group->path);
+}
+
 static void nothing_merged(struct patient *patient)
 {
 	long long unique = value(patient, STAT_UNSHARED);
@@ -169,9 +181,7 @@ static void nothing_merged(struct patient *patient)
 	if (!value(patient, STAT_SCANNED) && !value(patient, STAT_SKIPPED)) {
 		problem(patient, GRADE_BLOCKS,
 			"nothing was looked at here until now");
-		remedy(patient,
-		       "wait, or run 'ksm-cgroup scan %s' twice",
-		       patient->group->path);
+		remedy_not_scanned(patient);
 		return;
 	}
 	if (!patient->equal) {
@@ -180,6 +190,13 @@ static void nothing_merged(struct patient *patient)
 		remedy(patient,
 		       "to merge equal pages: ksm-cgroup types %s +anon",
 		       patient->group->path);
+		return;
+	}
+	/* Events stay when the domain changes, and what is known goes. */
+	if (!unique && !changing) {
+		problem(patient, GRADE_BLOCKS,
+			"nothing of what is here was scanned yet, since it came or since its domain changed");
+		remedy_not_scanned(patient);
 		return;
 	}
 	if (changing > unique) {
@@ -210,14 +227,15 @@ static void check_marked(struct patient *patient)
 	/* of zeroes alone nothing is remembered */
 	if (patient->group->effective != SETTING_ON || !patient->equal ||
 	    value(patient, STAT_FULL_SCANS) < 2 ||
-	    patient->anonymous < 16 << 20 || known >= patient->anonymous / 4)
+	    patient->anonymous < 16 << 20 || !known ||
+	    known >= patient->anonymous / 4)
 		return;
 	problem(patient, GRADE_NOTE,
 		"of %s of anonymous memory only %s takes part: the rest was refused (MADV_UNMERGEABLE), is locked (mlock), or is marked as secret (MADV_DONTDUMP, MADV_WIPEONFORK), as guest memory is by QEMU with dump-guest-core=off and by cloud-hypervisor",
 		human_size(size, sizeof(size), patient->anonymous),
 		human_size(more, sizeof(more), known));
 	remedy(patient,
-	       "to merge it, make the program ask by MADV_MERGEABLE; for QEMU: -machine mem-merge=on; for cloud-hypervisor: --memory mergeable=on; or take in what is marked or locked: ksm-cgroup types %s +dontdump +locked",
+	       "if that stays so once full_scans has risen by two: to merge it, make the program ask by MADV_MERGEABLE; for QEMU: -machine mem-merge=on; for cloud-hypervisor: --memory mergeable=on; or take in what is marked or locked: ksm-cgroup types %s +dontdump +locked",
 	       patient->group->path);
 }
 
@@ -249,10 +267,46 @@ static void check_weight(struct patient *patient)
 	       group->path);
 }
 
-static void check_books(struct patient *patient)
+/* Are there others in the domain, for which it may pay? */
+static bool shares(const struct group *group, const char *domain)
 {
+	if (*domain == '@')
+		return others_in(domain, group) > 0;
+	return strcmp(domain, group->path) && strcmp(domain, "/");
+}
+
+static void check_profit(struct patient *patient)
+{
+	const struct group *group = patient->group;
+	const char *domain = domain_of(group);
 	char size[32];
 
+	if (value(patient, STAT_PROFIT) >= 0)
+		return;
+	human_size(size, sizeof(size), -value(patient, STAT_PROFIT));
+	if (!shares(group, domain)) {
+		problem(patient, GRADE_NOTE,
+			"merging costs %s more memory here than it saves", size);
+		remedy(patient,
+		       "if that stays so after some passes: ksm-cgroup off %s",
+		       group->path);
+		return;
+	}
+	problem(patient, GRADE_NOTE,
+		"the profit is -%s here, as a cgroup of domain %s may pay for frames that others map",
+		size, domain);
+	if (*domain == '@')
+		remedy(patient,
+		       "the sum over the domain counts: ksm-cgroup list -o CGROUP,SAVED,PROFIT -Q 'domain == %s'",
+		       domain);
+	else
+		remedy(patient,
+		       "the profit of the whole domain counts: ksm-cgroup list %s",
+		       domain);
+}
+
+static void check_books(struct patient *patient)
+{
 	if (value(patient, STAT_FAILURES) > 1000 &&
 	    value(patient, STAT_FAILURES) > value(patient, STAT_MERGED)) {
 		problem(patient, GRADE_NOTE,
@@ -268,14 +322,7 @@ static void check_books(struct patient *patient)
 		remedy(patient,
 		       "a worker unshares them; if the number stays, memory is short");
 	}
-	if (value(patient, STAT_PROFIT) < 0) {
-		problem(patient, GRADE_NOTE,
-			"merging costs %s more memory here than it saves",
-			human_size(size, sizeof(size), -value(patient, STAT_PROFIT)));
-		remedy(patient,
-		       "if that stays so after some passes: ksm-cgroup off %s",
-		       patient->group->path);
-	}
+	check_profit(patient);
 }
 
 void check_progress(struct patient *patient)

@@ -251,8 +251,8 @@ static void check_types(struct patient *patient)
 	       path);
 }
 
-/* How many other cgroups have the same name, and are in its domain? */
-static long long others_in(const char *domain, const struct group *group)
+/* others_in - how many other cgroups have the same name, and are in its domain? */
+long long others_in(const char *domain, const struct group *group)
 {
 	struct tree tree;
 	long long nr = 0;

@@ -54,6 +54,12 @@ struct patient {
 	struct findings findings;
 };
 
+/* "1 process", "2 processes" */
+static inline const char *plural(long long nr, const char *one, const char *many)
+{
+	return nr == 1 ? one : many;
+}
+
 /* findings.c: what was found, and what to look at */
 void problem(struct patient *patient, enum grade grade, const char *format, ...)
 	__printf(3, 4);
@@ -66,6 +72,7 @@ void warn_if_blocked(const char *cgroup);
 /* check-host.c */
 void check_host(struct patient *patient);
 void check_settings(struct patient *patient);
+long long others_in(const char *domain, const struct group *group);
 
 /* check-cgroup.c */
 void check_processes(struct patient *patient);

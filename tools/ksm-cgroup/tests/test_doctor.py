@@ -212,7 +212,7 @@ def test_never():
     with healthy(processes={1: dict(out), 2: dict(out)}) as tree:
         says(tree, "2 of 2 processes keep out", "run --default")
     with healthy(processes={1: dict(out), 2: {}}) as tree:
-        says(tree, "1 of 2 processes keep out", status=0)
+        says(tree, "1 of 2 processes keeps out", status=0)
 
 
 def test_left_out():
@@ -237,6 +237,13 @@ def test_not_looked_at():
     none = {"ksm_merging_pages": 0, "pages_scanned": 0}
     with healthy(stat=none) as tree:
         says(tree, "nothing was looked at", "ksm-cgroup scan /box")
+    # After a change of the domain: events stay, and nothing is remembered.
+    with healthy(box={"anon": 64 * MIB}, stat={"ksm_merging_pages": 0, "full_scans": 9}) as tree:
+        out = says(tree, "! nothing of what is here was scanned yet", "full_scans in memory.ksm.stat",
+                   "ksm-cgroup scan /box")
+        lacks(out, "is different", "takes part", "+dontdump", "+locked", "MADV_")
+    with healthy(box={"anon": 64 * MIB}, stat=dict(none, full_scans=9)) as tree:
+        lacks(says(tree), "takes part", "+dontdump")
 
 
 def test_changing():
@@ -393,7 +400,21 @@ def test_failures():
 def test_foreign_and_loss():
     """foreign pages, and merging that costs more than it saves"""
     with healthy(stat={"pages_foreign": 8, "general_profit": -2 * MIB}) as tree:
-        says(tree, "8 pages came from another domain", "costs 2.0M more", status=0)
+        says(tree, "8 pages came from another domain", "costs 2.0M more", "ksm-cgroup off /box",
+             status=0)
+    # Who shares with others may pay for them: what counts is the domain.
+    loss = {"general_profit": -2 * MIB}
+    with healthy(box={"domain": "@shop"}, stat=loss,
+                 cgroups={"/far": {"ksm": "1", "domain": "@shop"}}) as tree:
+        out = says(tree, "the profit is -2.0M here", "domain @shop may pay", "the sum over the domain",
+                   "-Q 'domain == @shop'", status=0)
+        lacks(out, "ksm-cgroup off", "more memory")
+    with healthy(box={"domain": "@shop"}, stat=loss) as tree:
+        says(tree, "costs 2.0M more", "ksm-cgroup off /box", status=0)
+    with healthy(box={"ksm": "inherit"}, stat={}, cgroups={"/up": {"ksm": "1"}, "/up/box": {
+            "pids": [1, 2], "anon": 8 * MIB, "stat": dict(loss, ksm_merging_pages=9)}}) as tree:
+        out = says(tree, "domain /up may pay", "ksm-cgroup list /up\n", status=0, cgroup="/up/box")
+        lacks(out, "ksm-cgroup off")
 
 
 def test_pending():
