@@ -169,7 +169,7 @@ check "1: mem-merge=on is merged" all on
 check "1: mem-merge=off is merged all the same" all off
 check "1: with dump-guest-core=off it is not" is "$(freed marked)" 0
 check "1: opted out by prctl it is not" none never
-check "1: doctor warns of the one" says "1 virtual machines have mem-merge=off" "$tool" doctor ksmt
+check "1: doctor warns of the one" says "1 virtual machine has mem-merge=off" "$tool" doctor ksmt
 check "1: doctor says what to do" says "ksm-cgroup madvise /ksmt" "$tool" doctor ksmt
 check "1: memory was saved" between "$(stat_of $cg/ksmt pages_saved)" $((2 * most)) 100000
 stopped STOP
@@ -215,7 +215,7 @@ wait_for touched shared RssShmem
 wait_for touched huge HugetlbPages
 settle
 check "shared memory is not merged" is "$(ram shared)" 0
-check "doctor says so" says "72.0M of the memory of 1 virtual machines is shared" "$tool" doctor ksmt2
+check "doctor says so" says "72.0M of the memory of 1 virtual machine is shared" "$tool" doctor ksmt2
 check "hugetlb is not merged" is "$(ram huge)" 0
-check "doctor says so, too" says "72.0M of the memory of 1 virtual machines is hugetlb" "$tool" doctor ksmt2
+check "doctor says so, too" says "72.0M of the memory of 1 virtual machine is hugetlb" "$tool" doctor ksmt2
 finish

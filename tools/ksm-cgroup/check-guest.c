@@ -86,17 +86,22 @@ static void add_guest(pid_t pid, void *data)
 
 static void tell_refused(struct patient *patient, const struct guests *guests)
 {
+	long long merged = guests->refused - guests->marked;
+
 	if (!guests->refused)
 		return;
-	if (guests->marked == guests->refused)
+	if (!merged)
 		problem(patient, GRADE_NOTE,
-			"%lld virtual machines have mem-merge=off, of which QEMU tells the kernel nothing, PID %d in %s for one: what keeps the 1 from merging them is MADV_DONTDUMP, by dump-guest-core=off",
-			guests->refused, guests->refuser,
+			"%lld virtual %s mem-merge=off, of which QEMU tells the kernel nothing, PID %d in %s for one: what keeps the 1 from merging that is MADV_DONTDUMP, by dump-guest-core=off",
+			guests->refused,
+			plural(guests->refused, "machine has", "machines have"),
+			guests->refuser,
 			guests->refuser_at->path);
 	else
 		problem(patient, GRADE_NOTE,
-			"%lld virtual machines have mem-merge=off, of which QEMU tells the kernel nothing, PID %d in %s for one: the 1 merges them all the same",
-			guests->refused - guests->marked, guests->refuser,
+			"%lld virtual %s mem-merge=off, of which QEMU tells the kernel nothing, PID %d in %s for one: the 1 merges that all the same",
+			merged, plural(merged, "machine has", "machines have"),
+			guests->refuser,
 			guests->refuser_at->path);
 	remedy(patient,
 	       "to follow each machine's own setting: ksm-cgroup madvise %s; to keep one out of a 1, start it with 'ksm-cgroup run --no-merge -- COMMAND'",
@@ -112,9 +117,9 @@ static void tell_fixed(struct patient *patient, enum grade grade,
 	if (!fixed->nr)
 		return;
 	problem(patient, grade,
-		"%s of the memory of %lld virtual machines is %s, PID %d for one, which is never merged",
-		human_size(size, sizeof(size), fixed->bytes), fixed->nr, kind,
-		fixed->pid);
+		"%s of the memory of %lld virtual %s is %s, PID %d for one, which is never merged",
+		human_size(size, sizeof(size), fixed->bytes), fixed->nr,
+		plural(fixed->nr, "machine", "machines"), kind, fixed->pid);
 	remedy(patient, "%s", advice);
 }
 
@@ -153,4 +158,49 @@ void check_guests(struct patient *patient)
 	}
 	tell_refused(patient, &guests);
 	tell_all_fixed(patient, &guests);
+}
+
+struct count {
+	long long guests;
+	long long merge_off;
+};
+
+static void count_guest(pid_t pid, void *data)
+{
+	struct count *count = data;
+	struct guest guest;
+
+	if (!guest_read(pid, &guest))
+		return;
+	count->guests++;
+	count->merge_off += guest.merge_off;
+}
+
+/* count_guests - in the cgroup and below; of them, those with mem-merge=off */
+void count_guests(const struct patient *patient, long long *guests,
+		  long long *merge_off)
+{
+	struct count count = { .guests = 0 };
+
+	each_pid_below(patient->group->path, count_guest, &count);
+	*guests = count.guests;
+	*merge_off = count.merge_off;
+}
+
+/* is_for_guests - are virtual machines there, or is it where they are put? */
+bool is_for_guests(const struct patient *patient)
+{
+	static const char * const slices[] = { "/machine.slice", "/qemu.slice" };
+	const char *path = patient->group->path;
+	long long guests, merge_off;
+	size_t i, length;
+
+	for (i = 0; i < ARRAY_SIZE(slices); i++) {
+		length = strlen(slices[i]);
+		if (!strncmp(path, slices[i], length) &&
+		    (!path[length] || path[length] == '/'))
+			return true;
+	}
+	count_guests(patient, &guests, &merge_off);
+	return guests;
 }

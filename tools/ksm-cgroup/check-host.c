@@ -71,9 +71,75 @@ static void check_run_alone(struct patient *patient)
 	       "echo 1 >/sys/kernel/mm/ksm/run");
 }
 
+/* Where kubelet puts the pods of all tenants; pods themselves are below. */
+static bool has_all_pods(const char *path)
+{
+	static const char * const paths[] = {
+		"/kubepods.slice",
+		"/kubepods.slice/kubepods-burstable.slice",
+		"/kubepods.slice/kubepods-besteffort.slice",
+		"/kubepods", "/kubepods/burstable", "/kubepods/besteffort",
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(paths); i++)
+		if (!strcmp(path, paths[i]))
+			return true;
+	return false;
+}
+
+/* The slice that a virtual machine is in: its neighbours are there, too. */
+static const struct group *slice_of(const struct group *group)
+{
+	const struct group *at;
+	size_t length;
+
+	for (at = group; at; at = at->parent) {
+		length = strlen(at->path);
+		if (length > 6 && !strcmp(at->path + length - 6, ".slice"))
+			return at;
+	}
+	return group;
+}
+
+/*
+ * how_to_merge - the command that has the cgroup merged
+ *
+ * Not what lets those share that must not: all tenants of a node, or virtual
+ * machines whose owners said no.
+ */
+static const char *how_to_merge(const struct patient *patient, char *buf,
+				size_t size)
+{
+	const struct group *group = patient->group;
+
+	if (has_all_pods(group->path))
+		snprintf(buf, size,
+			 "a 1 here would let all tenants share; for each pod: ksm-cgroup domain POD @NAME, with one name for those that may share, and ksm-cgroup on POD");
+	else if (is_for_guests(patient))
+		snprintf(buf, size, "ksm-cgroup madvise %s",
+			 slice_of(group)->path);
+	else
+		snprintf(buf, size, "ksm-cgroup on %s", group->path);
+	return buf;
+}
+
+/* Is anything below scanned by a value of its own? */
+static bool counts_below(const struct patient *patient)
+{
+	size_t i;
+
+	for (i = 0; i < patient->tree.nr; i++)
+		if (!patient->tree.groups[i]->ancestor &&
+		    !obeys_run(patient->tree.groups[i]))
+			return true;
+	return false;
+}
+
 static void check_run(struct patient *patient)
 {
 	const struct group *group = patient->group;
+	char how[8192];
 
 	if (patient->run == 2) {
 		problem(patient, GRADE_BLOCKS,
@@ -83,12 +149,12 @@ static void check_run(struct patient *patient)
 	} else if (group->own == SETTING_UNKNOWN || not_granted(group)) {
 		return;
 	} else if (obeys_run(group) && patient->run != 1) {
-		problem(patient, GRADE_BLOCKS,
+		problem(patient, counts_below(patient) ? GRADE_NOTE : GRADE_BLOCKS,
 			"/sys/kernel/mm/ksm/run is %lld, so only cgroups at or below one whose own 1 or madvise counts are scanned, and this is none of them",
 			patient->run);
 		remedy(patient,
-		       "ksm-cgroup on %s, or echo 1 >/sys/kernel/mm/ksm/run for all that asked by madvise or prctl",
-		       group->path);
+		       "%s, or echo 1 >/sys/kernel/mm/ksm/run for all that asked by madvise or prctl",
+		       how_to_merge(patient, how, sizeof(how)));
 	} else if (!obeys_run(group) && !patient->run_cgroups) {
 		problem(patient, GRADE_BLOCKS,
 			"the scanner is stopped for cgroups that have a value: /sys/kernel/mm/ksm/run_cgroups is 0");
@@ -203,16 +269,16 @@ static void check_grant(struct patient *patient, const struct group *who)
 		"not granted: memory.ksm of %s is %s, but was written through a file that was opened without CAP_SYS_ADMIN over the host, and the nearest granted value above is not 1",
 		who->path, setting_name(who->own));
 	remedy(patient,
-	       "as root of the host: ksm-cgroup on %s, or on a cgroup above",
-	       who->path);
+	       "as root of the host: ksm-cgroup %s %s, or on a cgroup above",
+	       is_for_guests(patient) ? "madvise" : "on", who->path);
 }
 
 /* Below, a value of its own makes a domain of its own. */
 static void check_domains_below(struct patient *patient)
 {
-	const struct group *group, *first = NULL;
+	const struct group *group, *first = NULL, *named = NULL;
 	const char *here = domain_of(patient->group);
-	long long apart = 0;
+	long long apart = 0, by_name = 0;
 	size_t i;
 
 	for (i = 0; i < patient->tree.nr; i++) {
@@ -220,17 +286,39 @@ static void check_domains_below(struct patient *patient)
 		if (group->ancestor || group == patient->group ||
 		    !strcmp(domain_of(group), here))
 			continue;
-		if (chooses_domain(group) && !apart++)
+		if (!chooses_domain(group))
+			continue;
+		if (*group->join == '@') {
+			if (!by_name++)
+				named = group;
+		} else if (!apart++) {
 			first = group;
+		}
 	}
-	if (first) {
+	if (named) {
 		problem(patient, GRADE_NOTE,
-			"%lld cgroups below share nothing with the others here, as they have a value of their own: %s%s",
-			apart, first->path, apart > 1 ? " and others" : "");
+			"%lld %s by name, not with the others here: %s in %s%s",
+			by_name, plural(by_name, "cgroup below shares", "cgroups below share"),
+			named->path, named->join,
+			by_name > 1 ? " and others" : "");
+		remedy(patient,
+		       "to see who shares with whom: ksm-cgroup list -o CGROUP,KSM,DOMAIN,SAVED %s",
+		       patient->group->path);
+	}
+	if (!first)
+		return;
+	problem(patient, GRADE_NOTE,
+		"%lld %s nothing with the others here, because of a value in memory.ksm: %s%s",
+		apart, plural(apart, "cgroup below shares", "cgroups below share"),
+		first->path, apart > 1 ? " and others" : "");
+	if (has_all_pods(patient->group->path))
+		remedy(patient,
+		       "if some may know of each other's content: ksm-cgroup domain %s @NAME, and the same name for the others",
+		       first->path);
+	else
 		remedy(patient,
 		       "if they may know of each other's content: ksm-cgroup inherit %s, or ksm-cgroup domain %s parent",
 		       first->path, first->path);
-	}
 }
 
 /* What memory.ksm.types leaves to be merged. */
@@ -274,13 +362,14 @@ static void check_name(struct patient *patient)
 {
 	const struct group *group = patient->group;
 	const char *domain = domain_of(group);
+	char how[8192];
 
 	if (*group->join == '@' && group->own == SETTING_INHERIT) {
 		problem(patient, GRADE_NOTE,
 			"memory.ksm.domain of %s is %s, which has no effect where memory.ksm is inherit: it shares in the domain of the cgroup above, %s",
 			group->path, group->join, domain);
-		remedy(patient,
-		       "ksm-cgroup on %s", group->path);
+		remedy(patient, "%s",
+		       how_to_merge(patient, how, sizeof(how)));
 	}
 	if (*domain != '@')
 		return;
@@ -292,6 +381,54 @@ static void check_name(struct patient *patient)
 		remedy(patient,
 		       "if there should be others: ksm-cgroup list -o CGROUP,KSM,EFFECTIVE,JOIN -Q 'join =~ @'");
 	}
+}
+
+/* A 0 that is in the way: take it back rather than have a domain apart. */
+static void remedy_off(struct patient *patient, const struct group *who)
+{
+	const struct group *above;
+	char how[8192];
+
+	for (above = who->parent; above; above = above->parent)
+		if (above->parent && above->own != SETTING_INHERIT)
+			break;
+	how_to_merge(patient, how, sizeof(how));
+	if (who != patient->group || above)
+		remedy(patient, "ksm-cgroup inherit %s", who->path);
+	else if (is_for_guests(patient) && slice_of(who) != who)
+		remedy(patient, "ksm-cgroup inherit %s, and %s", who->path, how);
+	else
+		remedy(patient, "%s", how);
+}
+
+static void nobody_asks(struct patient *patient)
+{
+	long long guests, off;
+	char how[8192];
+
+	count_guests(patient, &guests, &off);
+	if (off && off == guests) {
+		problem(patient, GRADE_BLOCKS,
+			"only what asks is merged here, and %lld virtual %s not, by mem-merge=off: that is what the owner chose",
+			off, plural(off, "machine does", "machines do"));
+		remedy(patient,
+		       "nothing is to be done here; the owner can start it with -machine mem-merge=on, for libvirt without <nosharepages/>");
+		return;
+	}
+	problem(patient, GRADE_BLOCKS,
+		"only what asks is merged here, and none of %lld %s asks",
+		patient->readable,
+		plural(patient->readable, "process", "processes"));
+	if (guests)
+		remedy(patient,
+		       "start the machines so that they ask: QEMU does by default, cloud-hypervisor with --memory mergeable=on");
+	else if (is_for_guests(patient))
+		remedy(patient,
+		       "start the programs with 'ksm-cgroup run --merge'");
+	else
+		remedy(patient,
+		       "%s, or start the programs with 'ksm-cgroup run --merge'",
+		       how_to_merge(patient, how, sizeof(how)));
 }
 
 void check_settings(struct patient *patient)
@@ -309,19 +446,12 @@ void check_settings(struct patient *patient)
 		problem(patient, GRADE_BLOCKS,
 			"memory.ksm of %s is 0, which wins over all that is said below",
 			who->path);
-		remedy(patient,
-		       "ksm-cgroup %s %s",
-		       who == patient->group ? "on" : "inherit", who->path);
+		remedy_off(patient, who);
 	} else if (not_granted(patient->group)) {
 		check_grant(patient, not_granted(patient->group));
 	} else if (patient->group->effective == SETTING_MADVISE &&
 		 patient->readable && !patient->taking_part) {
-		problem(patient, GRADE_BLOCKS,
-			"only what asks is merged here, and none of %lld processes asks",
-			patient->readable);
-		remedy(patient,
-		       "ksm-cgroup on %s, or start the programs with 'ksm-cgroup run --merge'",
-		       patient->group->path);
+		nobody_asks(patient);
 	}
 	check_types(patient);
 	check_name(patient);

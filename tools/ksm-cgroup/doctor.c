@@ -27,7 +27,8 @@ static void print_state(const struct patient *patient)
 	const char *effective = setting_name(patient->group->effective);
 	char merged[32], zero[32], saved[32];
 
-	printf("%s: %lld processes", patient->group->path, patient->processes);
+	printf("%s: %lld %s", patient->group->path, patient->processes,
+	       plural(patient->processes, "process", "processes"));
 	if (own)
 		printf(", memory.ksm %s, effective %s, domain %s", own,
 		       effective ? effective : "unknown",

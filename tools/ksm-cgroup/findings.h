@@ -81,5 +81,8 @@ void check_progress(struct patient *patient);
 
 /* check-guest.c */
 void check_guests(struct patient *patient);
+bool is_for_guests(const struct patient *patient);
+void count_guests(const struct patient *patient, long long *guests,
+		  long long *merge_off);
 
 #endif /* KSM_FINDINGS_H */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """doctor and features: each state in which nothing happens has its sentence."""
 import json
+import os
 
 from recorded import Tree, has, lacks, same
 
@@ -131,6 +132,10 @@ def test_zero():
         says(tree, "memory.ksm of /box is 0", "ksm-cgroup on /box")
     with healthy(cgroups={"/": {"ksm": "0"}}) as tree:
         says(tree, "memory.ksm of / is 0", "ksm-cgroup inherit /")
+    # The value above is what it gave up.
+    for above in ("1", "madvise"):
+        with Tree({"/": {}, "/up": {"ksm": above}, "/up/box": {"ksm": "0"}}) as tree:
+            lacks(says(tree, "-> ksm-cgroup inherit /up/box\n", cgroup="/up/box"), "ksm-cgroup on")
 
 
 def test_not_granted():
@@ -163,7 +168,7 @@ def test_granted_above():
     with healthy(cgroups={"/box/x": {"ksm": "madvise"}, "/box/x/y": dict(mine)}) as tree:
         says(tree, "domain /box/x", "not granted: memory.ksm of /box/x/y is 1",
              "ksm-cgroup on /box/x/y", cgroup="/box/x/y")
-        says(tree, "1 cgroups below share nothing", "/box/x", status=0)
+        says(tree, "1 cgroup below shares nothing", "/box/x", status=0)
 
 
 def test_nobody_asks():
@@ -197,7 +202,13 @@ def test_domain_name():
     with healthy(box=named, cgroups={"/box/x": {"ksm": "1", "domain": "@shop"}}) as tree:
         lacks(says(tree, status=0), "below share nothing", "no cgroup but")
     with healthy(box=named, cgroups={"/box/x": {"ksm": "1", "domain": "@other"}}) as tree:
-        says(tree, "1 cgroups below share nothing with the others here", "/box/x", status=0)
+        out = says(tree, "1 cgroup below shares by name, not with the others here: /box/x in @other\n",
+                   "ksm-cgroup list -o CGROUP,KSM,DOMAIN,SAVED /box", status=0)
+        lacks(out, "nothing with the others")
+    pod = {"ksm": "1", "domain": "@shop"}
+    with healthy(cgroups={"/box/x": dict(pod), "/box/y": dict(pod), "/box/z": {"ksm": "1"}}) as tree:
+        says(tree, "2 cgroups below share by name", "/box/x in @shop and others",
+             "1 cgroup below shares nothing with the others here", "/box/z\n", status=0)
 
 
 def test_no_process():
@@ -290,7 +301,7 @@ def test_types():
 
 
 QEMU = ("/usr/bin/qemu-system-x86_64", "-m", "64")
-MERGED_ANYWAY = "PID 1 in /box for one: the 1 merges them all the same"
+MERGED_ANYWAY = "PID 1 in /box for one: the 1 merges that all the same"
 
 
 def machine(*words, box=None, cgroups=None, **about):
@@ -306,7 +317,7 @@ def test_mem_merge_off():
                   ("-machine", "mem-merge=on", "-M", "mem-merge=off"),
                   ("-M", "mem-merge=on,mem-merge=off", "-name", "x")):
         with machine(*QEMU, *words) as tree:
-            out = says(tree, "- 1 virtual machines have mem-merge=off", MERGED_ANYWAY,
+            out = says(tree, "- 1 virtual machine has mem-merge=off", MERGED_ANYWAY,
                        "ksm-cgroup madvise /box", "run --no-merge", "Nothing stands", status=0)
             lacks(out, "never merged")
     for words in ((), ("-machine", "q35"), ("-machine", "mem-merge=on"), ("-M", "mem-merge=y"),
@@ -344,15 +355,89 @@ def test_mem_merge_off_elsewhere():
         says(tree, "PID 1 in /box/vm for one", "ksm-cgroup madvise /box/vm", status=0)
 
 
+def test_guests_are_not_switched_on():
+    """where virtual machines are or will be, a 1 is never the remedy"""
+    vm = {"pids": [1], "anon": 8 * MIB}
+    guest = {1: {"command": QEMU, "any_": "yes", "mergeable": "yes"}}
+    for group, what in (({"ksm": "inherit"}, "run is 0"), ({"ksm": "0"}, "is 0, which wins"),
+                        ({"ksm": "1", "ungranted": True}, "not granted")):
+        with Tree({"/": {}, "/box": dict(vm, **group)}, guest) as tree:
+            lacks(says(tree, what, "ksm-cgroup madvise /box"), "ksm-cgroup on")
+        for name in ("/machine.slice", "/qemu.slice"):
+            with Tree({"/": {}, name: group}) as tree:
+                lacks(says(tree, what, "ksm-cgroup madvise " + name, cgroup=name), "ksm-cgroup on")
+    # A guest shares with its neighbours by the value of the slice, not by its own.
+    slice_, name = "/machine.slice", "/machine.slice/vm.service"
+    with Tree({"/": {}, slice_: {}, name: vm}, guest) as tree:
+        says(tree, "ksm-cgroup madvise /machine.slice, or", cgroup=name)
+    with Tree({"/": {}, slice_: {}, name: dict(vm, ksm="0")}, guest) as tree:
+        says(tree, "ksm-cgroup inherit %s, and ksm-cgroup madvise /machine.slice\n" % name, cgroup=name)
+    with Tree({"/": {}, slice_: {"ksm": "madvise"}, name: dict(vm, ksm="0")}, guest) as tree:
+        lacks(says(tree, "-> ksm-cgroup inherit %s\n" % name, cgroup=name), "madvise /machine")
+    # /machine.slices is another cgroup.
+    with Tree({"/": {}, "/machine.slices": {}}) as tree:
+        says(tree, "ksm-cgroup on /machine.slices", cgroup="/machine.slices")
+
+
+def test_owner_chose():
+    """madvise and mem-merge=off: nobody's business but the owner's"""
+    quiet = {"any_": "no", "mergeable": "no"}
+    off = dict(quiet, command=QEMU + ("-M", "mem-merge=off"))
+    box = {"ksm": "madvise", "pids": [1, 2]}
+    for pids, wanted in (([1], "1 virtual machine does not, by mem-merge=off"),
+                         ([1, 2], "2 virtual machines do not, by mem-merge=off")):
+        with healthy(box=dict(box, pids=pids), processes={pid: dict(off) for pid in pids}) as tree:
+            lacks(says(tree, wanted, "what the owner chose"), "ksm-cgroup on", "run --merge")
+    with healthy(box=box, processes={1: dict(quiet, command=QEMU), 2: dict(off)}) as tree:
+        lacks(says(tree, "none of 2 processes asks", "--memory mergeable=on"), "ksm-cgroup on")
+
+
+def test_pods():
+    """kubelet's slices hold the pods of all tenants: no 1 there, but a name for each pod"""
+    for name in ("/kubepods.slice", "/kubepods.slice/kubepods-burstable.slice", "/kubepods/besteffort"):
+        with Tree({"/": {}, os.path.dirname(name): {}, name: {"pids": [1]}}, {1: {}}) as tree:
+            out = says(tree, "run is 0", "would let all tenants share", "ksm-cgroup domain POD @NAME",
+                       cgroup=name)
+            lacks(out, "ksm-cgroup on /")
+    pod = {"ksm": "1", "domain": "@shop", "pids": [1], "anon": MIB, "stat": {"ksm_merging_pages": 9}}
+    pods = {"/": {}, "/kubepods": {"anon": MIB, "stat": {"ksm_merging_pages": 9}},
+            "/kubepods/pod1": pod, "/kubepods/pod2": dict(pod, pids=[2])}
+    took = {"any_": "yes", "mergeable": "yes"}
+    with Tree(pods, {1: dict(took), 2: dict(took)}) as tree:
+        out = says(tree, "- /sys/kernel/mm/ksm/run is 0", "2 cgroups below share by name", status=0,
+                   cgroup="/kubepods")
+        lacks(out, "inherit /kubepods/pod", "share nothing")
+    del pod["domain"]
+    with Tree(dict(pods, **{"/kubepods/pod1": pod}), {1: dict(took), 2: dict(took)}) as tree:
+        out = says(tree, "share", "ksm-cgroup domain /kubepods/pod1 @NAME", status=0,
+                   cgroup="/kubepods")
+        lacks(out, "inherit /kubepods/pod")
+    with Tree({"/": {}, "/kubepods": {}, "/kubepods/pod1": {}}) as tree:
+        says(tree, "ksm-cgroup on /kubepods/pod1", cgroup="/kubepods/pod1")
+
+
+def test_one():
+    """one is not many"""
+    with healthy(box={"pids": [1]}, processes={1: {}}) as tree:
+        says(tree, "/box: 1 process, memory", status=0)
+    out = {"any_": "no", "mergeable": "no"}
+    with healthy(box={"pids": [1]}, processes={1: dict(out, policy="never")}) as tree:
+        says(tree, "1 of 1 process keeps out")
+    with healthy(box={"pids": [1]}, processes={1: dict(out)}) as tree:
+        says(tree, "1 of 1 process takes no part")
+    with healthy(box={"ksm": "madvise", "pids": [1]}, processes={1: dict(out)}) as tree:
+        says(tree, "none of 1 process asks")
+
+
 def test_dump_guest_core():
     """mem-merge=off with dump-guest-core=off: what keeps the memory out is the latter"""
     marked = QEMU + ("-machine", "pc,mem-merge=off,dump-guest-core=off")
     with machine(*marked) as tree:
-        lacks(says(tree, "what keeps the 1 from merging them is MADV_DONTDUMP", status=0),
+        lacks(says(tree, "what keeps the 1 from merging that is MADV_DONTDUMP", status=0),
               "all the same")
     with machine(*marked) as tree:
         tree.process(2, command=QEMU + ("-M", "mem-merge=off"), any_="yes", mergeable="yes")
-        says(tree, "- 1 virtual machines have", "PID 2 in /box for one: the 1 merges", status=0)
+        says(tree, "- 1 virtual machine has", "PID 2 in /box for one: the 1 merges", status=0)
 
 
 def test_fixed_memory():
@@ -360,9 +445,9 @@ def test_fixed_memory():
     box = {"anon": 16 * MIB}
     for rss, wanted, not_wanted in (
             ({"RssAnon": 16384, "RssShmem": 1 << 20},
-             ("! 1.0G of the memory of 1 virtual machines is shared", "share=off"), "hugetlb, PID"),
+             ("! 1.0G of the memory of 1 virtual machine is shared", "share=off"), "hugetlb, PID"),
             ({"RssAnon": 16384, "HugetlbPages": 1 << 20},
-             ("! 1.0G of the memory of 1 virtual machines is hugetlb", "transparent"), "is shared")):
+             ("! 1.0G of the memory of 1 virtual machine is hugetlb", "transparent"), "is shared")):
         for words in (QEMU, ("cloud-hypervisor", "--memory", "size=1G")):
             with machine(*words, box=box, status=rss) as tree:
                 lacks(says(tree, *wanted), not_wanted, "Nothing stands")
