@@ -5,7 +5,7 @@
 #
 # The commands of Documentation/admin-guide/mm/ksm-cgroup-vm.rst, run as they
 # stand there: each block succeeds, the guests are merged, the value outlives
-# them, and the unit sets it again when the slice is made anew.
+# them and the unit, and is set again when a slice is made anew.
 # Functions are called by name, through check and trap.
 # shellcheck disable=SC2317
 # shellcheck source-path=SCRIPTDIR source=tap.bash
@@ -20,8 +20,10 @@ work=$(mktemp -d)
 
 cleanup() {
 	systemctl -q stop guest1.service guest2.service
-	systemctl -q disable --now ksm-machine.service
-	rm -f /etc/systemd/system/ksm-machine.service
+	for unit in machine machine-tenant1 machine-tenant2; do
+		systemctl -q disable --now "ksm-slice@$unit.service"
+	done
+	rm -f /etc/systemd/system/ksm-slice@.service
 	systemctl -q stop machine-tenant1.slice machine-tenant2.slice machine.slice
 	systemctl daemon-reload
 	rm -rf "$work"
@@ -37,8 +39,16 @@ freed() {
 	echo $(($(stat_of "$1" ksm_merging_pages) + $(stat_of "$1" ksm_zero_pages)))
 }
 
+# value_is VALUE [SLICE]
 value_is() {
-	is "$(cat "$slice/memory.ksm")" "$1"
+	is "$(cat "$slice/${2-}/memory.ksm")" "$1"
+}
+
+says() {
+	local wanted=$1 text
+	shift
+	text=$("$@" 2>&1)
+	[[ $text =~ $wanted ]] || { echo "$text"; return 1; }
 }
 
 need_ksm
@@ -47,7 +57,7 @@ command -v ksm-cgroup >/dev/null || skip_all "ksm-cgroup was not built"
 [ -n "$page" ] || skip_all "the page is not here"
 blocks "$page" "$work"
 files=("$work"/block*)
-plan $((${#files[@]} + 9))
+plan $((${#files[@]} + 15))
 trap cleanup EXIT
 ksm_reset
 ksm_fast
@@ -57,6 +67,10 @@ check "the page has commands" between ${#files[@]} 6 100
 for file in "${files[@]}"; do
 	check "${file##*/}: $(sed -n '2{s/#/./g;s/^\t//;p}' "$file")" block "$file"
 	case $(<"$file") in
+	*"enable --now"*tenant*)
+		for tenant in machine-tenant1.slice machine-tenant2.slice; do
+			check "$tenant has a value" value_is madvise $tenant
+		done ;;
 	*"enable --now"*)
 		check "the unit sets the value" value_is madvise ;;
 	*"'merging"*)
@@ -65,17 +79,27 @@ for file in "${files[@]}"; do
 	*"echo 0"*)
 		check "one of them is unshared" is "$(freed "$slice/guest2.service")" 0
 		check "the other is not" between "$(freed "$slice/guest1.service")" 30000 50000 ;;
+	*"echo inherit"*)
+		check "it is merged again" is "$(cat "$slice/guest2.service/memory.ksm.effective")" madvise
+		systemctl -q stop ksm-slice@machine.service
+		check "the unit stops and unshares nothing" \
+			between "$(freed "$slice/guest1.service")" 30000 50000
+		systemctl -q start ksm-slice@machine.service ;;
 	*"systemctl stop"*)
 		check "the value outlives the guests" value_is madvise ;;
 	esac
 done
-systemctl -q stop machine.slice
+
+# A unit in the slice makes it anew, as a guest does, and the value comes along.
 made_anew() {
-	systemctl start ksm-machine.service && value_is madvise
+	systemctl -q stop machine.slice
+	! [ -e "$slice" ] || return
+	systemd-run -q --unit=guest1 --slice="$1" sleep 100
+	wait_for value_is madvise "$2" >/dev/null; value_is madvise
 }
-check "the unit makes the slice anew" made_anew
-tenants() {
-	systemctl start machine-tenant1.slice && is "$(cat "$slice/machine-tenant1.slice/memory.ksm.effective")" madvise
-}
-check "the slice of a tenant follows it" tenants
+check "a guest makes the slice anew" made_anew machine.slice .
+check "one of a tenant does" made_anew machine-tenant1.slice machine-tenant1.slice
+check "at boot the value is there first" says "After=.*ksm-slice@machine.service" \
+	systemctl show -p After machines.target
+check "nothing is wrong with the unit" systemd-analyze verify ksm-slice@machine.service
 finish
