@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "ksmwriter.h"
 
@@ -214,13 +215,38 @@ static void sizes(void)
 
 /* ---- MMU notifiers ---- */
 
+/* The argument of the device's calls, see lib/test_hmm_uapi.h. */
+struct mirror_cmd {
+	__u64 addr, ptr, npages, cpages, faults;
+};
+
+#define MIRROR_TO_DEVICE _IOWR('H', 0x02, struct mirror_cmd)
+
+static int mirror_fd;
+
 /* The device mirrors the address space of the process that opens it. */
 static long mirror(unsigned char *mem, long pages, long arg)
 {
 	(void)mem;
 	(void)pages;
 	(void)arg;
-	return open("/dev/hmm_dmirror0", O_RDWR) < 0 ? -errno : 0;
+	mirror_fd = open("/dev/hmm_dmirror0", O_RDWR);
+	return mirror_fd < 0 ? -errno : 0;
+}
+
+/* Have the device take over the memory, as far as it can. */
+static long to_device(unsigned char *mem, long pages, long arg)
+{
+	struct mirror_cmd cmd = {
+		.addr = (unsigned long)mem,
+		.ptr = (unsigned long)malloc(pages * PAGE_SZ),
+		.npages = pages,
+	};
+	long ret = ioctl(mirror_fd, MIRROR_TO_DEVICE, &cmd) ? -errno : 0;
+
+	(void)arg;
+	free((void *)cmd.ptr);
+	return ret;
 }
 
 static void mirrored(struct worker *m)
@@ -246,6 +272,30 @@ static void notifiers(void)
 	w_verify(a);
 	w_verify(b);
 	CHECK_EQ(w_same(a, b, 0), N - 1, "after a write");
+}
+
+/* What is merged stays in the memory of the CPU. */
+static void device_memory(void)
+{
+	struct worker *m[3];
+	int i;
+
+	need_demand("1");
+	for (i = 0; i < 2; i++) {
+		m[i] = w_dup(cg, N, 100, 1);
+		mirrored(m[i]);
+	}
+	ksmd_idle();
+	NEED_WAIT_EQ((cg_scan(cg, "max"), w_same(m[0], m[1], 0)), N);
+	w_poke(m[0], 0, 3, 5, 1);
+	w_run(m[0], to_device, 0, 0);
+	CHECK_EQ(w_same(m[0], m[1], 0), N - 1);
+	m[2] = w_dup(cg, N, 100, 1);
+	NEED_WAIT_EQ((cg_scan(cg, "max"), w_same(m[1], m[2], 0)), N);
+	CHECK_OK(cg_put(cg, "memory.ksm", "0"));
+	CHECK_EQ(cg_stat(cg, "ksm_merging_pages"), 0);
+	for (i = 0; i < 3; i++)
+		w_verify(m[i]);
 }
 
 static void huge_with_notifiers(void)
@@ -442,6 +492,7 @@ static const struct ksm_case cases[] = {
 	{ "huge pages count for the size of a write", sizes },
 	{ "memory with MMU notifiers, while ksmd sleeps", notifiers },
 	{ "huge pages with MMU notifiers", huge_with_notifiers },
+	{ "a device that takes memory over", device_memory },
 	{ "a huge page that something holds", pinned },
 	{ "without memory to put anything off", no_memory },
 	{ "huge pages while ksmd sleeps", asleep },
