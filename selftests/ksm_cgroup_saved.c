@@ -379,9 +379,10 @@ static void not_visited(const char *types)
 {
 	families(TAG, 1);
 	begin();
+	saved_is(N, "merged");
 	fork_all();
 	merge();
-	saved_is(N, "merged");
+	near(cg_stat(cg, "pages_saved"), N, "forked");
 	cg_need(cg, "memory.ksm.types");
 	cg_set(cg, "memory.ksm.types", types);
 	ksm_pass(3);
@@ -411,9 +412,10 @@ static void set_aside(void)
 
 	families(TAG, 1);
 	begin();
+	saved_is(N, "merged");
 	fork_all();
 	merge();
-	saved_is(N, "merged");
+	near(cg_stat(cg, "pages_saved"), N, "forked");
 	for (j = CHILDREN; j >= 0; j--) {
 		for (i = 0; i < 2; i++)
 			w_madv(w[i][j], 0, MADV_DONTDUMP);
