@@ -285,6 +285,29 @@ static void parent_gone_merged_after(void)
 	parent_gone(true);
 }
 
+/* Ranges that were never merged do not keep passes from counting anew. */
+static void refused_range(void)
+{
+	int i, area;
+
+	families(TAG, 1);
+	for (i = 0; i < 2; i++) {
+		area = w_map(w[i][0], 2 * N, MAP_PLAIN);
+		w_set(w[i][0], area, 0, 2 * N, 20 * N, 1);
+		w_madv(w[i][0], area, MADV_UNMERGEABLE);
+	}
+	begin();
+	saved_is(N, "merged");
+	fork_all();
+	for (i = 0; i < 2; i++) {
+		w_exit(w[i][0]);
+		w[i][0] = NULL;
+	}
+	merge();
+	near(cg_stat(cg, "pages_saved"), N, "without parents");
+	nothing_left();
+}
+
 /* A child gets pages of its own by writing, merged or not. */
 static void child_writes(void)
 {
@@ -374,8 +397,7 @@ static void child_without_anon(void)
 	nothing_left();
 }
 
-/* What passes do not look at any more stays merged, and counted. */
-static void not_visited(const char *types)
+static void merged_and_forked(void)
 {
 	families(TAG, 1);
 	begin();
@@ -383,6 +405,12 @@ static void not_visited(const char *types)
 	fork_all();
 	merge();
 	near(cg_stat(cg, "pages_saved"), N, "forked");
+}
+
+/* What passes do not look at any more stays merged, and counted. */
+static void not_visited(const char *types)
+{
+	merged_and_forked();
 	cg_need(cg, "memory.ksm.types");
 	cg_set(cg, "memory.ksm.types", types);
 	ksm_pass(3);
@@ -410,12 +438,7 @@ static void set_aside(void)
 {
 	int i, j;
 
-	families(TAG, 1);
-	begin();
-	saved_is(N, "merged");
-	fork_all();
-	merge();
-	near(cg_stat(cg, "pages_saved"), N, "forked");
+	merged_and_forked();
 	for (j = CHILDREN; j >= 0; j--) {
 		for (i = 0; i < 2; i++)
 			w_madv(w[i][j], 0, MADV_DONTDUMP);
@@ -482,6 +505,7 @@ static const struct ksm_case cases[] = {
 	{ "two families of zeroes forked after merging", zeroes_forked_after },
 	{ "merged, and the parent gone", parent_gone_merged_before },
 	{ "merged, forked, and the parent gone", parent_gone_merged_after },
+	{ "the parent gone, and a range that was refused", refused_range },
 	{ "a child that writes half", child_writes },
 	{ "equal pages that children wrote separately", written_separately },
 	{ "zeroes that children wrote separately", zeroed_separately },

@@ -16,11 +16,11 @@
  * its place. So each pass over a slot counts again. A mapping that is not its
  * block's own is related if a relative maps the same content at the same place,
  * and either owns that mapping or is older. It is also related if a relative
- * that takes no part still has the page.
+ * that does not merge it still has the page. An exiting relative does not count.
  *
- * The places are looked up in the anon_vma tree, whose lock is only tried: for
- * mappings whose relatives could not be checked, the pass keeps the earlier
- * count. Memory that was never forked costs nothing.
+ * The places are looked up in the anon_vma tree, whose lock is only tried. As
+ * many mappings as could not be checked, or were not visited, the pass leaves as
+ * they were counted before. Memory that was never forked costs nothing.
  */
 #include <linux/bitops.h>
 #include <linux/pagewalk.h>

@@ -4,11 +4,11 @@
  *
  * An ordinary anonymous folio belongs to one anon_vma, a merged one to any
  * number. So every mapping that the scanner makes or finds gets a record of its
- * anon_vma and its offset there, which is allocated before a mapping is made.
- * Mappings that fork makes are found through the
- * parent's record, as the child's VMA is in the parent's anon_vma too. When the
- * parent's mapping goes and such relatives remain, its record stays with the
- * frame as an orphan, see orphan.c.
+ * anon_vma and its offset there. The record is allocated before the mapping is
+ * made. Mappings that fork makes are found through the parent's record, as the
+ * child's VMA is in the parent's anon_vma too. When the parent's mapping goes
+ * and such relatives remain, its record stays with the frame as an orphan, see
+ * orphan.c.
  *
  * Records may be out of date: rmap_one() checks the page table.
  *

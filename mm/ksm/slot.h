@@ -208,7 +208,7 @@ struct ksm_cursor {
  * @missed: what the pass could not merge, bits KSM_MISSED_*
  * @missed_before: the same of the previous pass
  * @related: merged mappings found that fork shares with one that is counted
- * @unsure: merged mappings whose relatives could not be checked
+ * @unsure: mappings that may be related, but were not checked or not visited
  * @counted: end of the memory that @related and @unsure cover
  * @nr: number of the pass; stamps blocks
  * @recheck: pages moved or were given up before the pass: skip nothing

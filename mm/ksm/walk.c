@@ -254,6 +254,20 @@ static bool ksm_walk_takes(struct ksm_scan *scan, struct vm_area_struct *vma)
 	       ksm_vma_eligible(scan->policy, vma);
 }
 
+/*
+ * A VMA takes no part. May it have merged pages nevertheless? A range that is
+ * marked or locked after it was merged, and the memory of a process that ceases
+ * to be dumpable, are not unshared, nor is anything when types are taken away.
+ */
+static bool ksm_walk_left(struct ksm_scan *scan, struct vm_area_struct *vma)
+{
+	unsigned int before = KSM_T_DONTDUMP | KSM_T_LOCKED |
+			      (READ_ONCE(scan->slot->queue.scope) &
+			       KSM_P_FORCED);
+
+	return ksm_vma_eligible(scan->policy | before, vma);
+}
+
 /* Read the pages that the last slice sampled but had no budget to read. */
 static void ksm_walk_unread(struct ksm_scan *scan)
 {
@@ -308,12 +322,15 @@ bool ksm_walk_slot(struct ksm_scan *scan)
 		if (start >= scan->limit.end)
 			break;
 		scan->work++;
-		if (!ksm_walk_takes(scan, vma))
+		if (ksm_walk_takes(scan, vma)) {
+			if (walk_page_range_vma(vma, start,
+						min(vma->vm_end,
+						    scan->limit.end),
+						&ksm_walk_ops, scan) > 0)
+				return false;
+		} else if (ksm_walk_left(scan, vma)) {
 			ksm_family_unsure(scan, vma, vma_pages(vma));
-		else if (walk_page_range_vma(vma, start,
-					     min(vma->vm_end, scan->limit.end),
-					     &ksm_walk_ops, scan) > 0)
-			return false;
+		}
 		cursor->addr = vma->vm_end;
 		if (ksm_walk_enough(scan))
 			return false;
