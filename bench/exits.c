@@ -115,7 +115,7 @@ static double write_us(const char *cgroup, const char *value)
 
 static void measure(struct longest *l)
 {
-	const char *value[] = { "0", "inherit" };
+	static const char * const value[] = { "0", "inherit" };
 	double us;
 	int i;
 

@@ -234,17 +234,16 @@ static long mirror(unsigned char *mem, long pages, long arg)
 	return mirror_fd < 0 ? -errno : 0;
 }
 
-/* Have the device take over the memory, as far as it can. */
-static long to_device(unsigned char *mem, long pages, long arg)
+/* Have the device take over memory; -ENOENT if it does not get all of it. */
+static long to_device(unsigned char *mem, long pages, long first)
 {
 	struct mirror_cmd cmd = {
-		.addr = (unsigned long)mem,
+		.addr = (unsigned long)mem + first * PAGE_SZ,
 		.ptr = (unsigned long)malloc(pages * PAGE_SZ),
-		.npages = pages,
+		.npages = first ? 1 : pages,
 	};
 	long ret = ioctl(mirror_fd, MIRROR_TO_DEVICE, &cmd) ? -errno : 0;
 
-	(void)arg;
 	free((void *)cmd.ptr);
 	return ret;
 }
@@ -257,27 +256,8 @@ static void mirrored(struct worker *m)
 }
 
 /* ksmd sleeps: the writer merges such memory itself. */
-static void notifiers(void)
+static void mirrored_twins(struct worker **m)
 {
-	struct worker *a, *b;
-
-	need_demand("1");
-	a = w_dup(cg, N, 100, 1);
-	b = w_dup(cg, N, 100, 1);
-	mirrored(a);
-	mirrored(b);
-	ksmd_idle();
-	NEED_WAIT_EQ((cg_scan(cg, "max"), w_same(a, b, 0)), N);
-	w_poke(a, 0, 3, 5, 1);
-	w_verify(a);
-	w_verify(b);
-	CHECK_EQ(w_same(a, b, 0), N - 1, "after a write");
-}
-
-/* What is merged stays in the memory of the CPU. */
-static void device_memory(void)
-{
-	struct worker *m[3];
 	int i;
 
 	need_demand("1");
@@ -288,7 +268,27 @@ static void device_memory(void)
 	ksmd_idle();
 	NEED_WAIT_EQ((cg_scan(cg, "max"), w_same(m[0], m[1], 0)), N);
 	w_poke(m[0], 0, 3, 5, 1);
-	w_run(m[0], to_device, 0, 0);
+}
+
+static void notifiers(void)
+{
+	struct worker *m[2];
+
+	mirrored_twins(m);
+	w_verify(m[0]);
+	w_verify(m[1]);
+	CHECK_EQ(w_same(m[0], m[1], 0), N - 1, "after a write");
+}
+
+/* What is merged stays in the memory of the CPU. */
+static void device_memory(void)
+{
+	struct worker *m[3];
+	int i;
+
+	mirrored_twins(m);
+	NEED_OK(w_run(m[0], to_device, 0, 3), "a page that is not merged");
+	CHECK_EQ(w_run(m[0], to_device, 0, 0), -ENOENT, "merged ones");
 	CHECK_EQ(w_same(m[0], m[1], 0), N - 1);
 	m[2] = w_dup(cg, N, 100, 1);
 	NEED_WAIT_EQ((cg_scan(cg, "max"), w_same(m[1], m[2], 0)), N);
