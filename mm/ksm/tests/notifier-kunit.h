@@ -36,49 +36,65 @@ static const struct mmu_interval_notifier_ops ksm_nt_interval_ops = {
 };
 
 /* An interval that comes during an invalidation is not in the tree yet. */
-static bool ksm_nt_invalidating(struct kunit *test, struct mm_struct *mm,
-				struct mmu_interval_notifier *probe)
+static bool ksm_nt_invalidating(struct kunit *test, struct mm_struct *mm)
 {
-	KUNIT_ASSERT_EQ(test, 0,
-			mmu_interval_notifier_insert(probe, mm, 0, KSM_NT_SIZE,
-						     &ksm_nt_interval_ops));
-	return RB_EMPTY_NODE(&probe->interval_tree.rb);
+	struct mmu_interval_notifier probe;
+	int err = mmu_interval_notifier_insert(&probe, mm, 0, KSM_NT_SIZE,
+					       &ksm_nt_interval_ops);
+	bool outside;
+
+	KUNIT_EXPECT_EQ(test, err, 0);
+	if (err)
+		return false;
+	outside = RB_EMPTY_NODE(&probe.interval_tree.rb);
+	mmu_interval_notifier_remove(&probe);
+	return outside;
 }
 
-/* An interval notifier agrees, and then another notifier refuses. */
-static void ksm_notifier_test_refusal(struct kunit *test)
+/* With both notifiers on @mm: the first one agrees, the second one refuses. */
+static void ksm_nt_refusal(struct kunit *test, struct mm_struct *mm,
+			   struct mmu_interval_notifier *interval)
 {
-	static struct mmu_interval_notifier interval, during, after;
-	static struct mmu_notifier refuser = { .ops = &ksm_nt_refuser_ops };
 	struct mmu_notifier_range range;
-	struct mm_struct *mm = mm_alloc();
 	unsigned long seq;
 	bool left;
 
-	KUNIT_ASSERT_NOT_NULL(test, mm);
-	KUNIT_ASSERT_EQ(test, 0,
-			mmu_interval_notifier_insert(&interval, mm, 0,
-						     KSM_NT_SIZE,
-						     &ksm_nt_interval_ops));
-	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&refuser, mm));
 	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm, 0, PAGE_SIZE);
 	mmu_notifier_invalidate_range_start(&range);
-	KUNIT_EXPECT_TRUE(test, ksm_nt_invalidating(test, mm, &during));
+	KUNIT_EXPECT_TRUE(test, ksm_nt_invalidating(test, mm));
 	mmu_notifier_invalidate_range_end(&range);
 
-	seq = mmu_interval_read_begin(&interval);
+	seq = mmu_interval_read_begin(interval);
 	KUNIT_EXPECT_EQ(test, -EAGAIN,
 			mmu_notifier_invalidate_range_start_nonblock(&range));
-	KUNIT_EXPECT_TRUE(test, mmu_interval_read_retry(&interval, seq));
-	left = ksm_nt_invalidating(test, mm, &after);
+	KUNIT_EXPECT_TRUE(test, mmu_interval_read_retry(interval, seq));
+	left = ksm_nt_invalidating(test, mm);
 	KUNIT_EXPECT_FALSE(test, left);
 	if (left)
 		mmu_notifier_invalidate_range_end(&range);
+}
 
-	mmu_interval_notifier_remove(&after);
-	mmu_interval_notifier_remove(&during);
+static void ksm_notifier_test_refusal(struct kunit *test)
+{
+	struct mmu_notifier refuser = { .ops = &ksm_nt_refuser_ops };
+	struct mmu_interval_notifier interval;
+	struct mm_struct *mm = mm_alloc();
+	int err;
+
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	err = mmu_interval_notifier_insert(&interval, mm, 0, KSM_NT_SIZE,
+					   &ksm_nt_interval_ops);
+	KUNIT_EXPECT_EQ(test, err, 0);
+	if (err)
+		goto put;
+	err = mmu_notifier_register(&refuser, mm);
+	KUNIT_EXPECT_EQ(test, err, 0);
+	if (!err) {
+		ksm_nt_refusal(test, mm, &interval);
+		mmu_notifier_unregister(&refuser, mm);
+	}
 	mmu_interval_notifier_remove(&interval);
-	mmu_notifier_unregister(&refuser, mm);
+put:
 	mmput(mm);
 }
 
